@@ -1,0 +1,100 @@
+"""The tensor's fields: the only place that names them. Writer, reader, network and picture take them from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOW = 128
+# The first base of REF stands at this column, always; windows are padded at contig ends.
+REF_COLUMN = 64
+
+# read_support
+NEITHER, SUPPORTS_REF, SUPPORTS_ALT, SUPPORTS_OTHER = range(4)
+
+# label
+UNKNOWN, FALSE_VARIANT, TRUE_VARIANT = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One tensor of an allele. ``shape`` holds numbers and the letters R (rows used), A and F (named lists)."""
+
+    name: str
+    dtype: type
+    shape: tuple[int | str, ...]
+    description: str
+
+    @property
+    def per_read(self) -> bool:
+        return self.shape[:1] == ("R",)
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("read_bases", np.uint8, ("R", WINDOW), "0 nothing, 1-4 A C G T, 5 other/N, 6 gap"),
+    Field("read_quals", np.uint8, ("R", WINDOW), "base quality (Phred), 0 where there is no base"),
+    Field("read_flags", np.uint16, ("R",), "SAM FLAG"),
+    Field("read_mapqs", np.uint8, ("R",), "mapping quality, 255 unknown"),
+    Field("read_support", np.uint8, ("R",), "0 neither, 1 REF, 2 this ALT, 3 another ALT"),
+    Field("reference", np.uint8, (WINDOW,), "codes as in read_bases; gap in columns that insertions opened"),
+    Field("alternate", np.uint8, (WINDOW,), "the same columns with this ALT in place"),
+    Field("annotations", np.float32, ("A",), "named values of INFO, FORMAT and QUAL; NaN where missing"),
+    Field("site_features", np.float32, ("F",), "named, depth-independent features of the reads at the site"),
+)
+FIELD = {field.name: field for field in FIELDS}
+
+
+@dataclass(frozen=True)
+class AlleleKey:
+    """Which allele a tensor belongs to. ``start`` is POS-1 (0-based); ``alt_index`` counts from 1 as in a genotype."""
+
+    contig: str
+    start: int
+    ref: str
+    alt: str
+    alt_index: int
+    record_index: int
+    variant_type: int
+
+
+@dataclass
+class TensorBatch:
+    """The tensors of n alleles, ragged along the reads.
+
+    Rows of allele ``i`` are ``row_offsets[i]:row_offsets[i + 1]`` of the per-read arrays, sorted by (support, start,
+    hash). Fields and dtypes as in :data:`FIELDS`.
+    """
+
+    keys: list[AlleleKey]
+    row_offsets: np.ndarray  # int64 (n + 1,)
+    read_bases: np.ndarray  # (rows, WINDOW)
+    read_quals: np.ndarray  # (rows, WINDOW)
+    read_flags: np.ndarray  # (rows,)
+    read_mapqs: np.ndarray  # (rows,)
+    read_support: np.ndarray  # (rows,)
+    reference: np.ndarray  # (n, WINDOW)
+    alternate: np.ndarray  # (n, WINDOW)
+    annotations: np.ndarray  # (n, A)
+    site_features: np.ndarray  # (n, F)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, i: int) -> slice:
+        """The rows of allele ``i`` in the per-read arrays."""
+        return slice(int(self.row_offsets[i]), int(self.row_offsets[i + 1]))
+
+    def example(self, i: int) -> dict[str, np.ndarray]:
+        """The fields of one allele, by name; per-read fields are (R, ...)."""
+        return {f.name: getattr(self, f.name)[self.rows(i) if f.per_read else i] for f in FIELDS}
+
+    @staticmethod
+    def concatenate(batches: Sequence[TensorBatch]) -> TensorBatch:
+        """One batch from several with the same named lists."""
+        offsets = [np.zeros(1, np.int64)]
+        for batch in batches:
+            offsets.append(batch.row_offsets[1:] + offsets[-1][-1])
+        joined = {f.name: np.concatenate([getattr(b, f.name) for b in batches]) for f in FIELDS}
+        return TensorBatch(keys=[k for b in batches for k in b.keys], row_offsets=np.concatenate(offsets), **joined)
