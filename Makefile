@@ -1,0 +1,57 @@
+# Two commands do everything: 'make demo' and 'make test'. Both make .venv and install what is needed into it.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The Spark that is installed; setup.py says which others work.
+SPARK  ?= pyspark==3.5.9
+# Where the demo writes.
+OUT    ?= demo-out
+
+.PHONY: help demo test test-slow lint format end-to-end bench clean install
+
+help:
+	@echo "make demo        simulate a sample, train on it, filter it: ends with a VCF, metrics and a report"
+	@echo "make test        lint, types and tests"
+	@echo "make test-slow   the tests that take minutes, too"
+	@echo "make bench       the benchmarks"
+	@echo "make clean       remove .venv and what the demo wrote"
+
+install: $(VENV)/.installed
+
+# Said before anything is downloaded: the packages have wheels for these versions of Python alone.
+$(VENV)/.installed: setup.py Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else \
+	  "cnnspark needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is %d.%d; run make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(SPARK)' -e '.[test]'
+	@touch $@
+
+demo: install
+	$(BIN)/cnnspark demo --out $(OUT) --if-exists overwrite
+
+test: lint
+	$(BIN)/pytest -m "not slow and not real"
+
+test-slow: lint
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+end-to-end: install
+	$(BIN)/python -m benchmarks.end_to_end
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
