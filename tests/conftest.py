@@ -1,0 +1,106 @@
+"""What tests share: one Spark session, the shared data where they are, and one small simulated sample with a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pysam
+import pytest
+
+from cnnspark.config import Config, InputPaths, load_config
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The shared data; tests that need them are skipped without."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data at {DATA}; set CNNSPARK_DATA")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One session with two slots for all tests."""
+    from cnnspark.session import spark_session
+
+    session = spark_session("tests", "local[2]")
+    yield session
+    session.stop()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A simulated sample, its dataset and a model trained on it for one epoch."""
+
+    paths: InputPaths  # with the callset, the truth and the BED
+    config: Config
+    dataset: str
+    model: str
+
+    @property
+    def unlabelled(self) -> InputPaths:
+        return InputPaths(vcf=self.paths.vcf, reads=self.paths.reads, reference=self.paths.reference)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
+    """A simulated sample of 60 kb."""
+    from cnnspark.simulate import simulate
+
+    files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
+    return InputPaths(
+        vcf=str(files.callset),
+        reads=str(files.reads),
+        reference=str(files.reference),
+        truth=str(files.truth),
+        bed=str(files.bed),
+    )
+
+
+@pytest.fixture(scope="session")
+def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The simulated sample with its dataset and a ``features`` model: the fastest way to a real bundle."""
+    from cnnspark import stages, training
+
+    folder = tmp_path_factory.mktemp("trained")
+    config = load_config(
+        None,
+        ["blocks.records=40", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
+    )
+    stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
+    training.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
+
+
+def write_vcf(path: Path, lines: list[str], header: list[str] | None = None, index: bool = True) -> str:
+    """A VCF of these records (tabs for blanks), bgzipped and indexed where the name ends in ``.gz``."""
+    head = header or ["##fileformat=VCFv4.2", "##contig=<ID=c1,length=10000>", "##contig=<ID=c2,length=10000>"]
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    records = [line.replace(" ", "\t") for line in lines]
+    if records and records[0].count("\t") > 7:
+        columns += "\tFORMAT\tS1"
+    text = "\n".join([*head, columns, *records]) + "\n"
+    if path.suffix != ".gz":
+        path.write_text(text)
+        return str(path)
+    with pysam.BGZFile(str(path), "wb", None) as out:
+        out.write(text.encode("latin-1"))
+    if index:
+        pysam.tabix_index(str(path), preset="vcf", force=True)
+    return str(path)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The records of a VCF, as text."""
+    with pysam.BGZFile(str(path), "rb", None) as lines:
+        return [text for line in lines if not (text := line.decode("latin-1")).startswith("#")]

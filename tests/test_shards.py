@@ -1,0 +1,172 @@
+"""Shards, manifest rows, merge and resume: nothing is lost, half written or done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pysam
+import pytest
+from tests.conftest import read_lines, write_vcf
+
+from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
+from cnnspark.errors import RunError, UsageError
+from cnnspark.merge import check_conservation, merge_shards
+from cnnspark.regions import Region
+from cnnspark.shards import MERGED, finished_rows, shard_folder, write_shard
+from cnnspark.vcf import VcfSource
+
+RECORDS = [f"c1 {pos} . A {alt} . . ." for pos in (1, 5, 5, 8, 9, 20, 31, 31, 40) for alt in "CT"]
+RECORDS += [f"c2 {pos} id{pos} AC G . . ." for pos in range(3, 60, 7)]
+
+
+def blocks_of(source: VcfSource, records: int) -> list[Block]:
+    windows = [Region(contig) for contig in source.contigs]
+    return number_blocks((w, cut_window(source.lines(w), w, BlockSettings(records))) for w in windows)
+
+
+def run(source: VcfSource, out: Path, records: int, if_exists: str = "fail", fail_at: int = -1) -> list[int]:
+    """A whole run without Spark; returns the blocks that were worked on."""
+    folder, blocks, done = shard_folder(str(out)), blocks_of(source, records), []
+    folder.open({"stage": "test"}, blocks, if_exists)
+    (out / "shards").mkdir(exist_ok=True)
+
+    def work(block: Block) -> tuple[Iterable[str], Counter]:
+        done.append(block.index)
+        if block.index == fail_at:
+            raise RuntimeError("killed")
+        return source.lines(block.region), Counter({"seen": block.records})
+
+    finished = {row.block for row in finished_rows(folder)}
+    for block in blocks:
+        if block.index not in finished:
+            write_shard(folder, block, source.header.text(), work)
+    rows = finished_rows(folder)
+    proof = check_conservation(blocks, rows)
+    merge_shards(out, rows, source.header.text(), out / MERGED)
+    folder.succeed({"statement": str(proof)})
+    return done
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> VcfSource:
+    return VcfSource(write_vcf(tmp_path / "in.vcf.gz", RECORDS))
+
+
+@pytest.mark.parametrize("records", [1, 2, 3, 5, 16, 1000])
+def test_the_merged_file_has_the_callsets_records_however_they_are_cut(
+    source: VcfSource, tmp_path: Path, records: int
+) -> None:
+    run(source, tmp_path / "out", records)
+    assert read_lines(tmp_path / "out" / MERGED) == read_lines(source.path)
+    with pysam.TabixFile(str(tmp_path / "out" / MERGED)) as indexed:
+        assert len(list(indexed.fetch("c1", 30, 31))) == 4
+
+
+def test_the_merged_file_is_one_bgzf_file_for_bcftools(source: VcfSource, tmp_path: Path) -> None:
+    if shutil.which("bcftools") is None:
+        pytest.skip("bcftools is not installed")
+    run(source, tmp_path / "out", 3)
+    for command in (["bcftools", "view", "-H"], ["bcftools", "index", "--nrecords"]):
+        ours = subprocess.run([*command, str(tmp_path / "out" / MERGED)], capture_output=True, text=True, check=True)
+        theirs = subprocess.run([*command, source.path], capture_output=True, text=True, check=True)
+        assert ours.stdout == theirs.stdout
+        assert ours.stderr == ""
+
+
+def test_a_shard_is_a_vcf_of_its_own(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    shards = sorted((tmp_path / "out" / "shards").iterdir())
+    assert len(shards) == 5
+    for shard in shards:
+        with pysam.VariantFile(str(shard)) as vcf:
+            assert list(vcf)
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "whole", 5)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(source, tmp_path / "killed", 5, fail_at=3)
+    assert not (tmp_path / "killed" / "_SUCCESS").exists()
+    (tmp_path / "killed" / "shards" / ".block-000003.vcf.gz.9-9").write_bytes(b"left by a killed attempt")
+    assert run(source, tmp_path / "killed", 5, "resume") == [3, 4]
+    assert (tmp_path / "killed" / MERGED).read_bytes() == (tmp_path / "whole" / MERGED).read_bytes()
+    assert not list((tmp_path / "killed").rglob("*.9-9"))
+
+
+def test_a_finished_run_has_nothing_left_to_do(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    assert run(source, tmp_path / "out", 5, "resume") == []
+
+
+def test_a_shard_that_was_cut_short_is_written_again(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    shard = tmp_path / "out" / "shards" / "block-000001.vcf.gz"
+    os.truncate(shard, 40)
+    assert run(source, tmp_path / "out", 5, "resume") == [1]
+
+
+def test_an_existing_run_is_not_touched_unless_asked(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    with pytest.raises(UsageError, match="--if-exists"):
+        run(source, tmp_path / "out", 5)
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+    assert len(run(source, tmp_path / "out", 5, "overwrite")) == 5
+
+
+def test_a_run_is_not_resumed_as_another(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    with pytest.raises(UsageError, match="other inputs or settings"):
+        run(source, tmp_path / "out", 4, "resume")
+
+
+def test_somebody_elses_folder_is_left_alone(source: VcfSource, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    for mode in ("fail", "resume", "overwrite"):
+        with pytest.raises(UsageError, match="not of a cnnspark run"):
+            run(source, tmp_path / "out", 5, mode)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("change", ["lose", "double", "alter"])
+def test_a_shard_with_other_records_is_refused(source: VcfSource, tmp_path: Path, change: str) -> None:
+    folder, blocks = shard_folder(str(tmp_path / "out")), blocks_of(source, 5)
+    folder.open({}, blocks, "fail")
+    (tmp_path / "out" / "shards").mkdir()
+
+    def work(block: Block) -> tuple[Iterable[str], Counter]:
+        lines = list(source.lines(block.region))
+        changed = {
+            "lose": lines[1:],
+            "double": [*lines, lines[-1]],
+            "alter": [lines[0].replace("\tA\t", "\tG\t"), *lines[1:]],
+        }
+        return changed[change], Counter()
+
+    with pytest.raises(RunError):
+        write_shard(folder, blocks[0], source.header.text(), work)
+    assert finished_rows(folder) == []
+    assert not list((tmp_path / "out" / "shards").iterdir())
+
+
+def test_merging_refuses_a_missing_block(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    with pytest.raises(RunError, match="blocks"):
+        check_conservation(blocks_of(source, 5), rows[1:])
+
+
+def test_merging_refuses_a_shard_that_is_not_as_its_row_says(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    shard = tmp_path / "out" / rows[2].file
+    shard.write_bytes(shard.read_bytes()[:-10] + b"0123456789")
+    (tmp_path / "out" / MERGED).unlink()
+    with pytest.raises(RunError, match="manifest"):
+        merge_shards(tmp_path / "out", rows, source.header.text(), tmp_path / "out" / MERGED)
+    assert not (tmp_path / "out" / MERGED).exists()
