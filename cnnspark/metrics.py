@@ -1,0 +1,386 @@
+"""How well a score tells true alleles from false ones; metrics leave as (name, value), by group and by score.
+
+True variants are rare in one callset and the rule in another, and auROC does not show it: the area under the
+precision-recall curve (AUPRC) and recall at fixed precision are the figures to judge by, always beside the prevalence,
+which is the AUPRC of a score that knows nothing.
+
+AUPRC is the average precision, sum over thresholds of (R_n - R_n-1) P_n without interpolation, as scikit-learn defines
+it (linear interpolation between points is too optimistic: Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
+AUROC is the probability that a true allele scores higher than a false one, ties counting half. A value that is not
+defined (no allele, one class only) is None, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from cnnspark.alleles import VariantType
+from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
+
+PRECISIONS = (0.70, 0.80, 0.90, 0.95, 0.99)
+RECALLS = (0.90, 0.95, 0.99)
+GROUPS = ("ALL", "SNP", "INDEL")
+
+Value = float | int | None
+# group -> score -> metric -> value; ready for JSON.
+Metrics = dict[str, dict[str, dict[str, Value]]]
+
+
+@dataclass
+class AlleleScores:
+    """What evaluation collects of n alleles: where, of which kind, true or not, and their scores by name.
+
+    A score that is missing (NaN) ranks below all others: a filter that has no score for an allele cannot pass it.
+    """
+
+    contig: np.ndarray  # (n,) str
+    start: np.ndarray  # (n,) int64, POS-1
+    variant_type: np.ndarray  # (n,) int8, cnnspark.alleles.VariantType
+    label: np.ndarray  # (n,) int8: 1 true, 0 false, -1 unknown
+    scores: dict[str, np.ndarray] = field(default_factory=dict)  # each (n,) float64, higher is better
+
+    def __post_init__(self) -> None:
+        self.contig = np.asarray(self.contig, dtype=np.str_)
+        self.start = np.asarray(self.start, dtype=np.int64)
+        self.variant_type = np.asarray(self.variant_type, dtype=np.int8)
+        self.label = np.asarray(self.label, dtype=np.int8)
+        self.scores = {name: np.asarray(values, dtype=np.float64) for name, values in self.scores.items()}
+        lengths = {len(a) for a in (self.contig, self.start, self.variant_type, self.label, *self.scores.values())}
+        if len(lengths) > 1:
+            raise ValueError(f"the columns of AlleleScores differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def select(self, wanted: np.ndarray) -> AlleleScores:
+        """The alleles that a mask or index names."""
+        return AlleleScores(
+            self.contig[wanted],
+            self.start[wanted],
+            self.variant_type[wanted],
+            self.label[wanted],
+            {name: values[wanted] for name, values in self.scores.items()},
+        )
+
+    def labelled(self) -> AlleleScores:
+        """Those whose label is known: only they are scored."""
+        return self.select(self.label != UNKNOWN)
+
+    def group(self, name: str) -> AlleleScores:
+        """The alleles of ``ALL``, ``SNP`` (SNV, MNV) or ``INDEL``."""
+        if name == "ALL":
+            return self
+        types = [int(t) for t in VariantType if t.group == name]
+        if not types:
+            raise ValueError(f"'{name}' is no group of alleles; there are {', '.join(GROUPS)}")
+        return self.select(np.isin(self.variant_type, types))
+
+    def blocks(self, block_bases: int) -> np.ndarray:
+        """The number of each allele's stretch of the genome, int64 (n,): 0, 1, ... by contig and position."""
+        contigs = np.unique(self.contig, return_inverse=True)[1].reshape(-1)
+        stretches = self.start // block_bases
+        pairs = np.stack([contigs, stretches], axis=1)  # (n, 2)
+        return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+
+    @staticmethod
+    def concatenate(parts: Sequence[AlleleScores]) -> AlleleScores:
+        """One table from several with the same scores. Raises ValueError where the scores' names differ."""
+        if not parts:
+            return AlleleScores(np.empty(0, np.str_), np.empty(0), np.empty(0), np.empty(0))
+        names = list(parts[0].scores)
+        for part in parts:
+            if set(part.scores) != set(names):
+                raise ValueError(f"tables with scores {sorted(names)} and {sorted(part.scores)} do not go together")
+        return AlleleScores(
+            np.concatenate([p.contig for p in parts]),
+            np.concatenate([p.start for p in parts]),
+            np.concatenate([p.variant_type for p in parts]),
+            np.concatenate([p.label for p in parts]),
+            {name: np.concatenate([p.scores[name] for p in parts]) for name in names},
+        )
+
+
+def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 labels and finite scores; NaN below the lowest, infinities just outside the finite ones."""
+    labels, scores = np.asarray(labels).astype(np.int64), np.array(scores, dtype=np.float64)
+    if labels.shape != scores.shape or labels.ndim != 1:
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be one column each, of one length")
+    if not np.isin(labels, (FALSE_VARIANT, TRUE_VARIANT)).all():
+        raise ValueError("labels must be 0 or 1; leave alleles of unknown label out")
+    finite = scores[np.isfinite(scores)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    scores[np.isposinf(scores)] = high + 1
+    scores[np.isneginf(scores)] = low - 1
+    scores[np.isnan(scores)] = low - 2
+    return labels, scores
+
+
+def _two_classes(labels: np.ndarray) -> bool:
+    return bool(len(labels)) and bool(labels.min() != labels.max())
+
+
+def auprc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Average precision (module docstring); None without both classes."""
+    labels, scores = _checked(labels, scores)
+    return float(average_precision_score(labels, scores)) if _two_classes(labels) else None
+
+
+def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Area under the ROC curve; None without both classes."""
+    labels, scores = _checked(labels, scores)
+    return float(roc_auc_score(labels, scores)) if _two_classes(labels) else None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What keeping the alleles with score >= ``threshold`` gives."""
+
+    threshold: float
+    precision: float
+    recall: float
+
+
+def _operating_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and threshold of every distinct score that an allele has, thresholds ascending.
+
+    Empty where there is no true allele. Missing scores are no thresholds.
+    """
+    missing = np.isnan(np.asarray(scores, dtype=np.float64))
+    labels, finite = _checked(labels, scores)
+    if not labels.any() or missing.all():
+        return np.empty(0), np.empty(0), np.empty(0)
+    precision, recall, thresholds = precision_recall_curve(labels, finite)
+    precision, recall = precision[:-1], recall[:-1]  # the last is scikit-learn's (1, 0), which has no threshold
+    real = thresholds >= finite[~missing].min()
+    return precision[real], recall[real], thresholds[real]
+
+
+def _point(curve: tuple[np.ndarray, np.ndarray, np.ndarray], i: int) -> OperatingPoint:
+    precision, recall, thresholds = curve
+    return OperatingPoint(float(thresholds[i]), float(precision[i]), float(recall[i]))
+
+
+def thresholds_by_precision(
+    labels: np.ndarray, scores: np.ndarray, precisions: Sequence[float] = PRECISIONS
+) -> dict[float, OperatingPoint | None]:
+    """By wanted precision: the lowest threshold that reaches it (so with the most recall), None where none does."""
+    curve = _operating_points(labels, scores)
+    chosen: dict[float, OperatingPoint | None] = {}
+    for wanted in precisions:
+        good = np.flatnonzero(curve[0] >= wanted)
+        chosen[wanted] = _point(curve, good[0]) if len(good) else None
+    return chosen
+
+
+def thresholds_by_sensitivity(
+    labels: np.ndarray, scores: np.ndarray, sensitivities: Sequence[float] = RECALLS
+) -> dict[float, OperatingPoint | None]:
+    """By wanted recall: the highest threshold that keeps it, None where there is no true allele (with a score)."""
+    curve = _operating_points(labels, scores)
+    chosen: dict[float, OperatingPoint | None] = {}
+    for wanted in sensitivities:
+        good = np.flatnonzero(curve[1] >= wanted)
+        chosen[wanted] = _point(curve, good[-1]) if len(good) else None
+    return chosen
+
+
+def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | None:
+    """The highest F1 = 2PR / (P + R) and its threshold (the highest, where several tie)."""
+    precision, recall, thresholds = _operating_points(labels, scores)
+    if not len(thresholds):
+        return None
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    i = len(f1) - 1 - int(np.argmax(f1[::-1]))
+    return float(f1[i]), float(thresholds[i])
+
+
+def probability_of_score(scores: np.ndarray, epsilon: float = 1e-7) -> np.ndarray:
+    """p of s = ln((p + e) / (1 - p + e)), the definition of ``CNN_1D`` and ``CNN_2D``; NaN stays NaN."""
+    odds = np.exp(np.clip(scores, -50, 50))
+    return np.clip((odds * (1 + epsilon) - epsilon) / (1 + odds), 0.0, 1.0)
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> tuple[float | None, float | None]:
+    """Brier score and expected calibration error of probabilities in [0, 1]; None where there is no allele.
+
+    The error is the mean over ``n_bins`` equally wide bins, weighted by their alleles, of |share of true alleles -
+    mean probability| (Naeini et al. 2015, AAAI 29). Alleles without a probability (NaN) are left out.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    known = ~np.isnan(probabilities)
+    labels, probabilities = labels[known].astype(np.float64), probabilities[known]
+    if not len(labels):
+        return None, None
+    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
+    excess = np.bincount(bins, weights=labels - probabilities, minlength=n_bins)  # share minus mean, times alleles
+    return float(np.mean((probabilities - labels) ** 2)), float(np.abs(excess).sum() / len(labels))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95% interval."""
+
+    low: float
+    high: float
+
+
+class _WeightedAuprc:
+    """Average precision under changing weights of the alleles: sorted once, then linear in their number."""
+
+    def __init__(self, labels: np.ndarray, scores: np.ndarray):
+        labels, scores = _checked(labels, scores)
+        self.order = np.argsort(-scores, kind="stable")
+        self.labels = labels[self.order].astype(np.float64)
+        ranked = scores[self.order]
+        self.last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+
+    def __call__(self, weights: np.ndarray) -> float | None:
+        """``weights`` (n,) in the order of the labels; None where only one class has weight."""
+        weights = weights[self.order]
+        kept = np.cumsum(weights)[self.last_of_tie]
+        true = np.cumsum(weights * self.labels)[self.last_of_tie]
+        if not 0 < true[-1] < kept[-1]:
+            return None
+        precision = np.divide(true, kept, out=np.zeros_like(true), where=kept > 0)
+        return float(np.sum(np.diff(true, prepend=0.0) * precision) / true[-1])
+
+
+def bootstrap_interval(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    blocks: np.ndarray,
+    baseline: np.ndarray | None = None,
+    n_replicates: int = 1000,
+    seed: int = 0,
+) -> Interval | None:
+    """The 95% percentile interval of the AUPRC, or of its gain over ``baseline`` (scores of the same alleles).
+
+    Blocks of the genome are drawn with replacement, not alleles: neighbours share reads and mapping errors, so single
+    alleles would give intervals that are too narrow. Replicates without both classes are left out. None where there
+    are fewer than two blocks or no two classes. Deterministic for a seed.
+    """
+    labels = np.asarray(labels)
+    numbers = np.unique(np.asarray(blocks), return_inverse=True)[1].reshape(-1)
+    n_blocks = int(numbers.max()) + 1 if len(numbers) else 0
+    if n_blocks < 2 or not _two_classes(labels):
+        return None
+    model = _WeightedAuprc(labels, scores)
+    other = _WeightedAuprc(labels, baseline) if baseline is not None else None
+    generator = np.random.default_rng(seed)
+    values = []
+    for _ in range(n_replicates):
+        drawn = np.bincount(generator.integers(0, n_blocks, n_blocks), minlength=n_blocks)
+        weights = drawn[numbers].astype(np.float64)
+        value = model(weights)
+        if value is None:
+            continue
+        values.append(value - (other(weights) or 0.0) if other else value)
+    if not values:
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def metric_pairs(
+    labels: np.ndarray, scores: np.ndarray, probabilities: np.ndarray | None = None
+) -> list[tuple[str, Value]]:
+    """All metrics of one score on one group of alleles (labels 0 or 1), as (name, value).
+
+    ``recall_at_precision_P`` is the most recall of any threshold with at least that precision, 0 where no threshold
+    has it; ``precision_at_recall_R`` likewise the other way round.
+    """
+    labels = np.asarray(labels)
+    n_true = int((labels == TRUE_VARIANT).sum())
+    pairs: list[tuple[str, Value]] = [
+        ("n", len(labels)),
+        ("n_true", n_true),
+        ("n_false", len(labels) - n_true),
+        ("prevalence", n_true / len(labels) if len(labels) else None),
+        ("auprc", auprc(labels, scores)),
+        ("auroc", auroc(labels, scores)),
+    ]
+    defined = _two_classes(labels)
+    precision, recall, _ = _operating_points(labels, scores)
+    for wanted in PRECISIONS:
+        reached = float(recall[precision >= wanted].max(initial=0.0)) if defined else None
+        pairs.append((f"recall_at_precision_{wanted:.2f}", reached))
+    for wanted in RECALLS:
+        reached = float(precision[recall >= wanted].max(initial=0.0)) if defined else None
+        pairs.append((f"precision_at_recall_{wanted:.2f}", reached))
+    best = best_f1(labels, scores) if defined else None
+    pairs += [("f1", best[0] if best else None), ("f1_threshold", best[1] if best else None)]
+    if probabilities is not None:
+        brier, error = calibration(labels, probabilities)
+        pairs += [("brier", brier), ("calibration_error", error)]
+    return pairs
+
+
+def evaluate(
+    alleles: AlleleScores,
+    baseline: str | None = None,
+    log_odds: Sequence[str] = ("CNN_1D", "CNN_2D"),
+    block_bases: int = 40_000,
+    n_replicates: int = 1000,
+    seed: int = 0,
+) -> Metrics:
+    """All metrics by group and score, of the alleles whose label is known; a plain dictionary, ready for JSON.
+
+    Each score also has the bootstrap interval of its AUPRC (``auprc_low``, ``auprc_high``); where ``baseline`` names
+    one of the scores, the others have their gain over it (``auprc_gain``, ``auprc_gain_low``, ``auprc_gain_high``),
+    from the same draws of blocks. Scores in ``log_odds`` are probabilities in disguise and have calibration as well.
+    """
+    known = alleles.labelled()
+    result: Metrics = {}
+    for group in GROUPS:
+        part = known.group(group)
+        blocks = part.blocks(block_bases)
+        result[group] = {}
+        for name, scores in part.scores.items():
+            values = dict(metric_pairs(part.label, scores, probability_of_score(scores) if name in log_odds else None))
+            interval = bootstrap_interval(part.label, scores, blocks, n_replicates=n_replicates, seed=seed)
+            values["auprc_low"], values["auprc_high"] = (interval.low, interval.high) if interval else (None, None)
+            if baseline in part.scores and name != baseline:
+                reference = part.scores[baseline]
+                base, own = auprc(part.label, reference), values["auprc"]
+                gain = bootstrap_interval(part.label, scores, blocks, reference, n_replicates, seed)
+                values["auprc_gain"] = own - base if own is not None and base is not None else None
+                values["auprc_gain_low"] = gain.low if gain else None
+                values["auprc_gain_high"] = gain.high if gain else None
+            result[group][name] = values
+    return result
+
+
+# Columns of the text table: heading -> metric.
+TABLE_COLUMNS: Mapping[str, str] = {
+    "AUPRC": "auprc",
+    "AUROC": "auroc",
+    **{f"R@P{wanted:.0%}": f"recall_at_precision_{wanted:.2f}" for wanted in PRECISIONS},
+    "F1": "f1",
+}
+
+
+def format_value(value: Value) -> str:
+    """Three decimals for a ratio, thousands separated for a count, ``-`` for what is not defined."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def format_table(metrics: Metrics, columns: Mapping[str, str] = TABLE_COLUMNS) -> str:
+    """A plain-text table: a row per group and score, with the counts and the prevalence before the metrics."""
+    rows = [["group", "score", "true", "false", "prevalence", *columns]]
+    for group, by_score in metrics.items():
+        for name, values in by_score.items():
+            cells = (values.get(m) for m in ("n_true", "n_false", "prevalence", *columns.values()))
+            rows.append([group, name, *map(format_value, cells)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append("  ".join([*left, *right]).rstrip())
+    return "\n".join(lines)
