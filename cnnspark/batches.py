@@ -1,0 +1,64 @@
+"""Batches as the network takes them: dense arrays, padded along the reads."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cnnspark.schema import FIELDS, AlleleKey, TensorBatch
+
+# Rows are padded to a multiple of this, so that few shapes occur: each new shape costs the convolutions a set-up.
+ROW_STEP = 8
+
+
+def example_key(contig: str, start: int, ref: str, alt: str) -> int:
+    """A signed 32-bit hash of an allele, equal in every process: what its dropout noise is drawn from."""
+    value = zlib.crc32(f"{contig}\t{start}\t{ref}\t{alt}".encode("latin-1", "replace"))
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def key_of(key: AlleleKey) -> int:
+    """:func:`example_key` of an allele."""
+    return example_key(key.contig, key.start, key.ref, key.alt)
+
+
+def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """The chosen alleles as one dense batch of B.
+
+    Returns:
+        per-read fields (B, R, ...) with zeros behind ``row_count`` (B,) int32 rows, R the next multiple of ROW_STEP (at
+        least ROW_STEP); the other fields (B, ...) as they are.
+    """
+    chosen = np.asarray(chosen, dtype=np.int64)
+    starts = tensors.row_offsets[chosen]
+    counts = tensors.row_offsets[chosen + 1] - starts
+    rows = max(ROW_STEP, int(-(-counts.max(initial=0) // ROW_STEP)) * ROW_STEP)
+    batch: dict[str, np.ndarray] = {"row_count": counts.astype(np.int32)}
+    inside = np.arange(rows) < counts[:, None]  # (B, R)
+    source = (starts[:, None] + np.arange(rows))[inside]
+    for field in FIELDS:
+        values = getattr(tensors, field.name)
+        if field.per_read:
+            dense = np.zeros((len(chosen), rows, *values.shape[1:]), values.dtype)  # (B, R, ...)
+            dense[inside] = values[source]
+            # Keras and TensorFlow know no arithmetic on uint16.
+            batch[field.name] = dense.astype(np.int32) if values.dtype == np.uint16 else dense
+        else:
+            batch[field.name] = values[chosen]
+    return batch
+
+
+def scoring_batches(tensors: TensorBatch, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Batches of at most ``size`` alleles of like depth, each with the positions of its alleles in ``tensors``.
+
+    Sorting by the number of reads keeps padding small; the order is fixed by the data, so the bytes are too.
+    """
+    counts = np.diff(tensors.row_offsets)
+    order = np.argsort(counts, kind="stable")
+    for first in range(0, len(order), size):
+        chosen = order[first : first + size]
+        batch = pad_rows(tensors, chosen)
+        batch["example_key"] = np.array([key_of(tensors.keys[i]) for i in chosen], dtype=np.int32)
+        yield chosen, batch

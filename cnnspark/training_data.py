@@ -1,0 +1,242 @@
+"""What a training replica reads: its slice of each global batch, and the held-out blocks.
+
+A global batch is drawn from V streams, each a fixed share of the row groups; a replica runs V / n of them. So the
+content of every global batch is the same for any number of replicas n that divides V, and each replica reads only its
+own share of the files. Every replica makes the same number of steps by construction: a stream that is short of rows
+begins its next pass early, one that has more leaves the rest to the next epoch's other order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from cnnspark.batches import pad_rows
+from cnnspark.dataset import Dataset, decode, example_keys
+from cnnspark.errors import InputError, UsageError
+from cnnspark.regions import Region, parse_region
+from cnnspark.schema import TensorBatch
+
+MAX_STREAMS = 16
+# Row groups that a stream holds to shuffle rows between: about 256 tensors, 2 MB.
+SHUFFLED_GROUPS = 4
+
+
+def stream_count(batch_size: int, replicas: int, row_groups: int) -> int:
+    """How many streams V: a divisor of the batch size that suits the most numbers of replicas.
+
+    Raises UsageError where the batch cannot be dealt evenly, InputError where there are fewer row groups than replicas.
+    """
+    if batch_size % replicas:
+        raise UsageError(f"a global batch of {batch_size} cannot be dealt to {replicas} replicas; choose a multiple")
+    if row_groups < replicas:
+        raise InputError(
+            f"{replicas} replicas need as many row groups, the training blocks have {row_groups}; "
+            "use fewer replicas or more data"
+        )
+    limit = min(MAX_STREAMS, batch_size, row_groups)
+    divisors = [v for v in range(1, max(limit, replicas) + 1) if batch_size % v == 0]
+    best = max((v for v in divisors if v <= limit), key=lambda v: (_divisor_count(v), v))
+    if best % replicas == 0:
+        return best
+    return max(v for v in divisors if v % replicas == 0)
+
+
+def _divisor_count(value: int) -> int:
+    return sum(value % d == 0 for d in range(1, value + 1))
+
+
+def hold_out(dataset: Dataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
+    """Whole blocks for training and for validation.
+
+    Args:
+        validation: a share (the last blocks of each contig that hold at least this share of its labelled tensors), or
+            regions as text; a block that reaches into a region is held out.
+
+    Raises InputError where one side would be empty.
+    """
+    if isinstance(validation, float):
+        train, held = _hold_out_share(dataset.blocks, validation)
+    else:
+        regions = [parse_region(text, {b["contig"] for b in dataset.blocks}) for text in validation]
+        held = [b["block"] for b in dataset.blocks if any(_touches(b, region) for region in regions)]
+        train = [b["block"] for b in dataset.blocks if b["block"] not in set(held)]
+    if not train or not held:
+        raise InputError(
+            f"the {len(dataset.blocks)} blocks of the dataset cannot be split ({len(train)} and {len(held)}); "
+            "build it with smaller blocks (--set blocks.records=...) or give --validation regions"
+        )
+    return train, held
+
+
+def _touches(block: Mapping, region: Region) -> bool:
+    return (
+        block["contig"] == region.contig and block["first_start"] < region.end and region.start <= block["last_start"]
+    )
+
+
+def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int], list[int]]:
+    if not 0 < share < 1:
+        raise UsageError(f"the validation share is {share}; give a number between 0 and 1")
+    contigs: dict[str, list[Mapping]] = {}
+    for block in blocks:
+        contigs.setdefault(block["contig"], []).append(block)
+    train: list[int] = []
+    held: list[int] = []
+    for members in contigs.values():
+        wanted = share * sum(block["tensors"] for block in members)
+        taken = 0
+        for block in reversed(members):
+            # The nearer of both: a contig of one block is held out only for a share above a half.
+            if taken + block["tensors"] / 2 < wanted:
+                held.append(block["block"])
+                taken += block["tensors"]
+            else:
+                train.append(block["block"])
+                taken = int(wanted) + 1
+    if not held and len(blocks) > 1:
+        held.append(train.pop(train.index(blocks[-1]["block"])))
+    return sorted(train), sorted(held)
+
+
+class TrainingData:
+    """A dataset split into training and validation blocks, as the trainer reads it."""
+
+    def __init__(self, dataset: Dataset, train: Sequence[int], validation: Sequence[int]):
+        """Raises InputError where tensors have no label, or a class is missing from the training blocks."""
+        self.dataset, self.train, self.validation = dataset, list(train), list(validation)
+        self.annotation_names = dataset.annotation_names
+        self.feature_names = dataset.feature_names
+        by_number = {block["block"]: block for block in dataset.blocks}
+        if any(by_number[b]["labels"]["-1"] for b in (*self.train, *self.validation)):
+            raise InputError(f"{dataset.path} has tensors without a label; build it with --truth and --bed or --labels")
+        self.n_train = sum(by_number[b]["tensors"] for b in self.train)
+        self.n_validation = sum(by_number[b]["tensors"] for b in self.validation)
+        self.label_counts = tuple(sum(by_number[b]["labels"][label] for b in self.train) for label in ("0", "1"))
+        for count, name in zip(self.label_counts, ("false", "true"), strict=True):
+            if not count:
+                raise InputError(f"the training blocks of {dataset.path} hold no {name} allele; use more or other data")
+
+    def steps(self, batch_size: int) -> int:
+        """Steps of an epoch, on every replica."""
+        return -(-self.n_train // batch_size)
+
+    def train_batches(
+        self, replica: int, replicas: int, batch_size: int, seed: int, epoch: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """This replica's slice of each global batch of one epoch: ``batch_size / replicas`` rows each.
+
+        Fields as :func:`cnnspark.batches.pad_rows`, and label, weight (B,) float32, example_key (B,) int32.
+        """
+        streams = stream_count(batch_size, replicas, len(self.dataset.row_groups(self.train)))
+        per_stream = batch_size // streams
+        mine = range(replica * streams // replicas, (replica + 1) * streams // replicas)
+        running = [self._stream(v, streams, per_stream, seed, epoch) for v in mine]
+        for _ in range(self.steps(batch_size)):
+            parts = [next(stream) for stream in running]
+            tensors = TensorBatch.concatenate([part[0] for part in parts])
+            batch = pad_rows(tensors, np.arange(len(tensors.row_offsets) - 1))
+            for name in ("label", "weight", "example_key"):
+                batch[name] = np.concatenate([part[1][name] for part in parts])
+            yield batch
+
+    def _stream(
+        self, stream: int, streams: int, rows: int, seed: int, epoch: int
+    ) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
+        """Endless slices of ``rows`` shuffled rows from one stream's row groups."""
+        waiting: list[tuple[TensorBatch, dict[str, np.ndarray]]] = []
+        held = 0
+        turn = 0
+        while True:
+            order = np.random.Generator(np.random.PCG64([seed, epoch, stream, turn]))
+            groups = self.dataset.read(self.train, seed=int(order.integers(1, 2**31)), shard=stream, shards=streams)
+            for shuffled in _shuffled(groups, order):
+                waiting.append(shuffled)
+                held += len(shuffled[1]["label"])
+                while held >= rows:
+                    taken, waiting = _take(waiting, rows)
+                    held -= rows
+                    yield taken
+            turn += 1
+
+    def validation_batches(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Every held-out tensor once, in the files' order; the last batch of a row group may be short."""
+        for values in self.dataset.read(self.validation):
+            tensors, scalars = decode(values), _scalars(values)
+            for first in range(0, len(scalars["label"]), batch_size):
+                chosen = np.arange(first, min(first + batch_size, len(scalars["label"])))
+                yield pad_rows(tensors, chosen) | {name: value[chosen] for name, value in scalars.items()}
+
+    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Annotations (n, A) and site features (n, F) of at most ``limit`` training tensors, evenly spread."""
+        stride = max(1, -(-self.n_train // limit))
+        annotations, features, offset = [], [], 0
+        for values in self.dataset.read(self.train, columns=["annotations", "site_features"]):
+            count = len(values["annotations"])
+            chosen = np.arange(-offset % stride, count, stride)
+            offset += count
+            if len(chosen):
+                annotations.append(np.stack(list(values["annotations"]))[chosen])
+                features.append(np.stack(list(values["site_features"]))[chosen])
+        return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32)
+
+
+def _scalars(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        "label": values["label"].astype(np.float32),
+        "weight": values["weight"].astype(np.float32),
+        "variant_type": values["variant_type"].astype(np.int32),
+        "example_key": example_keys(values),
+    }
+
+
+def _shuffled(
+    groups: Iterator[Mapping[str, np.ndarray]], order: np.random.Generator
+) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
+    """The rows of each SHUFFLED_GROUPS row groups, permuted."""
+    held: list[Mapping[str, np.ndarray]] = []
+
+    def mixed() -> tuple[TensorBatch, dict[str, np.ndarray]]:
+        joined = {name: np.concatenate([group[name] for group in held]) for name in held[0]}
+        permutation = order.permutation(len(joined["label"]))
+        joined = {name: column[permutation] for name, column in joined.items()}
+        return decode({k: v for k, v in joined.items() if k != "ref"}), _scalars(joined)
+
+    for group in groups:
+        held.append(group)
+        if len(held) == SHUFFLED_GROUPS:
+            yield mixed()
+            held = []
+    if held:
+        yield mixed()
+
+
+def _slice(part: tuple[TensorBatch, dict[str, np.ndarray]], first: int, last: int) -> tuple[TensorBatch, dict]:
+    tensors, scalars = part
+    return tensors.take(range(first, last)), {name: value[first:last] for name, value in scalars.items()}
+
+
+def _take(
+    waiting: list[tuple[TensorBatch, dict[str, np.ndarray]]], rows: int
+) -> tuple[tuple[TensorBatch, dict[str, np.ndarray]], list[tuple[TensorBatch, dict[str, np.ndarray]]]]:
+    """The first ``rows`` rows, and what is left."""
+    parts = []
+    left = list(waiting)
+    while rows:
+        count = len(left[0][1]["label"])
+        if count <= rows:
+            parts.append(left.pop(0))
+            rows -= count
+        else:
+            parts.append(_slice(left[0], 0, rows))
+            left[0] = _slice(left[0], rows, count)
+            rows = 0
+    scalars = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    return (TensorBatch.concatenate([part[0] for part in parts]), scalars), left
+
+
+def open_training_data(path: str, validation: float | Sequence[str]) -> TrainingData:
+    """A dataset's training and validation blocks; see :func:`hold_out`."""
+    dataset = Dataset(path)
+    return TrainingData(dataset, *hold_out(dataset, validation))

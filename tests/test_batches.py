@@ -1,0 +1,68 @@
+"""Padding ragged tensors to dense batches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnnspark.batches import ROW_STEP, example_key, pad_rows, scoring_batches
+from cnnspark.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
+
+
+def ragged(counts: list[int], seed: int = 0) -> TensorBatch:
+    """Random tensors of alleles with these numbers of reads."""
+    rng = np.random.default_rng(seed)
+    sizes = {"R": sum(counts), "A": 3, "F": 4}
+    arrays = {}
+    for field in FIELDS:
+        shape = [sizes[s] if isinstance(s, str) else s for s in field.shape]
+        shape = shape if field.per_read else [len(counts), *shape]
+        arrays[field.name] = rng.integers(0, 200, shape).astype(field.dtype)
+    keys = [AlleleKey("c", i, "A", "C", 1, i, 0) for i in range(len(counts))]
+    return TensorBatch(keys=keys, row_offsets=np.concatenate([[0], np.cumsum(counts)]), **arrays)
+
+
+def test_padding_keeps_every_row_and_adds_zeros() -> None:
+    tensors = ragged([3, 0, 9])
+    batch = pad_rows(tensors, [2, 0, 1])
+    assert batch["row_count"].tolist() == [9, 3, 0]
+    assert batch["read_bases"].shape == (3, 16, WINDOW)
+    for row, i in enumerate([2, 0, 1]):
+        example = tensors.example(i)
+        count = batch["row_count"][row]
+        for field in FIELDS:
+            values = batch[field.name][row]
+            if field.per_read:
+                assert np.array_equal(values[:count], example[field.name])
+                assert not values[count:].any()
+            else:
+                assert np.array_equal(values, example[field.name])
+
+
+def test_an_empty_allele_still_has_rows_to_pad() -> None:
+    assert pad_rows(ragged([0]), [0])["read_flags"].shape == (1, ROW_STEP)
+
+
+def test_scoring_batches_hold_each_allele_once() -> None:
+    tensors = ragged([5, 1, 30, 2, 2, 17, 0])
+    seen = []
+    for chosen, batch in scoring_batches(tensors, 3):
+        assert len(chosen) == len(batch["row_count"]) <= 3
+        assert batch["row_count"].tolist() == np.diff(tensors.row_offsets)[chosen].tolist()
+        seen += chosen.tolist()
+    assert sorted(seen) == list(range(7))
+
+
+def test_taking_and_concatenating_tensors_are_inverse() -> None:
+    tensors = ragged([5, 1, 0, 7])
+    again = TensorBatch.concatenate([tensors.take([0, 1]), tensors.take([2]), tensors.take([3])])
+    assert again.keys == tensors.keys
+    assert np.array_equal(again.row_offsets, tensors.row_offsets)
+    for field in FIELDS:
+        assert np.array_equal(getattr(again, field.name), getattr(tensors, field.name))
+    assert len(tensors.take([])) == 0
+
+
+def test_example_keys_are_the_same_in_every_process() -> None:
+    # Written down once: noise, hence weights, depend on them.
+    assert example_key("chr1", 99, "A", "C") == -550996034
+    assert example_key("chr2", 5, "ACG", "T") == -632471098

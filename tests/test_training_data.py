@@ -1,0 +1,170 @@
+"""What replicas read: whole blocks held out, the same global batches for any number of replicas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import Sample
+
+from cnnspark.dataset import CARD, DATA, Dataset, decode
+from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture(scope="module")
+def training(sample: Sample) -> TrainingData:
+    return open_training_data(sample.dataset, 0.3)
+
+
+def test_the_card_counts_what_the_files_hold(sample: Sample) -> None:
+    dataset = Dataset(sample.dataset)
+    labels: list[int] = []
+    for tensors, values in dataset.tensors([block["block"] for block in dataset.blocks]):
+        assert len(tensors.keys) == len(values["label"])
+        labels += values["label"].tolist()
+    assert len(labels) == dataset.card["tensors"]
+    assert sum(label == 1 for label in labels) == dataset.card["labels"]["true"]
+    assert sum(label == 0 for label in labels) == dataset.card["labels"]["false"]
+
+
+def test_what_is_read_is_what_was_built(sample: Sample, spark: Any) -> None:
+    """The oracle is the encoder itself, called without Spark and without Parquet."""
+    from cnnspark import scoring
+    from cnnspark.blocks import plan_blocks
+
+    dataset = Dataset(sample.dataset)
+    inputs = scoring.Inputs(str(sample.paths.vcf), sample.paths.reads, str(sample.paths.reference), dataset.card["sample"])
+    source = scoring.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
+    block = plan_blocks(spark, inputs.vcf, source.reference.lengths, (), sample.config.blocks)[3]
+    built, _ = source.build(source.records(block), block)
+    by_key = {(k.start, k.ref, k.alt): i for i, k in enumerate(built.keys)}
+    compared = 0
+    for tensors, _values in dataset.tensors([block.index]):
+        for i, key in enumerate(tensors.keys):
+            expected = built.example(by_key[(key.start, key.ref, key.alt)])
+            for name, values in tensors.example(i).items():
+                np.testing.assert_array_equal(values, expected[name], err_msg=name)
+            compared += 1
+    assert compared > 10
+
+
+def test_whole_blocks_are_held_out_at_the_end_of_each_contig(sample: Sample) -> None:
+    dataset = Dataset(sample.dataset)
+    train, held = hold_out(dataset, 0.3)
+    assert sorted(train + held) == [block["block"] for block in dataset.blocks]
+    for contig in {block["contig"] for block in dataset.blocks}:
+        last_trained = max(b["last_start"] for b in dataset.blocks if b["contig"] == contig and b["block"] in train)
+        held_here = [b for b in dataset.blocks if b["contig"] == contig and b["block"] in held]
+        assert all(b["first_start"] > last_trained for b in held_here)
+    share = sum(b["tensors"] for b in dataset.blocks if b["block"] in held) / dataset.card["tensors"]
+    assert 0.15 < share < 0.45
+
+
+def test_regions_can_be_held_out(sample: Sample) -> None:
+    dataset = Dataset(sample.dataset)
+    contig = dataset.blocks[-1]["contig"]
+    _, held = hold_out(dataset, (contig,))
+    assert held == [b["block"] for b in dataset.blocks if b["contig"] == contig]
+    with pytest.raises(InputError, match="cannot be split"):
+        hold_out(dataset, ("chrNowhere",))
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        hold_out(dataset, 1.5)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_the_global_batch_does_not_depend_on_the_number_of_replicas(training: TrainingData, replicas: int) -> None:
+    reference = list(training.train_batches(0, 1, 16, seed=3, epoch=1))
+    slices = [list(training.train_batches(rank, replicas, 16, seed=3, epoch=1)) for rank in range(replicas)]
+    assert {len(part) for part in slices} == {training.steps(16)} == {len(reference)}
+    for step, whole in enumerate(reference):
+        keys = np.concatenate([part[step]["example_key"] for part in slices])
+        assert keys.tolist() == whole["example_key"].tolist()
+        assert all(len(part[step]["label"]) == 16 // replicas for part in slices)
+
+
+def test_an_epoch_is_nearly_one_pass_and_the_next_has_another_order(training: TrainingData) -> None:
+    def keys(epoch: int, seed: int = 3) -> list[int]:
+        return [k for b in training.train_batches(0, 1, 16, seed, epoch) for k in b["example_key"].tolist()]
+
+    first = keys(0)
+    assert len(set(first)) > 0.75 * training.n_train
+    assert first == keys(0)
+    assert first != keys(1) and first != keys(0, seed=4)
+
+
+def test_every_training_allele_is_seen_within_a_few_epochs(training: TrainingData) -> None:
+    seen = {k for epoch in range(8) for b in training.train_batches(0, 1, 16, 3, epoch) for k in b["example_key"].tolist()}
+    expected = {
+        int(k) for values in training.dataset.read(training.train) for k in example_keys_of(values)
+    }
+    assert seen == expected
+
+
+def example_keys_of(values: dict[str, np.ndarray]) -> np.ndarray:
+    from cnnspark.dataset import example_keys
+
+    return example_keys(values)
+
+
+def test_validation_is_read_once_and_in_order(training: TrainingData) -> None:
+    batches = list(training.validation_batches(8))
+    assert sum(len(batch["label"]) for batch in batches) == training.n_validation
+    again = [b["example_key"].tolist() for b in training.validation_batches(8)]
+    assert again == [b["example_key"].tolist() for b in batches]
+
+
+def test_the_feature_sample_is_of_training_alleles(training: TrainingData) -> None:
+    annotations, features = training.feature_sample(50)
+    assert annotations.shape == (len(annotations), len(training.annotation_names))
+    assert features.shape == (len(annotations), len(training.feature_names))
+    assert 25 <= len(annotations) <= 50
+    whole, _ = training.feature_sample(10**6)
+    assert len(whole) == training.n_train
+
+
+def test_a_dataset_with_a_lost_row_group_is_refused(sample: Sample, tmp_path: Path) -> None:
+    dataset = Dataset(sample.dataset)
+    dataset.blocks[0]["row_groups"] = [*dataset.blocks[0]["row_groups"], 5]
+    with pytest.raises(RunError, match="rows instead of"):
+        list(dataset.read([dataset.blocks[0]["block"]]))
+
+
+def test_a_folder_that_is_no_dataset_is_one_sentence(sample: Sample, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="finished tensor dataset"):
+        Dataset(str(tmp_path))
+    with pytest.raises(InputError, match="not a folder"):
+        Dataset(str(tmp_path / "none"))
+    (tmp_path / CARD).write_text('{"format": 99}')
+    with pytest.raises(InputError, match="format 99"):
+        Dataset(str(tmp_path))
+
+
+def test_petastorm_itself_opens_the_dataset(sample: Sample) -> None:
+    from petastorm import make_reader
+
+    url = (Path(sample.dataset).absolute() / DATA).as_uri()
+    with make_reader(url, reader_pool_type="dummy", shuffle_row_groups=False) as reader:
+        row = next(reader)
+    values = {name: np.array([value], dtype=object if isinstance(value, bytes) else None) for name, value in
+              row._asdict().items()}  # fmt: skip
+    assert decode(values).reference.shape == (1, 128)
+
+
+@pytest.mark.parametrize(
+    ("batch", "replicas", "groups", "streams"), [(32, 1, 99, 16), (32, 2, 99, 16), (24, 3, 99, 12), (48, 3, 99, 12),
+                                                 (32, 2, 5, 4), (6, 3, 3, 3), (10, 5, 99, 10)]
+)  # fmt: skip
+def test_streams_divide_the_batch_and_suit_the_replicas(batch: int, replicas: int, groups: int, streams: int) -> None:
+    assert stream_count(batch, replicas, groups) == streams
+
+
+def test_more_replicas_than_row_groups_and_uneven_batches_are_refused() -> None:
+    with pytest.raises(InputError, match="row groups"):
+        stream_count(32, 4, 3)
+    with pytest.raises(UsageError, match="multiple"):
+        stream_count(32, 3, 99)
