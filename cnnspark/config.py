@@ -1,0 +1,175 @@
+"""The configuration: frozen dataclasses, filled from defaults < YAML < ``--set key=value`` < flags.
+
+Every setting that changes the bytes of an output stands here, so that the resolved configuration in a run's folder
+says all of it. Spark's own settings never do: they belong to Spark's properties.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from cnnspark.blocks import BlockSettings
+from cnnspark.candidates import CandidateSettings
+from cnnspark.errors import UsageError
+from cnnspark.scoring import ScoreSettings
+from cnnspark.tensors import TensorSettings
+from cnnspark.training_settings import TrainSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InputPaths:
+    """What a run reads. Paths in a YAML file are relative to that file."""
+
+    vcf: str | None = None  # none: candidates are called from the reads
+    reads: str | None = None
+    reference: str | None = None
+    truth: str | None = None
+    bed: str | None = None
+    labels: str | None = None
+    sample: str | None = None
+    regions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FilterChoice:
+    """Which threshold ``run`` filters by: a precision of the model's card, or a number."""
+
+    precision: float | None = 0.95
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of all stages."""
+
+    inputs: InputPaths = field(default_factory=InputPaths)
+    model: str | None = None  # a finished model: ``run`` then trains none
+    annotations: tuple[str, ...] = ()  # none: the well-known ones that the callset declares
+    blocks: BlockSettings = field(default_factory=BlockSettings)
+    tensors: TensorSettings = field(default_factory=TensorSettings)
+    candidates: CandidateSettings = field(default_factory=CandidateSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    filter: FilterChoice = field(default_factory=FilterChoice)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values, as it is printed and stored."""
+        return dataclasses.asdict(self)
+
+
+PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
+
+
+def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config:
+    """The configuration from a YAML file and ``key.subkey=value`` settings (values in YAML's notation).
+
+    Raises UsageError naming the key that is unknown or has the wrong kind of value.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            where = getattr(error, "problem_mark", None)
+            raise UsageError(f"{path} is not YAML{f' (line {where.line + 1})' if where else ''}; correct it") from None
+        if not isinstance(loaded, dict):
+            raise UsageError(f"{path} is not a mapping of keys to values; see conf/local.yaml")
+        values = _beside(loaded, Path(path).parent)
+    for text in settings:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--set {text} has no value; write key=value")
+        try:
+            _put(values, key.strip().split("."), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UsageError(f"--set {text}: the value is not YAML; quote it") from None
+    return build(Config, values)
+
+
+def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Relative paths of a YAML file made relative to its folder."""
+    inputs = dict(values.get("inputs") or {})
+    for name in PATHS:
+        if isinstance(inputs.get(name), str) and "://" not in inputs[name]:
+            inputs[name] = str(folder / inputs[name])
+    values = dict(values)
+    if inputs:
+        values["inputs"] = inputs
+    if isinstance(values.get("model"), str):
+        values["model"] = str(folder / values["model"])
+    return values
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"'{name}' is a value, not a group of settings; check --set {'.'.join(path)}")
+        values = inner
+    values[path[-1]] = value
+
+
+def build(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """An instance of the dataclass ``kind`` from plain values, nested dataclasses included; kinds are checked."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"'{path}' must be a group of settings, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    chosen = {}
+    for name, value in values.items():
+        where = f"{path}.{name}" if path else str(name)
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(names)}"
+            raise UsageError(f"there is no setting '{where}'{hint}")
+        chosen[str(name)] = _convert(hints[name], value, where)
+    try:
+        return kind(**chosen)
+    except ValueError as error:
+        raise UsageError(f"{path or 'the configuration'}: {error}") from None
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """``value`` as ``kind``. Raises UsageError where it is something else."""
+    if is_dataclass(kind):
+        return build(kind, value if value is not None else {}, where)  # type: ignore[arg-type]
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(kind):
+            try:
+                return _convert(option, value, where)
+            except UsageError:
+                continue
+    elif kind is type(None) and value is None:
+        return None
+    elif kind is bool and isinstance(value, bool):
+        return value
+    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif kind is str and isinstance(value, str):
+        return value
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(typing.get_args(kind)[0], item, where) for item in value)
+    raise UsageError(f"'{where}' cannot be {value!r}; it takes {_name(kind)}")
+
+
+def _name(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return " or ".join(_name(option) for option in typing.get_args(kind))
+    return "a list" if typing.get_origin(kind) is tuple else names.get(kind, str(kind))

@@ -1,0 +1,124 @@
+"""FILTER from scores: by a number, or by the precision that the model's card promises."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from cnnspark.alleles import unscorable_reason, variant_type
+from cnnspark.blocks import Block
+from cnnspark.errors import UsageError
+from cnnspark.scoring import ALT_SCORES, lines_of
+from cnnspark.vcf import Record, VcfHeader, VcfSource
+
+GROUPS = ("SNP", "INDEL")
+SCORE_KEYS = ("CNN_2D", "CNN_1D")
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """What is filtered: records whose score lies below the threshold of their best ALT's type."""
+
+    key: str
+    thresholds: Mapping[str, float]  # by SNP and INDEL
+    reason: str  # for the header: where the thresholds come from
+    keep_filters: bool = True
+
+    @property
+    def id(self) -> str:
+        """The FILTER's ID."""
+        return f"{self.key}_LOW"
+
+
+def score_key_of(header: VcfHeader, wanted: str | None) -> str:
+    """The INFO key to filter by. Raises UsageError where the callset has not been scored."""
+    if wanted is not None:
+        if wanted not in header.info:
+            raise UsageError(f"the callset declares no INFO/{wanted}; check --key")
+        return wanted
+    for key in SCORE_KEYS:
+        if key in header.info:
+            return key
+    raise UsageError("the callset has no INFO/CNN_2D or CNN_1D; score it first with 'cnnspark score', or give --key")
+
+
+def card_thresholds(header: VcfHeader, key: str, precision: float) -> dict[str, float]:
+    """Thresholds by type for a precision, from the header lines that scoring wrote.
+
+    Raises UsageError, naming the precisions there are, where the model's card has none for it.
+    """
+    found: dict[str, dict[float, float]] = {group: {} for group in GROUPS}
+    for line in header.lines:
+        if line.startswith(f"##cnnspark_threshold=<ID={key}_"):
+            values = dict(re.findall(r"[<,](\w+)=([^,>]*)", line))
+            if values.get("Group") in found:
+                found[values["Group"]][float(values["Precision"])] = float(values["Value"])
+    if not any(found.values()):
+        raise UsageError("the callset's header has no thresholds of a model's card; give --threshold")
+    thresholds = {}
+    for group, by_precision in found.items():
+        if precision in by_precision:
+            thresholds[group] = by_precision[precision]
+            continue
+        known = ", ".join(f"{p:g}" for p in sorted(by_precision)) or "none"
+        raise UsageError(
+            f"the model's card has no {group} threshold for precision {precision:g} (it has {known}); "
+            "choose one of these or give --threshold"
+        )
+    return thresholds
+
+
+def filter_header(header: VcfHeader, settings: FilterSettings) -> VcfHeader:
+    """The header with the FILTER's declaration, which says the thresholds."""
+    cutoffs = ", ".join(f"{group} {settings.thresholds[group]:.3f}" for group in GROUPS)
+    line = f'##FILTER=<ID={settings.id},Description="{settings.key} below {cutoffs} ({settings.reason})">'
+    kept = header if settings.keep_filters else header.without_lines(["##FILTER="])
+    return kept.with_lines([line])
+
+
+def passes(record: Record, settings: FilterSettings) -> bool | None:
+    """Whether one of the record's alleles reaches the threshold of its type; None where nothing was scored."""
+    best = record.info_value(settings.key)
+    if best in (None, "", "."):
+        return None
+    each = record.info_value(ALT_SCORES) if settings.key in SCORE_KEYS else None
+    values = each.split(",") if each else best.split(",")  # type: ignore[union-attr]
+    if len(values) != len(record.alts):
+        values = [values[0]] * len(record.alts)
+    scored = False
+    for alt, value in zip(record.alts, values, strict=True):
+        if value in (".", "") or unscorable_reason(record.ref, alt) is not None:
+            continue
+        scored = True
+        # A score that is not a number (a foreign key may hold anything) reaches no threshold.
+        if _number(value) >= settings.thresholds[variant_type(record.ref, alt).group]:
+            return True
+    return False if scored else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("-inf")
+
+
+def filter_work(vcf: str, settings: FilterSettings) -> Callable[[Block], tuple[Iterable[str], Counter]]:
+    """What a task does with each block: its lines with FILTER set, and the counts of what passed."""
+    source = VcfSource(vcf)
+
+    def work(block: Block) -> tuple[Iterable[str], Counter]:
+        counts: Counter[str] = Counter()
+        records = list(source.records(block.region, block.first_record))
+        for record in records:
+            passed = passes(record, settings)
+            if passed is None:
+                counts["not scored"] += 1
+                continue
+            counts["passed" if passed else "filtered"] += 1
+            record.set_filters([] if passed else [settings.id], keep=settings.keep_filters)
+        return lines_of(records), counts
+
+    return work

@@ -1,0 +1,264 @@
+"""Checks before work: what would fail in an hour on a cluster is said in the first seconds, in one sentence.
+
+Every check raises InputError; what is odd but workable comes back as a warning.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnspark.alleles import NON_REF, unscorable_reason
+from cnnspark.errors import InputError
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.regions import Region
+from cnnspark.vcf import Record, VcfHeader, VcfSource
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Records of each contig whose REF is compared with the reference before the run.
+REF_SAMPLE_RECORDS = 200
+# The packages whose versions must agree between driver and executors: arrays and bytes pass between them.
+PROBED_PACKAGES = ("numpy", "pyarrow", "pysam", "petastorm", "cnnspark", "tensorflow", "keras")
+
+
+@dataclass
+class Preflight:
+    """What the checks found out about the inputs."""
+
+    sample: str = ""  # the callset's sample whose reads are used
+    sample_index: int = 0
+    contig_lengths: dict[str, int | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_inputs(
+    vcf: VcfSource,
+    reads: ReadSource | None,
+    reference: ReferenceSource | None,
+    regions: Sequence[Region] = (),
+    sample: str | None = None,
+    on_ref_mismatch: str = "error",
+) -> Preflight:
+    """Compares callset, reads and reference with each other."""
+    found = Preflight()
+    contigs = vcf.contigs
+    if not contigs:
+        raise InputError(f"{vcf.path} holds no records; check that the caller finished")
+    for region in regions:
+        if region.contig not in contigs:
+            raise InputError(
+                f"region {region} names a contig without records in {vcf.path}{_hint(region.contig, contigs)}"
+            )
+    if regions:
+        contigs = [contig for contig in contigs if contig in {region.contig for region in regions}]
+    if reference is not None:
+        _check_contigs(vcf.path, contigs, reference.path, reference.lengths)
+        _check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
+    if reads is not None:
+        _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+        if reference is not None:
+            shared = {c: reads.contig_lengths.get(c) for c in contigs}
+            _check_lengths(reads.path, shared, reference.path, reference.lengths)
+        found.sample_index, found.sample = choose_sample(vcf, reads, sample, found.warnings)
+    lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
+    found.contig_lengths = {c: lengths.get(c) for c in contigs}
+    _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
+    return found
+
+
+def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
+    """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
+    shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
+    if not shared:
+        _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
+    lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
+    _check_lengths(reads.path, lengths, reference.path, reference.lengths)
+
+
+def _hint(contig: str, others: Sequence[str]) -> str:
+    """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
+    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    return f"; did you mean '{other}'?" if other in others else "; check the name"
+
+
+def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
+    missing = [contig for contig in contigs if contig not in others]
+    if not missing:
+        return
+    names = list(others)
+    renamed = [c for c in missing if (c[3:] if c.startswith("chr") else f"chr{c}") in others]
+    if len(missing) == len(contigs):
+        if renamed:
+            raise InputError(
+                f"{path_a} says '{renamed[0]}' where {path_b} says "
+                f"'{renamed[0][3:] if renamed[0].startswith('chr') else 'chr' + renamed[0]}'; only the 'chr' prefix "
+                "differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
+            )
+        raise InputError(
+            f"{path_a} and {path_b} have no contig in common "
+            f"('{contigs[0]}' against '{names[0] if names else 'none'}'); give files of the same reference build"
+        )
+    raise InputError(
+        f"{path_a} has records on {len(missing)} contigs that {path_b} lacks (first: '{missing[0]}'); "
+        "give the matching file or choose contigs with --region"
+    )
+
+
+def _check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, others: Mapping[str, int]) -> None:
+    for contig, length in lengths.items():
+        if length is not None and contig in others and others[contig] != length:
+            raise InputError(
+                f"contig '{contig}' is {length} bases long in {path_a} and {others[contig]} in {path_b}; "
+                "give files of the same reference build"
+            )
+
+
+def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> tuple[int, str]:
+    """The callset's sample that the reads belong to: its number and name. Raises InputError where that is unclear."""
+    samples = vcf.header.samples
+    if wanted is not None:
+        if wanted not in samples:
+            raise InputError(f"{vcf.path} has no sample '{wanted}' (it has {_some(samples)}); check --sample")
+        if reads.samples and wanted not in reads.samples:
+            warnings.append(f"sample '{wanted}' was asked for, but {reads.path} says SM:{_some(reads.samples)}")
+        return samples.index(wanted), wanted
+    if not samples:
+        raise InputError(f"{vcf.path} has no sample column; give a callset with genotypes of the reads' sample")
+    if not reads.samples:
+        if len(samples) > 1:
+            raise InputError(f"{reads.path} names no sample and {vcf.path} has {len(samples)}; choose with --sample")
+        warnings.append(f"{reads.path} has no read group with SM; its reads are taken as those of '{samples[0]}'")
+        return 0, samples[0]
+    if len(reads.samples) > 1:
+        raise InputError(
+            f"{reads.path} holds reads of {len(reads.samples)} samples ({_some(reads.samples)}); split it by sample"
+        )
+    if reads.samples[0] in samples:
+        return samples.index(reads.samples[0]), reads.samples[0]
+    raise InputError(
+        f"{reads.path} holds reads of '{reads.samples[0]}' but {vcf.path} has {_some(samples)}; "
+        "give the matching reads, or name the callset's sample with --sample"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
+
+
+def _sample_records(vcf: VcfSource, regions: Sequence[Region]) -> Iterator[Record]:
+    """The first records of each region, or of each contig."""
+    for region in regions or [Region(contig) for contig in vcf.contigs]:
+        yield from islice(vcf.records(region), REF_SAMPLE_RECORDS)
+
+
+def _check_records(
+    vcf: VcfSource,
+    reference: ReferenceSource | None,
+    regions: Sequence[Region],
+    on_ref_mismatch: str,
+    warnings: list[str],
+) -> None:
+    records = scorable = non_ref = mismatches = 0
+    for record in _sample_records(vcf, regions):
+        records += 1
+        reasons = [unscorable_reason(record.ref, alt) for alt in record.alts]
+        non_ref += NON_REF in reasons
+        if None not in reasons:
+            continue
+        scorable += 1
+        if reference is None or ref_matches(record, reference):
+            continue
+        mismatches += 1
+        if on_ref_mismatch == "error":
+            expected = reference.sequence(record.contig, record.start, record.end)
+            raise InputError(
+                f"REF of {record.contig}:{record.start + 1} is {_short(record.ref)} in {vcf.path} but "
+                f"{_short(expected) or 'beyond the contig'} in {reference.path}; give the reference of the callset, "
+                "or pass such records through with --on-ref-mismatch skip"
+            )
+    if not records:
+        raise InputError(f"{vcf.path} holds no records in the chosen regions; check --region")
+    if mismatches:
+        warnings.append(f"{mismatches} of {records} records looked at have a REF that is not the reference's")
+    if non_ref > records / 2:
+        warnings.append(
+            f"{vcf.path} looks like a gVCF ({non_ref} of {records} records have <NON_REF>); "
+            "its reference blocks pass through unscored: genotype it first for a callset"
+        )
+    elif not scorable:
+        warnings.append(f"none of the first {records} records of {vcf.path} has an allele that can be scored")
+
+
+def ref_matches(record: Record, reference: ReferenceSource) -> bool:
+    """Whether REF is what the reference has; a letter other than A, C, G, T on either side matches any."""
+    expected = reference.sequence(record.contig, record.start, record.end)
+    if len(expected) != len(record.ref) or record.start < 0:
+        return False
+    pairs = zip(expected, record.ref.upper(), strict=True)
+    return all(a == b or a not in "ACGT" or b not in "ACGT" for a, b in pairs)
+
+
+def _short(sequence: str) -> str:
+    return sequence if len(sequence) <= 12 else f"{sequence[:12]}..."
+
+
+def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str) -> None:
+    """Raises InputError where the callset declares the field that the run writes as something else."""
+    declared = header.info.get(name)
+    if declared is not None and (declared.number, declared.type) != (number, kind):
+        raise InputError(
+            f"{path} declares INFO/{name} as Number={declared.number},Type={declared.type} but it is to be "
+            f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x INFO/{name}'"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions in this process, without importing the packages."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    for package in PROBED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
+    """Compares each executor's Python and packages with the driver's, and that it sees the inputs.
+
+    Raises InputError naming the first difference.
+    """
+    driver = versions()
+    local = [path for path in paths if "://" not in path]
+
+    def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
+        yield versions(), [path for path in local if not Path(path).exists()]
+
+    slots = spark.sparkContext.defaultParallelism
+    try:
+        answers = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(probe).collect()
+    except Exception as error:
+        if "cnnspark" in str(error) and "ModuleNotFoundError" in str(error):
+            raise InputError(
+                "the executors cannot import cnnspark; install it on every node or ship it with --archives"
+            ) from None
+        raise
+    for there, unseen in answers:
+        for name, version in driver.items():
+            if there.get(name) != version and not (name == "cnnspark" and "missing" in (version, there.get(name))):
+                raise InputError(
+                    f"{name} is {there.get(name)} on an executor and {version} on the driver; "
+                    "ship one environment to both (docs/operations.md)"
+                )
+        if unseen:
+            raise InputError(f"an executor does not see {unseen[0]}; put the inputs on storage that every node mounts")

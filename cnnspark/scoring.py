@@ -1,0 +1,187 @@
+"""Scoring a callset: blocks of records to tensors, through the network, back into the records' INFO."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnspark import __version__
+from cnnspark.alleles import unscorable_reason
+from cnnspark.annotations import AnnotationReader
+from cnnspark.batches import scoring_batches
+from cnnspark.blocks import Block
+from cnnspark.errors import InputError
+from cnnspark.features import CALL_REACH
+from cnnspark.models.card import Card, score
+from cnnspark.preflight import check_header_field
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.tensors import TensorSettings, build_tensors
+from cnnspark.vcf import Record, VcfHeader, VcfSource
+
+if TYPE_CHECKING:
+    from cnnspark.models.bundle import Bundle
+    from cnnspark.schema import TensorBatch
+
+ALT_SCORES = "CNN_ALT_SCORES"
+SCORE_DIGITS = 3
+MODELS_WITHOUT_READS = ("reference", "gatk_1d")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How a callset is scored."""
+
+    batch_size: int = 64  # alleles; larger batches gain nothing on a CPU and cost memory at depth
+    threads: int = 1  # TensorFlow threads per task; one per core is the job of Spark's tasks
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A callset and what is read beside it: paths that every executor sees."""
+
+    vcf: str  # bgzipped and indexed
+    reads: str | None
+    reference: str
+    sample: str = ""
+
+
+def score_key(card: Card) -> str:
+    """The INFO key of a model's scores: by whether it looks at reads."""
+    return "CNN_1D" if card.model in MODELS_WITHOUT_READS else "CNN_2D"
+
+
+def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
+    """The callset's header with the declarations of a scored one.
+
+    Raises InputError where the callset declares one of the fields as something else.
+    """
+    key = score_key(card)
+    check_header_field(header, path, key, "1", "Float")
+    check_header_field(header, path, ALT_SCORES, "A", "Float")
+    digest = card.sha256[:16]
+    lines = [
+        f"##INFO=<ID={key},Number=1,Type=Float,Description=\"Natural log of the odds that the record's best ALT is a "
+        "true variant, between -16.118 and 16.118, higher is more likely true; cnnspark "
+        f'{__version__}, model {card.model}, SHA-256 {digest}">',
+        f'##INFO=<ID={ALT_SCORES},Number=A,Type=Float,Description="{key} of each ALT, missing where not scored">',
+        f"##cnnspark_model=<ID={key},Version={__version__},Model={card.model},ModelSHA256={card.sha256}>",
+    ]
+    for group, by_precision in sorted(card.thresholds.items()):
+        for precision, threshold in sorted(by_precision.items()):
+            if threshold is not None:
+                lines.append(
+                    f"##cnnspark_threshold=<ID={key}_{group}_precision_{precision},Key={key},Group={group},"
+                    f"Precision={precision},Value={threshold:.3f}>"
+                )
+    return header.without_lines([f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]).with_lines(lines)
+
+
+class BlockTensors:
+    """Builds the tensors of one block after another; files stay open between them. Make it inside the task."""
+
+    def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings):
+        self.inputs, self.settings = inputs, settings
+        self.vcf = VcfSource(inputs.vcf)
+        self.reference = ReferenceSource(inputs.reference)
+        if inputs.reads is None:
+            raise InputError("this model looks at reads; give --reads")
+        self.reads = ReadSource(inputs.reads, inputs.reference)
+        self.annotations = AnnotationReader(self.vcf.header, annotations)
+
+    def records(self, block: Block) -> list[Record]:
+        return list(self.vcf.records(block.region, block.first_record))
+
+    def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
+        """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
+        # Density features count the callset's records on both sides of the block's ends, too.
+        around = self.vcf.lines(block.region.padded(CALL_REACH))
+        neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
+        return build_tensors(
+            records,
+            self.reads,
+            self.reference,
+            self.settings,
+            self.annotations,
+            self.inputs.sample,
+            neighbours,
+        )
+
+
+def annotate(records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray, key: str) -> None:
+    """Writes each allele's score into its record: the best under ``key``, all under CNN_ALT_SCORES.
+
+    Scores of another run are taken out of records that have none now.
+    """
+    by_record: dict[int, dict[int, float]] = {}
+    for allele, value in zip(tensors.keys, scores, strict=True):
+        by_record.setdefault(allele.record_index, {})[allele.alt_index] = float(value)
+    for record in records:
+        found = by_record.get(record.index)
+        if not found:
+            if f"{key}=" in record.info:
+                record.drop_info((key, ALT_SCORES))
+            continue
+        each = [found.get(i) for i in range(1, len(record.alts) + 1)]
+        record.set_info({key: format_score(max(found.values())), ALT_SCORES: ",".join(map(format_score, each))})
+
+
+def format_score(value: float | None) -> str:
+    """A score as text: 3 decimals, ``.`` where there is none."""
+    if value is None:
+        return "."
+    text = f"{value:.{SCORE_DIGITS}f}"
+    return "0.000" if text == "-0.000" else text
+
+
+@lru_cache(maxsize=1)
+def _bundle(path: str, digest: str, threads: int) -> Bundle:
+    """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
+    from cnnspark.models.bundle import load_bundle
+
+    bundle = load_bundle(path, threads)
+    if bundle.card.sha256 != digest:
+        raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
+    return bundle
+
+
+def score_work(
+    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings
+) -> Callable[[Block], tuple[Iterable[str], Counter]]:
+    """What a task does with each block: its lines with scores, and the counts of what was scored and why not."""
+    bundle = _bundle(model, card.sha256, settings.threads)
+    source = BlockTensors(inputs, card.annotation_names, tensors)
+    key = score_key(card)
+
+    def work(block: Block) -> tuple[Iterable[str], Counter]:
+        records = source.records(block)
+        batch, counts = source.build(records, block)
+        scores = np.zeros(len(batch), np.float64)
+        for chosen, arrays in scoring_batches(batch, settings.batch_size):
+            scores[chosen] = score(bundle.predict(arrays))
+        if not np.isfinite(scores).all():
+            raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
+        annotate(records, batch, scores, key)
+        counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
+        counts["alleles scored"] = len(batch)
+        counts["records scored"] = len({allele.record_index for allele in batch.keys})
+        counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
+        return lines_of(records), counts
+
+    return work
+
+
+def lines_of(records: Iterable[Record]) -> Iterator[str]:
+    """The records as lines."""
+    for record in records:
+        yield record.line()
+
+
+def scorable(record: Record) -> bool:
+    """Whether one of the record's alleles can be scored."""
+    return any(unscorable_reason(record.ref, alt) is None for alt in record.alts)

