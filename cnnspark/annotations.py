@@ -1,0 +1,138 @@
+"""Numbers from QUAL, INFO and FORMAT as the annotation vector of an allele."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnspark.errors import UsageError
+from cnnspark.vcf import FieldDeclaration, Record, VcfHeader
+
+# Annotations known to say something of an allele's quality, by caller, in the order they are used. Genotypes and
+# counts over a cohort (GT, AC, AF, AN) are left out: they change with who else was called.
+KNOWN: tuple[str, ...] = (
+    "QUAL",
+    # GATK
+    *("INFO/DP", "INFO/MQ", "INFO/FS", "INFO/SOR", "INFO/QD"),
+    *("INFO/MQRankSum", "INFO/ReadPosRankSum", "INFO/BaseQRankSum"),
+    # freebayes
+    *("INFO/AB", "INFO/ABP", "INFO/AO", "INFO/RO", "INFO/QA", "INFO/QR"),
+    *("INFO/SAF", "INFO/SAR", "INFO/SRF", "INFO/SRR", "INFO/SAP", "INFO/SRP"),
+    *("INFO/EPP", "INFO/EPPR", "INFO/RPP", "INFO/RPPR", "INFO/RPL", "INFO/RPR"),
+    *("INFO/MQM", "INFO/MQMR", "INFO/ODDS", "INFO/PAIRED", "INFO/PAIREDR"),
+    *("INFO/RUN", "INFO/LEN", "INFO/NUMALT", "INFO/MEANALT"),
+    # bcftools
+    *("INFO/IDV", "INFO/IMF", "INFO/VDB", "INFO/SGB", "INFO/RPBZ", "INFO/MQBZ", "INFO/BQBZ"),
+    *("INFO/MQSBZ", "INFO/NMBZ", "INFO/SCBZ", "INFO/MQ0F"),
+    # of the sample
+    *("FORMAT/GQ", "FORMAT/DP", "FORMAT/AD"),
+)
+_NUMERIC = ("Integer", "Float")
+
+
+@dataclass(frozen=True)
+class _Source:
+    column: str  # QUAL, INFO or FORMAT
+    key: str
+    number: str
+    is_flag: bool
+
+
+class AnnotationReader:
+    """Reads the named annotations of an allele.
+
+    A name is ``QUAL``, ``INFO/X`` (or just ``X``) or ``FORMAT/X``. Number=1 gives the value; A the allele's; R the
+    allele's own (not REF's); G the value of the heterozygous genotype REF/ALT; a fixed number above 1 and ``.`` the
+    first value. A Flag is 1 or 0. Whatever is missing, too short, not a number, nan or infinite is NaN, and so is a
+    name that the header does not declare: a callset of another caller can still be scored.
+    """
+
+    def __init__(self, header: VcfHeader, names: Sequence[str]):
+        """Raises UsageError for a declared annotation that is text, and for a name given twice."""
+        self.names: tuple[str, ...] = tuple(names)
+        self._samples = header.samples
+        self._sources = [_source(header, name) for name in self.names]
+        self._needs_format = any(source and source.column == "FORMAT" for source in self._sources)
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise UsageError(f"annotation '{twice}' is named twice; leave one out")
+
+    def sample_index(self, sample: str) -> int:
+        """The number of the sample's column; 0 where no column has that name."""
+        return self._samples.index(sample) if sample in self._samples else 0
+
+    def values(self, record: Record, alt_index: int, sample_index: int = 0) -> np.ndarray:
+        """The annotations of the ALT with this number (from 1, as in a genotype): float32 (A,)."""
+        info: dict[str, str | None] = {}
+        for item in record.info.split(";"):
+            key, separator, text = item.partition("=")
+            info.setdefault(key, text if separator else None)
+        sample = record.format_values(sample_index) if self._needs_format else {}
+        values = np.full(len(self.names), np.nan, np.float32)
+        for i, source in enumerate(self._sources):
+            if source is None:
+                continue
+            if source.column == "QUAL":
+                values[i] = _number(record.qual)
+            elif source.is_flag:
+                values[i] = float(source.key in info)
+            else:
+                found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
+                if found is not None:
+                    values[i] = _number(_of_allele(found, source.number, alt_index))
+        return values
+
+
+def default_annotations(header: VcfHeader) -> tuple[str, ...]:
+    """The known annotations that the header declares with a usable type, in the order of :data:`KNOWN`."""
+    chosen = []
+    for name in KNOWN:
+        column, _, key = name.rpartition("/")
+        declaration = (header.format if column == "FORMAT" else header.info).get(key)
+        if name == "QUAL" or (declaration is not None and declaration.type in _NUMERIC):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def _source(header: VcfHeader, name: str) -> _Source | None:
+    """Where the annotation stands; None where the header does not declare it."""
+    if name == "QUAL":
+        return _Source("QUAL", name, "1", False)
+    column, _, key = name.rpartition("/")
+    column = column or "INFO"
+    if column not in ("INFO", "FORMAT") or not key:
+        raise UsageError(f"'{name}' is not an annotation; write QUAL, INFO/DP or FORMAT/GQ")
+    declaration: FieldDeclaration | None = (header.info if column == "INFO" else header.format).get(key)
+    if declaration is None:
+        return None
+    if declaration.type == "Flag" and column == "INFO":
+        return _Source(column, key, "0", True)
+    if declaration.type not in _NUMERIC:
+        raise UsageError(f"annotation '{name}' is declared as {declaration.type}; choose one that is a number")
+    return _Source(column, key, declaration.number, False)
+
+
+def _of_allele(text: str, number: str, alt_index: int) -> str:
+    """The allele's value in a comma-separated list (VCF 4.3, section 1.4.2); empty where the list is too short."""
+    if number == "A":
+        at = alt_index - 1
+    elif number == "R":
+        at = alt_index
+    elif number == "G":
+        at = alt_index * (alt_index + 1) // 2  # genotype 0/k
+    else:
+        at = 0
+    values = text.split(",")
+    return values[at] if at < len(values) else ""
+
+
+def _number(text: str) -> float:
+    """The finite number that the text says as a float32, else NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if abs(value) <= float(np.finfo(np.float32).max) else math.nan

@@ -1,0 +1,411 @@
+"""From records and reads to tensors: which alleles, which stretch of the reference, and the call of the kernels.
+
+Records that lie close together share one decoding of their reads (a chunk). What an allele's tensor holds depends on
+the reads within fixed distances of it only, never on how records were grouped into blocks or chunks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+
+from cnnspark import alleles, features, kernels, rows
+from cnnspark.annotations import AnnotationReader
+from cnnspark.errors import InputError, UsageError
+from cnnspark.features import SITE_FEATURES
+from cnnspark.reads import ReadBatch, ReadFilter, ReadSource
+from cnnspark.reference import ReferenceSource, encode_bases
+from cnnspark.regions import Region
+from cnnspark.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
+from cnnspark.vcf import Record
+
+# Beyond this distance, reading twice around both records costs less than reading what lies between.
+_CHUNK_GAP = 2 * features.READ_REACH
+# Bounds of a chunk: the reads of 100 kb are some 40 MB at 60x.
+_CHUNK_SPAN = 100_000
+_CHUNK_RECORDS = 1_000
+# How far an indel is followed through its repeat; beyond, no read spans both sides.
+EXTENSION_LIMIT = 500
+_ACGT = frozenset("ACGT")
+
+
+@dataclass(frozen=True)
+class TensorSettings:
+    """How tensors are built; part of a dataset's and a model's identity."""
+
+    read_limit: int = 128
+    use_soft_clips: bool = False
+    on_ref_mismatch: str = "error"  # or "skip"
+    seed: int = 0
+    read_filter: ReadFilter = field(default_factory=ReadFilter)
+
+    def __post_init__(self) -> None:
+        if self.read_limit < 1:
+            raise UsageError(f"read_limit is {self.read_limit}; it must be 1 or more")
+        if self.on_ref_mismatch not in ("error", "skip"):
+            raise UsageError(f"on_ref_mismatch is '{self.on_ref_mismatch}'; use 'error' or 'skip'")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An ALT after trimming: ``ref`` at ``start`` (0-based) is replaced by ``alt``; either may be empty."""
+
+    start: int
+    ref: str
+    alt: str
+
+    @property
+    def is_indel(self) -> bool:
+        return len(self.ref) != len(self.alt)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A record's scorable ALTs and the span over which reads are compared with their haplotypes."""
+
+    record: Record
+    alt_indexes: tuple[int, ...]  # from 1, as in a genotype
+    edits: tuple[Edit, ...]
+    span_start: int
+    span_end: int
+    has_indels: bool
+    haplotypes: tuple[str, ...]  # REF and each ALT over the span
+
+
+def build_tensors(
+    records: Sequence[Record],
+    reads: ReadSource,
+    reference: ReferenceSource,
+    settings: TensorSettings,
+    annotations: AnnotationReader,
+    sample: str,
+    neighbours: np.ndarray | None,
+) -> tuple[TensorBatch, Counter[str]]:
+    """One tensor per scorable ALT of consecutive, position-sorted records of one contig, and the skipped by reason.
+
+    ``neighbours`` are the sorted 0-based starts of the callset's records on the contig, at least those within
+    ``features.FURTHEST`` bases of the block; None stands for the starts of ``records``. ``sample`` takes part in the
+    choice of reads and names the FORMAT column.
+
+    Raises InputError where REF disagrees with the reference (or the record is skipped, by ``settings``), where a contig
+    is unknown to reads or reference, and where the reads cannot be read.
+    """
+    skipped: Counter[str] = Counter()
+    calls = np.array([record.start for record in records] if neighbours is None else neighbours, np.int64)
+    scorable = list(_scorable(records, skipped))
+    batches = [
+        batch
+        for chunk in _chunks(scorable)
+        if (batch := _build_chunk(chunk, reads, reference, settings, annotations, sample, calls, skipped)) is not None
+    ]
+    return TensorBatch.concatenate(batches) if batches else _empty(len(annotations.names)), skipped
+
+
+def _scorable(records: Sequence[Record], skipped: Counter[str]) -> Iterator[tuple[Record, tuple[int, ...]]]:
+    """The records with a scorable ALT and the numbers of those ALTs; the others are counted."""
+    for record in records:
+        indexes = []
+        for index, alt in enumerate(record.alts, 1):
+            reason = alleles.unscorable_reason(record.ref, alt)
+            if reason is None:
+                indexes.append(index)
+            else:
+                skipped[reason] += 1
+        if not record.alts:
+            skipped[alleles.NO_ALT] += 1
+        if indexes:
+            yield record, tuple(indexes)
+
+
+def _chunks(scorable: Sequence[tuple[Record, tuple[int, ...]]]) -> Iterator[list[tuple[Record, tuple[int, ...]]]]:
+    chunk: list[tuple[Record, tuple[int, ...]]] = []
+    end = 0
+    for item in scorable:
+        record = item[0]
+        if chunk and (
+            record.start < chunk[0][0].start
+            or record.start - end > _CHUNK_GAP
+            or record.end - chunk[0][0].start > _CHUNK_SPAN
+            or len(chunk) == _CHUNK_RECORDS
+        ):
+            yield chunk
+            chunk = []
+        end = max(end, record.end) if chunk else record.end
+        chunk.append(item)
+    if chunk:
+        yield chunk
+
+
+def _build_chunk(
+    chunk: Sequence[tuple[Record, tuple[int, ...]]],
+    reads: ReadSource,
+    reference: ReferenceSource,
+    settings: TensorSettings,
+    annotations: AnnotationReader,
+    sample: str,
+    calls: np.ndarray,
+    skipped: Counter[str],
+) -> TensorBatch | None:
+    contig = chunk[0][0].contig
+    core = Region(
+        contig,
+        chunk[0][0].start - features.READ_REACH,
+        max(max(record.end, record.start + 1) for record, _ in chunk) + features.READ_REACH,
+    )
+    # Letters from text_start on: the core without what lies before the contig.
+    text_start = max(core.start, 0)
+    text = reference.sequence(contig, text_start, core.end)
+    sites = []
+    for record, indexes in chunk:
+        if _ref_agrees(record, text, text_start):
+            sites.append(_site(record, indexes, text, text_start))
+        elif settings.on_ref_mismatch == "skip":
+            skipped[alleles.REF_MISMATCH] += len(indexes)
+        else:
+            there = text[max(record.start - text_start, 0) :][: min(len(record.ref), 30)] or "the end of the contig"
+            raise InputError(
+                f"{contig}:{record.start + 1} has REF {record.ref[:30]} where {reference.path} has {there}; give the "
+                "reference that the callset was made with, or skip such records with --on-ref-mismatch skip"
+            )
+    if not sites:
+        return None
+    batch = reads.read(Region(contig, text_start, core.end), settings.read_filter)
+    if len(batch):
+        wide_start = min(core.start, int(batch.starts[0]))
+        wide_end = max(core.end, int(batch.ends.max()))
+    else:
+        wide_start, wide_end = core.start, core.end
+    codes = reference.codes(contig, wide_start, wide_end)
+    return _run_kernels(
+        sites, batch, codes, wide_start, core, reference.lengths[contig], settings, annotations, sample, calls
+    )
+
+
+def _run_kernels(
+    sites: Sequence[Site],
+    batch: ReadBatch,
+    codes: np.ndarray,
+    codes_start: int,
+    core: Region,
+    contig_length: int,
+    settings: TensorSettings,
+    annotations: AnnotationReader,
+    sample: str,
+    calls: np.ndarray,
+) -> TensorBatch:
+    edits = [edit for site in sites for edit in site.edits]
+    keys = [
+        AlleleKey(
+            contig=core.contig,
+            start=site.record.start,
+            ref=site.record.ref,
+            alt=site.record.alts[index - 1],
+            alt_index=index,
+            record_index=site.record.index,
+            variant_type=int(alleles.variant_type(site.record.ref, site.record.alts[index - 1])),
+        )
+        for site in sites
+        for index in site.alt_indexes
+    ]
+    record_starts = np.array([site.record.start for site in sites], np.int64)
+    record_ends = np.array([site.record.end for site in sites], np.int64)
+    span_starts = np.array([site.span_start for site in sites], np.int64)
+    span_ends = np.array([site.span_end for site in sites], np.int64)
+    has_indels = np.array([site.has_indels for site in sites], np.int64)
+    allele_offsets = _offsets([len(site.edits) for site in sites])
+    record_haplotypes = _offsets([len(site.haplotypes) for site in sites])
+    haplotype_offsets = _offsets([len(h) for site in sites for h in site.haplotypes])
+    edit_starts = np.array([edit.start for edit in edits], np.int64)
+    edit_ref_lengths = np.array([len(edit.ref) for edit in edits], np.int64)
+    edit_offsets = _offsets([len(edit.alt) for edit in edits])
+    edit_bases = encode_bases("".join(edit.alt for edit in edits))
+    shared = (batch.base_offsets, batch.bases, batch.quals, batch.cigar_offsets, batch.cigar_ops, batch.cigar_lengths)
+
+    sums, read_table = kernels.pileup(
+        batch.starts,
+        batch.ends,
+        batch.mapqs,
+        batch.base_offsets,
+        batch.bases,
+        batch.cigar_offsets,
+        batch.cigar_ops,
+        batch.cigar_lengths,
+        codes,
+        codes_start,
+        core.start,
+        core.end,
+    )
+    pair_offsets, pair_reads, pair_haplotypes, pair_quals, pair_sites = kernels.observe(
+        batch.starts,
+        batch.ends,
+        np.maximum.accumulate(batch.ends),
+        *shared,
+        codes,
+        codes_start,
+        record_starts,
+        record_ends,
+        span_starts,
+        span_ends,
+        has_indels,
+        record_haplotypes,
+        haplotype_offsets,
+        encode_bases("".join(h for site in sites for h in site.haplotypes)),
+    )
+    encoded = rows.encode(
+        batch.starts,
+        batch.flags,
+        batch.mapqs,
+        batch.name_hashes,
+        *shared,
+        codes,
+        codes_start,
+        record_starts,
+        np.array([record_hash(settings.seed, sample, site.record) for site in sites], np.uint64),
+        pair_offsets,
+        pair_reads,
+        pair_haplotypes,
+        allele_offsets,
+        edit_starts,
+        edit_ref_lengths,
+        edit_offsets,
+        edit_bases,
+        settings.read_limit,
+        settings.use_soft_clips,
+    )
+    site_features = features.site_features(
+        batch.starts,
+        batch.flags,
+        batch.mapqs,
+        batch.template_lengths,
+        batch.base_offsets,
+        read_table,
+        sums,
+        core.start,
+        contig_length,
+        codes,
+        codes_start,
+        record_starts,
+        span_starts,
+        span_ends,
+        has_indels,
+        np.array([len(site.record.alts) for site in sites], np.int64),
+        pair_offsets,
+        pair_reads,
+        pair_haplotypes,
+        pair_quals,
+        pair_sites,
+        allele_offsets,
+        np.array([key.variant_type for key in keys], np.int64),
+        edit_starts,
+        edit_ref_lengths,
+        edit_offsets,
+        edit_bases,
+        calls,
+    )
+    column = annotations.sample_index(sample)
+    values = [annotations.values(site.record, index, column) for site in sites for index in site.alt_indexes]
+    row_offsets, read_bases, read_quals, read_flags, read_mapqs, read_support, references, alternates = encoded
+    return TensorBatch(
+        keys=keys,
+        row_offsets=row_offsets,
+        read_bases=read_bases,
+        read_quals=read_quals,
+        read_flags=read_flags,
+        read_mapqs=read_mapqs,
+        read_support=read_support,
+        reference=references,
+        alternate=alternates,
+        annotations=np.array(values, np.float32).reshape(len(keys), len(annotations.names)),
+        site_features=site_features,
+    )
+
+
+def record_hash(seed: int, sample: str, record: Record) -> int:
+    """64 bits of (seed, sample, contig, POS): the same in every process, whatever the block."""
+    text = "\t".join((str(seed), sample, record.contig, str(record.start + 1)))
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _empty(annotations: int) -> TensorBatch:
+    """A batch of no alleles."""
+    letters = {"R": 0, "A": annotations, "F": len(SITE_FEATURES), "W": WINDOW}
+    arrays: dict[str, np.ndarray] = {}
+    for f in FIELDS:
+        shape = tuple(letters[n] if isinstance(n, str) else n for n in f.shape)
+        arrays[f.name] = np.zeros(shape if f.per_read else (0, *shape), f.dtype)
+    return TensorBatch(keys=[], row_offsets=np.zeros(1, np.int64), **arrays)
+
+
+def _ref_agrees(record: Record, text: str, text_start: int) -> bool:
+    """Whether REF is what the reference has; letters other than A C G T match anything on either side."""
+    offset = record.start - text_start
+    there = text[max(offset, 0) : max(offset + len(record.ref), 0)]
+    ref = record.ref.upper()
+    if ref == there:
+        return True
+    # Off the contig there is no base to agree with, but N claims none (POS 0: a telomere).
+    there = (" " * -offset + there if offset < 0 else there).ljust(len(ref))
+    return all(a == b or a not in _ACGT or b not in _ACGT | {" "} for a, b in zip(ref, there, strict=True))
+
+
+def _site(record: Record, alt_indexes: tuple[int, ...], text: str, text_start: int) -> Site:
+    """The edits of a record and the span for the comparison of haplotypes (indels followed through their repeat)."""
+    ref = record.ref.upper()
+    edits = []
+    for index in alt_indexes:
+        offset, removed, added = alleles.trim(ref, record.alts[index - 1].upper())
+        edits.append(Edit(record.start + offset, removed, added))
+    span_start = min(edit.start for edit in edits)
+    span_end = max(edit.start + len(edit.ref) for edit in edits)
+    has_indels = any(edit.is_indel for edit in edits)
+    for edit in edits:
+        if edit.is_indel:
+            left, right = _shift_range(edit, text, text_start)
+            span_start, span_end = min(span_start, left), max(span_end, right)
+
+    def letters(start: int, end: int) -> str:
+        # REF's own letters where it reaches: an N of REF stands for no base, as the record says.
+        before = text[max(start - text_start, 0) : max(min(end, record.start) - text_start, 0)]
+        within = ref[max(start - record.start, 0) : max(end - record.start, 0)]
+        after = text[max(max(start, record.end) - text_start, 0) : max(end - text_start, 0)]
+        return before + within + after
+
+    haplotypes = [letters(span_start, span_end)]
+    for edit in edits:
+        haplotypes.append(letters(span_start, edit.start) + edit.alt + letters(edit.start + len(edit.ref), span_end))
+    return Site(record, alt_indexes, tuple(edits), span_start, span_end, has_indels, tuple(haplotypes))
+
+
+def _shift_range(edit: Edit, text: str, text_start: int) -> tuple[int, int]:
+    """The stretch [start, end) of the reference within which the indel can be spelled in other ways.
+
+    The bases inserted or deleted beyond min(REF, ALT) are moved left and right as long as the same haplotype results,
+    over A C G T only and EXTENSION_LIMIT bases at most.
+    """
+    shared = min(len(edit.ref), len(edit.alt))
+    unit = edit.ref[shared:] or edit.alt[shared:]
+    start = edit.start + shared - text_start
+    end = edit.start + len(edit.ref) - text_start
+    left = 0
+    while left < EXTENSION_LIMIT and start - left > 0:
+        base = text[start - left - 1]
+        if base not in _ACGT or base != unit[(-1 - left) % len(unit)]:
+            break
+        left += 1
+    right = 0
+    while right < EXTENSION_LIMIT and end + right < len(text):
+        base = text[end + right]
+        if base not in _ACGT or base != unit[right % len(unit)]:
+            break
+        right += 1
+    return start - left + text_start, end + right + text_start
