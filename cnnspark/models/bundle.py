@@ -1,0 +1,100 @@
+"""A model bundle: a folder with the network (``model.keras``) and its card (``model.json``). No pickle anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnnspark.errors import InputError
+from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, file_digest, read_card
+from cnnspark.models.registry import feed, model_inputs
+
+
+def use_threads(threads: int) -> None:
+    """Threads of TensorFlow in this process. It settles them at its first operation; later calls change nothing."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        return
+
+
+class Bundle:
+    """A trained network, ready to score: ``predict`` is compiled once, for any batch size and number of rows."""
+
+    def __init__(self, card: Card, model: keras.Model):
+        self.card, self.model = card, model
+        self._dtypes = model_inputs(model)
+        signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
+        self._logits = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
+
+    def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The network's output (B,) float32 for a padded batch (:func:`cnnspark.batches.pad_rows`)."""
+        if not len(batch["row_count"]):
+            return np.zeros(0, np.float32)
+        return self._logits(feed(batch, self._dtypes)).numpy()
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The probability (B,) float64 that each allele of a padded batch is real."""
+        # float64, so that scores of very sure alleles still differ
+        return 0.5 * (1 + np.tanh(0.5 * self.logits(batch).astype(np.float64)))
+
+
+def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bool = False) -> Card:
+    """Writes the bundle under a temporary name beside ``path`` and renames it; returns the card with its digest.
+
+    Raises InputError where something is there already and ``replace`` is not given.
+    """
+    target = Path(path)
+    if target.exists() and not replace:
+        raise InputError(f"{path} exists; give another name or --if-exists overwrite")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        model.save(staging / NETWORK_FILE)
+        card = dataclasses.replace(card, sha256=file_digest(staging / NETWORK_FILE))
+        text = json.dumps(card.to_json(), indent=1, allow_nan=False)
+        (staging / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        staging.chmod(0o777 & ~_umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            os.rename(target, old / "old")
+            os.rename(staging, target)
+            shutil.rmtree(old)
+        else:
+            os.rename(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return card
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
+    """The bundle at ``path``, its network opened in Keras' safe mode.
+
+    Raises InputError where it is not a bundle, is damaged, or holds what safe mode refuses.
+    """
+    card = read_card(path)
+    use_threads(threads)
+    try:
+        model = keras.saving.load_model(Path(path) / NETWORK_FILE, compile=False, safe_mode=True)
+    except Exception as error:  # a broken archive raises whatever its broken part leads to
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{path} cannot be opened ({reason}); use a bundle written by 'cnnspark train'") from error
+    if tuple(model.output_shape) != (None,):
+        raise InputError(f"{path} gives {model.output_shape} instead of one logit an allele; use another model")
+    return Bundle(card, model)

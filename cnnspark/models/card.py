@@ -1,0 +1,155 @@
+"""A model's card, ``model.json``: what the network was made for, how good it is, and where its thresholds lie.
+
+Pure: neither keras nor tensorflow is needed to read one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnspark.errors import InputError
+from cnnspark.models.spec import ModelSpec
+from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
+
+FORMAT = "cnnspark-model"
+FORMAT_VERSION = 1
+CARD_FILE = "model.json"
+NETWORK_FILE = "model.keras"
+# The score's smoothing: keeps it within +-16.1 however sure the network is.
+EPSILON = 1e-7
+
+
+def score(probability: np.ndarray) -> np.ndarray:
+    """ln((p + e) / (1 - p + e)), e = 1e-7, of the probability that the allele is real; float64, the shape of p."""
+    p = np.asarray(probability, np.float64)
+    return np.log((p + EPSILON) / (1 - p + EPSILON))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where an annotation's training values lie; None throughout where it was always missing."""
+
+    name: str
+    minimum: float | None
+    percentile_1: float | None
+    median: float | None
+    percentile_99: float | None
+    maximum: float | None
+    missing_share: float
+
+
+def training_ranges(names: Sequence[str], values: np.ndarray) -> tuple[Range, ...]:
+    """The range of each named column of ``values`` (n, F); NaN is missing."""
+    ranges = []
+    for name, column in zip(names, np.asarray(values, np.float64).T, strict=True):
+        seen = column[np.isfinite(column)]
+        missing_share = float(np.mean(np.isnan(column))) if len(column) else 1.0
+        if len(seen):
+            low, p1, middle, p99, high = (float(q) for q in np.quantile(seen, [0, 0.01, 0.5, 0.99, 1]))
+            ranges.append(Range(name, low, p1, middle, p99, high, missing_share))
+        else:
+            ranges.append(Range(name, None, None, None, None, None, missing_share))
+    return tuple(ranges)
+
+
+def tensor_schema(read_limit: int) -> dict[str, Any]:
+    """What the tensors must look like, as plain JSON."""
+    fields = [{"name": f.name, "dtype": np.dtype(f.dtype).name, "shape": list(f.shape)} for f in FIELDS]
+    return {"window": WINDOW, "ref_column": REF_COLUMN, "read_limit": read_limit, "fields": fields}
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything about a model but its weights.
+
+    ``thresholds`` are scores (see :func:`score`), by group of types ("ALL", "SNP", "INDEL") and precision as text
+    ("0.90"); None where that precision was not reached on the validation blocks.
+    """
+
+    model: str
+    spec: ModelSpec
+    ranges: tuple[Range, ...] = ()
+    thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    sha256: str = ""
+
+    @property
+    def annotation_names(self) -> tuple[str, ...]:
+        """Annotations that a tensor must carry, in this order."""
+        return self.spec.annotation_names
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Site features that a tensor must carry, in this order."""
+        return self.spec.feature_names
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as plain JSON values, format and tensor schema first."""
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "schema": tensor_schema(self.spec.read_limit)}
+        return {**head, **asdict(self), "spec": self.spec.to_json()}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Card:
+        """The card that :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is not one."""
+        kept = {k: v for k, v in values.items() if k not in ("format", "format_version", "schema")}
+        for name in ("thresholds", "metrics", "training", "data", "versions"):
+            if not isinstance(kept[name], dict):
+                raise TypeError(f"'{name}' is not an object")
+        kept["spec"] = ModelSpec.from_json(kept["spec"])
+        kept["ranges"] = tuple(Range(**r) for r in kept["ranges"])
+        return Card(**kept)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as data:
+        for chunk in iter(lambda: data.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of the bundle at ``path``, with the network's file checked for presence and digest.
+
+    Raises InputError saying what is wrong with the bundle and what to do.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"{path} is not a model bundle; give the folder that 'cnnspark train' wrote")
+    for name in (CARD_FILE, NETWORK_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"{path} is not a model bundle, {name} is missing; copy the whole folder")
+    try:
+        values = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{folder / CARD_FILE} is not JSON; copy the bundle again") from None
+    except OSError as error:
+        raise InputError(f"{folder / CARD_FILE} cannot be read ({error.strerror}); check its permissions") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise InputError(f"{folder / CARD_FILE} is not the card of a cnnspark model; give another folder")
+    if values.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {values.get('format_version')}, this cnnspark reads {FORMAT_VERSION}; "
+            "install the version that trained it or train it again"
+        )
+    try:
+        card = Card.from_json(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / CARD_FILE} is incomplete ({error}); copy the bundle again") from None
+    if values.get("schema") != tensor_schema(card.spec.read_limit):
+        raise InputError(f"{path} was made for tensors of another layout; train it again with this version")
+    if card.sha256 != file_digest(folder / NETWORK_FILE):
+        raise InputError(f"{folder / NETWORK_FILE} is not the network its card describes; copy the bundle again")
+    return card

@@ -1,0 +1,282 @@
+"""Layers that the networks share: expansion of the compact codes to channels, masks, encoding of numbers, dropout.
+
+Public Keras 3 and ``keras.ops`` only, so that a network runs on any Keras backend. B is the batch, R the rows (reads),
+W the window, C the channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from cnnspark.schema import SUPPORTS_ALT, SUPPORTS_REF
+
+register = keras.saving.register_keras_serializable(package="cnnspark")
+
+# Codes of read_bases, reference and alternate (cnnspark.schema): 0 nothing, 1-4 bases, 5 other, 6 gap.
+CODES = 7
+# SAM FLAG bits that are channels of a row: paired, proper pair, reverse, mate reverse, first, second.
+FLAG_BITS = (0x1, 0x2, 0x10, 0x20, 0x40, 0x80)
+UNKNOWN_MAPPING_QUALITY = 255
+
+
+def _as_int(x: Any) -> Any:
+    return ops.cast(x, "int32")
+
+
+def _as_float(x: Any) -> Any:
+    return ops.cast(x, "float32")
+
+
+def _one_hot_codes() -> np.ndarray:
+    """(7, 6): a row for each code; nothing is all zeros."""
+    return np.eye(CODES, dtype=np.float32)[:, 1:]
+
+
+@register
+class RowMask(keras.layers.Layer):
+    """1 for a read's row, 0 for padding: ``(row_count (B,), read_flags (B, R)) -> (B, R)`` float32."""
+
+    def call(self, row_count: Any, read_flags: Any) -> Any:
+        # cumsum instead of arange: R is known only when the network runs, and this needs no dynamic shape
+        position = ops.cumsum(ops.ones_like(read_flags, dtype="int32"), axis=1)
+        return _as_float(position <= _as_int(row_count)[:, None])
+
+
+@register
+class BaseChannels(keras.layers.Layer):
+    """What each read says in each column: ``-> (B, R, W, 8)``.
+
+    Channels: A, C, G, T, other, gap, differs from the reference, differs from the alternate; the last two only where
+    the read has a base and the window has a base or a gap. One gather from a table instead of eight comparisons.
+    """
+
+    channels = 8
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        table = np.zeros((4, CODES, self.channels), np.float32)
+        table[..., :6] = _one_hot_codes()
+        table[[1, 3], :, 6] = 1
+        table[[2, 3], :, 7] = 1
+        self._table = table.reshape(-1, self.channels)
+
+    def call(self, read_bases: Any, reference: Any, alternate: Any, mask: Any) -> Any:
+        bases = _as_int(read_bases) * _as_int(mask)[:, :, None]
+        is_base = ops.logical_and(bases >= 1, bases <= 4)
+        index = bases
+        for bit, window in ((CODES, reference), (2 * CODES, alternate)):
+            codes = _as_int(window)[:, None, :]
+            known = ops.logical_and(codes != 0, codes != 5)
+            differs = ops.logical_and(ops.logical_and(is_base, known), bases != codes)
+            index = index + bit * _as_int(differs)
+        return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
+
+
+@register
+class QualityChannels(keras.layers.Layer):
+    """Base qualities ``-> (B, R, W, 2)``: Phred / 40, and P(the base is right) = 1 - 10^(-Phred / 10)."""
+
+    channels = 2
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        phred = np.arange(256, dtype=np.float32)
+        self._table = np.stack([np.minimum(phred, 60) / 40, 1 - 10 ** (-phred / 10)], axis=-1).astype(np.float32)
+
+    def call(self, read_quals: Any, mask: Any) -> Any:
+        quals = _as_int(read_quals) * _as_int(mask)[:, :, None]
+        return ops.take(ops.convert_to_tensor(self._table), quals, axis=0)
+
+
+@register
+class RowChannels(keras.layers.Layer):
+    """What holds for a whole read ``-> (B, R, 13)``; padding rows are zero.
+
+    Mapping quality / 60, mapping quality unknown, six FLAG bits, support one-hot (4), covered share of the window.
+    """
+
+    channels = 2 + len(FLAG_BITS) + 4 + 1
+
+    def call(self, read_flags: Any, read_mapqs: Any, read_support: Any, read_bases: Any, mask: Any) -> Any:
+        unknown = ops.equal(_as_int(read_mapqs), UNKNOWN_MAPPING_QUALITY)
+        quality = ops.where(unknown, 0.0, _as_float(read_mapqs) / 60.0)
+        flags = _as_int(read_flags)[:, :, None]
+        bits = ops.bitwise_and(flags, np.asarray(FLAG_BITS, np.int32)) != 0
+        support = ops.equal(_as_int(read_support)[:, :, None], np.arange(4, dtype=np.int32))
+        covered = ops.mean(_as_float(_as_int(read_bases) != 0), axis=-1, keepdims=True)
+        scalars = [quality[:, :, None], unknown[:, :, None], bits, support, covered]
+        return ops.concatenate([_as_float(s) for s in scalars], axis=-1) * mask[:, :, None]
+
+
+@register
+class WindowChannels(keras.layers.Layer):
+    """The reference and the alternate side by side ``-> (B, W, 13)``: codes of each as one-hot (6), and whether they
+    differ."""
+
+    channels = 13
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        codes = _one_hot_codes()
+        table = np.zeros((CODES, CODES, self.channels), np.float32)
+        table[:, :, :6] = codes[:, None]
+        table[:, :, 6:12] = codes[None, :]
+        table[:, :, 12] = 1 - np.eye(CODES)
+        self._table = table.reshape(-1, self.channels)
+
+    def call(self, reference: Any, alternate: Any) -> Any:
+        index = _as_int(reference) * CODES + _as_int(alternate)
+        return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
+
+
+@register
+class AddToRows(keras.layers.Layer):
+    """Adds a vector for each row to every column of that row, and clears padding: ``-> (B, R, W, C)``.
+
+    The same as joining the vector as constant channels in front of the convolution, W times cheaper.
+    """
+
+    def call(self, x: Any, rows: Any) -> Any:
+        return x + rows[:, :, None, :]
+
+
+@register
+class ClearPadding(keras.layers.Layer):
+    """Sets padding rows to zero, so that kernels along the reads see the same as at the edge: ``-> (B, R, W, C)``."""
+
+    def call(self, x: Any, mask: Any) -> Any:
+        return x * mask[:, :, None, None]
+
+
+@register
+class PoolReads(keras.layers.Layer):
+    """One picture of all reads, whatever their number and padding: ``(B, R, W, C) -> (B, W, 4 C)``.
+
+    Mean and maximum over all reads, mean over the reads that support REF and over those that support this ALT. Where
+    there is no such read the values are zero.
+    """
+
+    def call(self, x: Any, mask: Any, read_support: Any) -> Any:
+        support = _as_int(read_support)
+        groups = [mask] + [mask * _as_float(ops.equal(support, g)) for g in (SUPPORTS_REF, SUPPORTS_ALT)]
+        # (B, 3, R), each group's weights adding up to 1
+        weights = ops.stack([g / ops.maximum(ops.sum(g, axis=1, keepdims=True), 1.0) for g in groups], axis=1)
+        window, channels = x.shape[2], x.shape[3]
+        flat = ops.reshape(x, (-1, ops.shape(x)[1], window * channels))
+        means = ops.reshape(ops.matmul(weights, flat), (-1, 3, window, channels))
+        highest = ops.max(ops.where(mask[:, :, None, None] > 0, x, -1e30), axis=1)
+        highest = ops.where(ops.max(mask, axis=1)[:, None, None] > 0, highest, 0.0)
+        return ops.concatenate([means[:, 0], means[:, 1], means[:, 2], highest], axis=-1)
+
+
+@register
+class SupportCounts(keras.layers.Layer):
+    """How many reads support what: ``-> (B, 8)``, log(1 + count) and share of each support code."""
+
+    channels = 8
+
+    def call(self, read_support: Any, mask: Any) -> Any:
+        member = _as_float(ops.equal(_as_int(read_support)[:, :, None], np.arange(4, dtype=np.int32)))
+        counts = ops.sum(member * mask[:, :, None], axis=1)
+        shares = counts / ops.maximum(ops.sum(counts, axis=1, keepdims=True), 1.0)
+        return ops.concatenate([ops.log1p(counts), shares], axis=-1)
+
+
+@register
+class QuantileEncoding(keras.layers.Layer):
+    """Numbers as piecewise-linear codes over the quantiles of the training data: ``(B, F) -> (B, F * (bins + 1))``.
+
+    Code k of a value is how far it has come through bin k, from 0 to 1 (Gorishniy et al. 2022, "On embeddings for
+    numerical features", eq. 1, clipped at both ends so that an outlier is no more than the largest value seen). A
+    missing value (NaN) has all codes zero and the last one, "missing", at 1. ``edges`` (F, bins + 1) are weights that
+    training does not touch.
+    """
+
+    def __init__(self, edges: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._edges = np.asarray(edges, np.float32)
+
+    def build(self, *input_shape: Any) -> None:
+        def initial(shape: Any, dtype: Any = None) -> Any:
+            return ops.convert_to_tensor(self._edges, dtype=dtype)
+
+        self.edges = self.add_weight(shape=self._edges.shape, initializer=initial, trainable=False, name="edges")
+
+    def call(self, values: Any) -> Any:
+        edges = ops.convert_to_tensor(self.edges)
+        missing = ops.isnan(values)
+        values = ops.where(missing, 0.0, values)[:, :, None]
+        low, high = edges[None, :, :-1], edges[None, :, 1:]
+        width = high - low
+        flat = width <= 0  # equal quantiles: a step instead of a ramp
+        ramp = ops.clip((values - low) / ops.where(flat, 1.0, width), 0.0, 1.0)
+        codes = ops.where(flat, _as_float(values >= high), ramp)
+        missing = ops.logical_or(missing, edges[None, :, 0] > 1e38)[:, :, None]  # never seen counts as missing
+        codes = ops.where(missing, 0.0, codes)
+        codes = ops.concatenate([codes, _as_float(missing)], axis=-1)  # (B, F, bins + 1)
+        return ops.reshape(codes, (-1, self._edges.shape[0] * self._edges.shape[1]))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "edges": self._edges.tolist()}
+
+
+def _signed(constant: int) -> int:
+    """A 32-bit constant as int32 holds it."""
+    return constant - (1 << 32) if constant >= 1 << 31 else constant
+
+
+def _mix(h: Any) -> Any:
+    """MurmurHash3's finaliser (Appleby, fmix32) in wrapping int32 arithmetic; every bit depends on every bit."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        # int32 shifts to the right drag the sign along: what it dragged in is masked away
+        h = ops.bitwise_xor(h, ops.bitwise_and(ops.right_shift(h, shift), (1 << (32 - shift)) - 1))
+        h = h * _signed(factor)
+    return h
+
+
+@register
+class KeyedDropout(keras.layers.Layer):
+    """Dropout whose mask is a hash of (salt, the example's noise key, unit), not of a generator's state.
+
+    So an example is treated alike in whichever replica, position or batch it stands: n replicas equal one. Call with
+    ``(x (B, U), noise_key (B,) int32)``; kept units are scaled by 1 / (1 - rate), as in Srivastava et al. 2014.
+    """
+
+    def __init__(self, rate: float, salt: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"a dropout rate is at least 0 and below 1, not {rate}")
+        self.rate, self.salt = rate, salt
+
+    def call(self, x: Any, noise_key: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return x
+        key = _mix(ops.bitwise_xor(_as_int(noise_key), _signed(self.salt * 0x9E3779B1 & 0xFFFFFFFF)))
+        unit = (np.arange(x.shape[-1], dtype=np.uint32) * np.uint32(0x9E3779B9)).view(np.int32)
+        draw = ops.bitwise_and(_mix(key[:, None] + ops.convert_to_tensor(unit)[None, :]), 0x7FFFFFFF)
+        kept = _as_float(draw >= int(self.rate * 2**31))
+        return x * kept / (1.0 - self.rate)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "salt": self.salt}
+
+
+def noise_keys(example_key: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """The noise key (B,) int32 of each example at one step of one run: a hash of (seed, step, example)."""
+    with np.errstate(over="ignore"):
+        h = np.asarray(example_key).astype(np.int64).astype(np.uint32)
+        for word in (seed, step):
+            h = _mix_numpy(h ^ np.uint32((word * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF))
+    return h.view(np.int32)
+
+
+def _mix_numpy(h: np.ndarray) -> np.ndarray:
+    h = h ^ (h >> np.uint32(16))
+    h = h * np.uint32(0x85EBCA6B)
+    h = h ^ (h >> np.uint32(13))
+    h = h * np.uint32(0xC2B2AE35)
+    return h ^ (h >> np.uint32(16))

@@ -1,0 +1,359 @@
+"""Distributed training: one replica per task of a Spark barrier stage, gradients all-reduced between them.
+
+The driver prepares what all replicas must agree on (quantiles, class weights), starts the stage, shows its progress
+and, when a replica dies, starts it again from the last epoch's checkpoint. TensorFlow runs in child processes of the
+tasks (:mod:`cnnspark.training_worker`): it can join a cluster once in a process's life, and Spark reuses its Python
+workers.
+The model's folder must be on storage that driver and executors share.
+
+The same settings, replicas and data give the same weights, bit by bit. Another number of replicas adds the same numbers
+in another order: each step's gradient agrees to 1e-6, and weights then drift apart as those of any training in float32
+do that rounds differently (1e-5 after a few steps, 1e-3 after dozens).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnspark import errors
+from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
+from cnnspark.models.card import Card, read_card, training_ranges
+from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from cnnspark.training_data import TrainingData
+
+# Last lines of a failed replica's standard error that go into the message.
+TAIL_LINES = 30
+# How long a replica that gives up stays, so that the others, who mostly give up for the same reason, can say so too.
+GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run has come to."""
+
+    model_out: str
+    card: Card
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, whose weights are in the bundle."""
+        return int(self.card.training["best_epoch"])
+
+
+def train(
+    spark: SparkSession,
+    data: str,
+    model_out: str,
+    settings: TrainSettings,
+    progress: Callable[[str], None] | None = None,
+) -> TrainResult:
+    """Trains ``settings.model`` on the dataset at ``data`` and writes the bundle to ``model_out``.
+
+    Args:
+        progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
+
+    Raises UsageError (settings, too few slots, the folder exists), InputError (the dataset), RunError (the loss
+    diverged, or a replica died more than ``max_retries`` times; ``if_exists="resume"`` then goes on from the last
+    epoch).
+    """
+    say = progress or _to_stderr
+    if "://" in model_out:
+        raise UsageError(f"{model_out} is a URL; give a path that the driver and all executors share, and copy it then")
+    model_out = os.path.abspath(model_out)
+    folder = checkpoint_folder(model_out)
+    _check_folders(Path(model_out), folder, settings.if_exists)
+    job = prepare_job(data, model_out, settings)
+    if settings.if_exists == "resume" and Path(model_out).exists():
+        card = read_card(model_out)
+        if card.training.get("fingerprint") != job.fingerprint:
+            raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
+        if not (folder / STATE_FILE).exists():
+            return TrainResult(model_out, card)
+    if settings.if_exists != "resume":
+        shutil.rmtree(folder, ignore_errors=True)
+    check_slots(spark, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    job = dataclasses.replace(job, resume=settings.if_exists == "resume")
+    with _Follower(folder / HISTORY_FILE, settings.epochs, say):
+        _run_with_retries(spark, job, say)
+    card = read_card(model_out)
+    shutil.rmtree(folder, ignore_errors=True)
+    return TrainResult(model_out, card)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
+    if if_exists == "fail":
+        for path in (model_out, folder):
+            if path.exists():
+                raise UsageError(f"{path} exists; choose another --out, or --if-exists resume or overwrite")
+    if (
+        model_out.exists()
+        and not (model_out / "model.json").exists()
+        and (model_out.is_file() or any(model_out.iterdir()))
+    ):
+        raise UsageError(f"{model_out} is not a model bundle; choose another --out")
+
+
+def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJob:
+    """What all replicas must agree on, from the training alleles: quantiles, annotation ranges, class weights.
+
+    Raises InputError where a class is missing.
+    """
+    module, _, function = settings.data_opener.partition(":")
+    opened: TrainingData = getattr(importlib.import_module(module), function)(data, settings.validation)
+    false_count, true_count = (int(count) for count in opened.label_counts)
+    for count, name in ((false_count, "false"), (true_count, "true")):
+        if not count:
+            raise InputError(f"{data} has no {name} allele to train on; use more or other data")
+    annotations, features = opened.feature_sample(settings.quantile_sample)
+    spec = ModelSpec(
+        tuple(opened.annotation_names),
+        tuple(opened.feature_names),
+        quantile_edges(annotations),
+        quantile_edges(features),
+        settings.read_limit,
+        settings.dropout,
+    )
+    content = hashlib.sha256(annotations.tobytes() + features.tobytes())
+    both = false_count + true_count
+    balanced = (both / (2 * false_count), both / (2 * true_count))
+    facts = {
+        "path": os.path.abspath(data) if "://" not in data else data,
+        "train": opened.n_train,
+        "validation": opened.n_validation,
+        "train_false": false_count,
+        "train_true": true_count,
+        # of the annotations and site features that the quantiles come from
+        "sha256": content.hexdigest(),
+    }
+    return ReplicaJob(
+        settings=settings,
+        data=facts["path"],
+        model_out=model_out,
+        spec=spec,
+        ranges=training_ranges(spec.annotation_names, annotations),
+        class_weights=balanced if settings.balance_classes else (1.0, 1.0),
+        data_facts=facts,
+    )
+
+
+def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
+    """Raises UsageError where the replicas cannot all run at once, instead of Spark's wait of ten minutes.
+
+    Executors that are still being started are waited for, ``slot_wait_seconds`` at most.
+    """
+    context = spark.sparkContext
+    if context.getConf().get("spark.dynamicAllocation.enabled", "false").lower() == "true":
+        raise UsageError(
+            "barrier stages need a fixed number of executors; set spark.dynamicAllocation.enabled=false "
+            f"and spark.executor.instances for {settings.replicas} replicas"
+        )
+    # The same count that Spark's scheduler checks a barrier stage by; cores, GPUs and task.cpus are in it.
+    scala = context._jsc.sc()
+    profile = scala.resourceProfileManager().defaultResourceProfile()
+    # A single machine's slots are all there at once.
+    local = re.fullmatch(r"local(\[.*\])?", str(context.master))
+    deadline = time.monotonic() + (0.0 if local else settings.slot_wait_seconds)
+    while (slots := int(scala.maxNumConcurrentTasks(profile))) < settings.replicas:
+        if time.monotonic() >= deadline:
+            raise UsageError(
+                f"{settings.replicas} replicas need as many task slots at the same time, Spark has {slots}; "
+                "give it more executors or cores, or train with fewer replicas"
+            )
+        time.sleep(1)
+
+
+def _run_with_retries(spark: SparkSession, job: ReplicaJob, say: Callable[[str], None]) -> None:
+    """The barrier stage, again from the checkpoint when a replica dies: Spark itself never retries such a stage."""
+    retries = job.settings.max_retries
+    for attempt in range(retries + 1):
+        try:
+            _run_stage(spark, job)
+            return
+        except Exception as error:  # Py4J's, holding the task's traceback as text
+            _raise_explained(str(error))
+            reason = _replica_failure(str(error))
+            if attempt == retries:
+                raise RunError(
+                    f"training failed {attempt + 1} times, last: {reason}\n"
+                    "Run it again with --if-exists resume to go on from the last finished epoch"
+                ) from error
+            last_line = reason.split("\n")[-1]
+            say(f"a replica failed, trying again from the last epoch ({attempt + 1} of {retries}): {last_line}")
+            job = dataclasses.replace(job, resume=True)
+
+
+def _run_stage(spark: SparkSession, job: ReplicaJob) -> None:
+    text, replicas, threads = job.to_json(), job.settings.replicas, job.settings.threads
+
+    def task(_: Iterable[int]) -> Iterable[dict[str, Any]]:
+        yield run_replica_process(text, replicas, threads)
+
+    spark.sparkContext.parallelize(range(replicas), replicas).barrier().mapPartitions(task).collect()
+
+
+def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]:
+    """Within a barrier task: agrees on addresses with the other tasks, runs the replica's process, returns its result.
+
+    Raises RuntimeError with the error that the process explained, else with the last lines of its standard error.
+    """
+    from pyspark import BarrierTaskContext
+
+    context = BarrierTaskContext.get()
+    rank = context.partitionId()
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    environment["KERAS_BACKEND"] = "tensorflow"
+    environment["TF_NUM_INTRAOP_THREADS"] = environment["OMP_NUM_THREADS"] = str(threads)
+    environment["TF_NUM_INTEROP_THREADS"] = str(threads)
+    environment.pop("TF_CONFIG", None)
+    gpus = context.resources().get("gpu")
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.addresses)
+    elif replicas > 1:
+        # Replicas of one machine would all take its first GPU; Spark's resource scheduling deals them out.
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    if replicas > 1:
+        host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
+        with socket.socket() as probe:
+            # Held until all have theirs; in the instant until TensorFlow binds it another may take it: a retry.
+            probe.bind(("", 0))
+            workers = context.allGather(f"{host}:{probe.getsockname()[1]}")
+        environment["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
+        )
+    return _run_child([sys.executable, "-m", "cnnspark.training_worker"], environment, job, rank, context.barrier)
+
+
+def _run_child(
+    command: list[str], environment: Mapping[str, str], job: str, rank: int, wait_for_others: Callable[[], None]
+) -> dict[str, Any]:
+    child = subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    assert child.stdin and child.stdout and child.stderr
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    reader = threading.Thread(target=tail.extend, args=(child.stderr,), daemon=True)
+    reader.start()
+    outcome: dict[str, Any] = {}
+    try:
+        # Standard input stays open as long as this task lives: its end is the child's sign to end, too.
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(job + "\n")
+            child.stdin.flush()
+        for line in child.stdout:
+            if line.startswith('{"cnnspark":'):
+                outcome = json.loads(line)["cnnspark"]
+                break
+        if "result" in outcome:
+            # A process that ends while another fetches the last sum from it would make that one fail.
+            wait_for_others()
+        elif outcome:
+            time.sleep(GRACE_SECONDS)
+        else:
+            child.wait()
+            reader.join(timeout=5)
+    finally:
+        child.kill()
+        child.wait()
+    if "result" in outcome:
+        return outcome["result"]
+    if outcome:
+        message = f"<<explained {json.dumps(outcome)}>>"
+    else:
+        lines = "".join(tail).strip() or "nothing on standard error"
+        message = f"<<replica {rank} ended with exit code {child.returncode}: {lines}>>"
+    raise RuntimeError(message)
+
+
+def _raise_explained(text: str) -> None:
+    """Raises the CnnsparkError that a replica ended with, if Spark's long message holds one."""
+    match = re.search(r"<<explained (\{.*?\})>>", text)
+    if match:
+        outcome = json.loads(match[1])
+        raise getattr(errors, outcome["error"], CnnsparkError)(outcome["message"]) from None
+
+
+def _replica_failure(text: str) -> str:
+    """What a replica said, out of Spark's long message; else the first line of that."""
+    match = re.search(r"<<(replica \d+ ended with exit code .*?)>>", text, re.DOTALL)
+    return match[1] if match else text.strip().split("\n")[0]
+
+
+class _Follower:
+    """Shows the lines that rank 0 adds to the history, from a thread, while the driver waits for the stage."""
+
+    def __init__(self, path: Path, epochs: int, say: Callable[[str], None]):
+        self._path, self._epochs, self._say = path, epochs, say
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> _Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._read()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(1.0):
+            self._read()
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with open(self._path, "rb") as history:
+            history.seek(self._offset)
+            text = history.read()
+        whole = text[: text.rfind(b"\n") + 1]  # a line may be half written
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._say(progress_line(json.loads(line), self._epochs))
+
+
+def progress_line(row: Mapping[str, Any], epochs: int) -> str:
+    """One line of the history as text."""
+    parts = [f"epoch {row['epoch']}/{epochs}", f"step {row['step']}/{row['steps']}", f"loss {row['loss']:.4f}"]
+    parts += [
+        f"{name.replace('_', ' ')} {row[name]:.4f}" for name in ("validation_loss", "validation_AUPRC") if name in row
+    ]
+    parts.append(f"{row['examples_per_second']:,.0f} alleles/s")
+    left = int(row["seconds_left"])
+    parts.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
+    return "  ".join(parts)

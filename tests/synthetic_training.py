@@ -1,0 +1,98 @@
+"""A small dataset in one npz file with the interface of :class:`cnnspark.training_data.TrainingData`, for the tests of
+training: a global batch is a permutation's slice, so it is the same for any number of replicas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnspark.schema import SUPPORTS_ALT, SUPPORTS_REF, WINDOW
+
+PER_READ = ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")
+
+
+def synthetic_batch(count: int, seed: int, rows: int = 16, annotations: int = 3, features: int = 4) -> dict[str, Any]:
+    """Alleles whose ALT reads are of low mapping quality where they are false; all arrays as a batch has them."""
+    rng = np.random.default_rng(seed)
+    label = (np.arange(count) % 2).astype(np.float32)
+    row_count = rng.integers(2, rows + 1, count).astype(np.int32)
+    inside = np.arange(rows) < row_count[:, None]
+    reference = rng.integers(1, 5, (count, WINDOW)).astype(np.uint8)
+    alternate = reference.copy()
+    alternate[:, 64] = reference[:, 64] % 4 + 1
+    support = np.where(np.arange(rows) % 2, SUPPORTS_ALT, SUPPORTS_REF)[None].repeat(count, axis=0)
+    bases = np.where((support == SUPPORTS_ALT)[..., None], alternate[:, None], reference[:, None])
+    low = (support == SUPPORTS_ALT) & (label[:, None] == 0)
+    values = rng.normal(size=(count, annotations)) + 0.5 * label[:, None]
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return {
+        "read_bases": (bases * inside[..., None]).astype(np.uint8),
+        "read_quals": (rng.integers(10, 41, bases.shape) * inside[..., None]).astype(np.uint8),
+        "read_flags": (rng.choice([99, 147, 83, 163], (count, rows)) * inside).astype(np.int32),
+        "read_mapqs": (np.where(low, 20, 60) * inside).astype(np.uint8),
+        "read_support": (support * inside).astype(np.uint8),
+        "reference": reference,
+        "alternate": alternate,
+        "annotations": values.astype(np.float32),
+        "site_features": rng.normal(size=(count, features)).astype(np.float32),
+        "row_count": row_count,
+        "label": label,
+        "weight": np.ones(count, np.float32),
+        "variant_type": (np.arange(count) % 3).astype(np.int32),
+        "example_key": rng.integers(-(2**31), 2**31, count).astype(np.int32),
+    }
+
+
+def write_synthetic(folder: Path, train: int, validation: int) -> str:
+    """Writes training and validation alleles; returns the folder as the data's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "train.npz", **synthetic_batch(train, seed=1))
+    np.savez(folder / "validation.npz", **synthetic_batch(validation, seed=2))
+    return str(folder)
+
+
+class SyntheticData:
+    """The files of :func:`write_synthetic` as training data."""
+
+    annotation_names = ("QD", "FS", "MQ")
+    feature_names = ("f1", "f2", "f3", "f4")
+
+    def __init__(self, path: str):
+        self.folder = Path(path)
+        self.train = dict(np.load(self.folder / "train.npz"))
+        self.validation = dict(np.load(self.folder / "validation.npz"))
+        self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
+        self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
+
+    def train_batches(self, replica: int, replicas: int, batch_size: int, seed: int, epoch: int) -> Iterator[dict]:
+        order = np.random.default_rng([seed, epoch]).permutation(self.n_train)
+        for first in range(0, self.n_train, batch_size):
+            # the last batch may be short, and a replica's part of it empty
+            mine = order[first : first + batch_size][replica::replicas]
+            self._interfere(replica == replicas - 1, epoch)
+            batch = {name: values[mine] for name, values in self.train.items()}
+            rows = -(-int(batch["row_count"].max(initial=1)) // 8) * 8
+            yield {name: values[:, :rows] if name in PER_READ else values for name, values in batch.items()}
+
+    def _interfere(self, last_replica: bool, epoch: int) -> None:
+        """Kills the last replica's process in the epoch that the file ``kill`` names, once."""
+        order = self.folder / "kill"
+        if last_replica and order.exists() and int(order.read_text()) == epoch:
+            order.unlink()
+            os._exit(9)
+
+    def validation_batches(self, batch_size: int) -> Iterator[dict]:
+        for first in range(0, self.n_validation, batch_size):
+            yield {name: values[first : first + batch_size] for name, values in self.validation.items()}
+
+    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.train["annotations"][:limit], self.train["site_features"][:limit]
+
+
+def open_synthetic(path: str, validation: Any) -> SyntheticData:
+    """The opener that the settings of the tests name."""
+    return SyntheticData(path)

@@ -1,0 +1,308 @@
+"""Training through a Spark barrier stage, on a small synthetic dataset: the replicas against one, resuming against
+going through, and what happens when something fails."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.models.bundle import load_bundle
+from cnnspark.training import TrainResult, _Follower, _run_child, prepare_job, progress_line, train
+from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
+from cnnspark.training_state import TrainingState
+from cnnspark.training_worker import ENDED_BY_PARENT
+from tests.synthetic_training import synthetic_batch, write_synthetic
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SETTINGS = TrainSettings(
+    model="features",
+    epochs=2,
+    batch_size=32,
+    timeout_seconds=60,
+    data_opener="tests.synthetic_training:open_synthetic",
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    # 65 alleles: the last global batch has one, so one of two replicas has none
+    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
+
+
+def run(spark: "SparkSession", data: str, out: Path, **changes: object) -> tuple[TrainResult, list[str]]:
+    lines: list[str] = []
+    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return train(spark, data, str(out), settings, lines.append), lines
+
+
+def weights(path: str | Path) -> np.ndarray:
+    return np.concatenate([np.asarray(w).ravel() for w in load_bundle(path).model.weights])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(spark: "SparkSession", dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two epochs of the features model by one replica, without anything happening."""
+    return run(spark, dataset, tmp_path_factory.mktemp("one") / "model")[0].model_out
+
+
+@pytest.mark.spark
+def test_two_replicas_of_16_equal_one_of_32_with_dropout(spark: "SparkSession", dataset: str, tmp_path: Path) -> None:
+    assert SETTINGS.dropout == 0.3
+    one, lines = run(spark, dataset, tmp_path / "one", model="reads")
+    two, _ = run(spark, dataset, tmp_path / "two", model="reads", replicas=2)
+    np.testing.assert_allclose(weights(two.model_out), weights(one.model_out), atol=1e-5)
+    for a, b in zip(one.card.history, two.card.history, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["validation_loss"] == pytest.approx(b["validation_loss"], abs=1e-4)
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("validation AUPRC" in line and "alleles/s" in line and "left" in line for line in lines)
+
+
+@pytest.mark.spark
+def test_training_twice_gives_the_same_weights_and_card(
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
+) -> None:
+    again, _ = run(spark, dataset, tmp_path / "again")
+    np.testing.assert_array_equal(weights(again.model_out), weights(uninterrupted))
+    card = load_bundle(uninterrupted).card
+    assert dataclasses.replace(again.card, sha256="") == dataclasses.replace(card, sha256="")
+
+
+@pytest.mark.spark
+def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str, uninterrupted: str) -> None:
+    bundle = load_bundle(uninterrupted)
+    card = bundle.card
+    assert card.annotation_names == ("QD", "FS", "MQ") and card.feature_names == ("f1", "f2", "f3", "f4")
+    trained = synthetic_batch(65, seed=1)
+    for i, found in enumerate(card.ranges):
+        column = trained["annotations"][:, i]
+        assert found.maximum == pytest.approx(np.nanmax(column))
+        assert found.missing_share == pytest.approx(np.isnan(column).mean())
+    assert (card.data["train"], card.data["validation"]) == (65, 70)
+    assert (card.data["train_false"], card.data["train_true"]) == (33, 32)
+    held = synthetic_batch(70, seed=2)
+    area = average_precision_score(held["label"], bundle.logits(held))
+    assert card.metrics["AUPRC ALL"] == pytest.approx(area, abs=1e-6)
+    best = max(card.history, key=lambda row: row["validation_AUPRC"])
+    assert card.training["best_epoch"] == best["epoch"]
+    assert best["validation_AUPRC"] == pytest.approx(area, abs=1e-6)
+    # held-out alleles at or above a threshold have the precision that it is for
+    from cnnspark.models.card import score
+
+    kept = score(bundle.predict(held)) >= card.thresholds["ALL"]["0.70"] - 1e-4
+    assert held["label"][kept].mean() >= 0.70
+    assert set(card.thresholds) == {"ALL", "SNP", "INDEL"}
+    assert not checkpoint_folder(uninterrupted).exists()
+
+
+@pytest.mark.spark
+def test_the_reads_network_learns_what_only_the_reads_show(spark: "SparkSession", tmp_path: Path) -> None:
+    data = write_synthetic(tmp_path / "data", train=320, validation=80)
+    result, _ = run(spark, data, tmp_path / "model", model="reads", epochs=4, batch_size=16)
+    assert result.card.metrics["AUPRC ALL"] > 0.98
+    held = synthetic_batch(80, seed=2)
+    bundle = load_bundle(result.model_out)
+    before = average_precision_score(held["label"], bundle.logits(held))
+    blind = dict(held, read_mapqs=np.full_like(held["read_mapqs"], 60))
+    assert before > 0.98 and average_precision_score(held["label"], bundle.logits(blind)) < 0.9
+
+
+@pytest.mark.spark
+def test_a_killed_replica_costs_one_retry_and_changes_nothing(
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
+) -> None:
+    (Path(dataset) / "kill").write_text("1")  # the second epoch
+    result, lines = run(spark, dataset, tmp_path / "model", replicas=2)
+    assert not (Path(dataset) / "kill").exists()
+    assert sum("trying again" in line for line in lines) == 1
+    assert sum(line.startswith("epoch 1/2") for line in lines) == 1  # the first epoch was not done again
+    np.testing.assert_allclose(weights(result.model_out), weights(uninterrupted), atol=1e-5)
+
+
+@pytest.mark.spark
+def test_a_failed_training_is_resumed_by_the_same_command_and_only_by_the_same(
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
+) -> None:
+    out, kill = tmp_path / "model", Path(dataset) / "kill"
+    kill.write_text("1")
+    with pytest.raises(RunError, match="--if-exists resume"):
+        run(spark, dataset, out, max_retries=0)
+    assert not out.exists() and checkpoint_folder(str(out)).exists()
+    with pytest.raises(UsageError, match="--if-exists resume or overwrite"):
+        run(spark, dataset, out)
+    with pytest.raises(UsageError, match="other settings or data"):
+        run(spark, dataset, out, if_exists="resume", learning_rate=0.5)
+    result, lines = run(spark, dataset, out, if_exists="resume")
+    assert [line.split("  ")[0] for line in lines] == ["epoch 2/2"]
+    np.testing.assert_allclose(weights(result.model_out), weights(uninterrupted), atol=1e-5)
+    # finished: nothing is left to do, and nothing is overwritten by accident
+    changed = (out / "model.keras").stat().st_mtime_ns
+    assert run(spark, dataset, out, if_exists="resume")[1] == []
+    assert (out / "model.keras").stat().st_mtime_ns == changed
+    with pytest.raises(UsageError, match="exists"):
+        run(spark, dataset, out)
+
+
+@pytest.mark.spark
+def test_a_diverging_loss_is_said_at_once_and_not_retried(spark: "SparkSession", tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_synthetic(folder, train=32, validation=8)
+    arrays = dict(np.load(folder / "train.npz"))
+    arrays["weight"][3] = np.nan
+    np.savez(folder / "train.npz", **arrays)
+    lines: list[str] = []
+    with pytest.raises(RunError, match="the loss is nan at step 1"):
+        train(spark, str(folder), str(tmp_path / "m"), dataclasses.replace(SETTINGS, replicas=2), lines.append)
+    assert lines == [] and not (tmp_path / "m").exists()
+
+
+@pytest.mark.spark
+def test_more_replicas_than_slots_are_refused_before_anything_starts(
+    spark: "SparkSession", dataset: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="4 replicas need as many task slots"):
+        run(spark, dataset, tmp_path / "model", replicas=4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_class_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_synthetic(folder, train=10, validation=4)
+    arrays = dict(np.load(folder / "train.npz"))
+    arrays["label"][:] = 1
+    np.savez(folder / "train.npz", **arrays)
+    with pytest.raises(InputError, match="no false allele"):
+        prepare_job(str(folder), str(tmp_path / "m"), SETTINGS)
+
+
+def test_class_weights_make_both_classes_count_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_synthetic(folder, train=20, validation=4)
+    arrays = dict(np.load(folder / "train.npz"))
+    arrays["label"][:] = (np.arange(20) < 5).astype(np.float32)
+    np.savez(folder / "train.npz", **arrays)
+    job = prepare_job(str(folder), str(tmp_path / "m"), SETTINGS)
+    assert 15 * job.class_weights[0] == pytest.approx(5 * job.class_weights[1]) == pytest.approx(10)
+    plain = prepare_job(str(folder), str(tmp_path / "m"), dataclasses.replace(SETTINGS, balance_classes=False))
+    assert plain.class_weights == (1, 1)
+
+
+def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_on(dataset: str, tmp_path: Path) -> None:
+    job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, validation=("chr1", "chr2:1-5")))
+    assert ReplicaJob.from_json(job.to_json()) == job
+    assert ReplicaJob.from_json(job.to_json()).fingerprint == job.fingerprint
+    for name, value in (("replicas", 2), ("threads", 4), ("timeout_seconds", 9), ("if_exists", "resume")):
+        other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, **{name: value}))
+        assert other.fingerprint == job.fingerprint
+    for name, value in (("seed", 2), ("batch_size", 64), ("dropout", 0.1), ("loss", "focal"), ("epochs", 3)):
+        other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, **{name: value}))
+        assert other.fingerprint != job.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"replicas": 3}, "cannot be dealt to 3 replicas"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"if_exists": "maybe"}, "choose fail, resume or overwrite"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(SETTINGS, **changes)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(step, 100, 1e-3, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([1e-3 * (i + 1) / 11 for i in range(10)])
+    assert rates[10] == pytest.approx(1e-3) and rates[55] == pytest.approx(0.5e-3)
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 1e-6
+    assert learning_rate(0, 1, 1e-3, 0.05) == 1e-3
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(3, 2)).astype(np.float32), np.int64(7), np.zeros(0, np.float32)]
+    state = TrainingState([np.asarray(a) for a in arrays], [np.asarray(arrays[1])], [np.asarray(arrays[0])], 3, 2, 0.5)
+    state.history = [{"epoch": 1, "loss": 0.25}]
+    state.save(tmp_path, "f")
+    read = TrainingState.load(tmp_path, "f")
+    assert read and (read.epoch, read.best_epoch, read.best_value, read.history) == (3, 2, 0.5, state.history)
+    for kind in ("weights", "optimizer", "best"):
+        for a, b in zip(getattr(read, kind), getattr(state, kind), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+    assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
+    assert TrainingState.load(tmp_path / "none", "f") is None
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="damaged"):
+        TrainingState.load(tmp_path, "f")
+
+
+def test_a_checkpoint_with_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", facts=np.array([{"epoch": 1}], dtype=object))
+    with pytest.raises(InputError, match="damaged"):
+        TrainingState.load(tmp_path, "f")
+
+
+def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, epochs=100_000))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cnnspark.training_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert child.stdin
+    child.stdin.write(job.to_json().encode() + b"\n")
+    child.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(timeout=5)  # it is at work
+    child.stdin.close()
+    assert child.wait(timeout=20) == ENDED_BY_PARENT
+
+
+def test_a_failing_child_is_reported_with_its_last_lines() -> None:
+    import sys
+
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.stdin.readline(); print('out of luck', file=sys.stderr); sys.exit(3)",
+    ]
+    with pytest.raises(RuntimeError, match="replica 1 ended with exit code 3: out of luck"):
+        _run_child(command, os.environ, "{}", 1, lambda: None)
+
+
+def test_progress_is_shown_line_by_line_and_half_lines_wait(tmp_path: Path) -> None:
+    path, lines = tmp_path / "history.jsonl", []
+    row = {"epoch": 2, "step": 5, "steps": 10, "loss": 0.5, "examples_per_second": 1234.5, "seconds_left": 3725}
+    path.write_text(json.dumps(row) + "\n")  # of the attempt before
+    follower = _Follower(path, 3, lines.append)
+    with follower:
+        with open(path, "a") as out:
+            out.write(json.dumps(row | {"validation_AUPRC": 0.91, "validation_loss": 0.2}) + "\n" + '{"epoch"')
+        follower._read()
+        assert len(lines) == 1
+        with open(path, "a") as out:
+            out.write(json.dumps(row)[len('{"epoch"') :] + "\n")
+    shown = "loss 0.5000  validation loss 0.2000  validation AUPRC 0.9100  1,234 alleles/s  1:02:05 left"
+    assert lines[0] == f"epoch 2/3  step 5/10  {shown}"
+    assert lines[1] == progress_line(row, 3) and len(lines) == 2
