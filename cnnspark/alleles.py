@@ -55,6 +55,20 @@ def unscorable_reason(ref: str, alt: str) -> str | None:
     return None
 
 
+def ref_agrees(ref: str, letters: str) -> bool:
+    """Whether REF is what the reference has: ``letters`` in upper case, a blank where there is no base.
+
+    A letter other than A, C, G, T on either side agrees with any base (VCF 4.3, 1.6.1); off the contig only such a
+    letter does (N at POS 0, a telomere).
+    """
+    ref = ref.upper()
+    if ref == letters:
+        return True
+    if len(ref) != len(letters):
+        return False
+    return all(a == b or a not in "ACGT" or b not in "ACGT " for a, b in zip(ref, letters, strict=True))
+
+
 def trim(ref: str, alt: str) -> tuple[int, str, str]:
     """The allele without the bases that REF and ALT share, suffix first: ``(offset, ref, alt)``.
 

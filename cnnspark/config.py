@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from cnnspark.tensors import TensorSettings
 from cnnspark.training_settings import TrainSettings
 
 T = TypeVar("T")
+PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class InputPaths:
     labels: str | None = None
     sample: str | None = None
     regions: tuple[str, ...] = ()
+
+    def absolute(self) -> InputPaths:
+        """The same files by absolute paths: an executor's working folder is not the driver's."""
+        given = {name: getattr(self, name) for name in PATHS}
+        changed: dict[str, Any] = {name: absolute_path(path) for name, path in given.items() if path is not None}
+        return dataclasses.replace(self, **changed)
+
+
+def absolute_path(path: str) -> str:
+    """A local path made absolute; a URL as it is."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 @dataclass(frozen=True)
@@ -66,9 +79,6 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values, as it is printed and stored."""
         return dataclasses.asdict(self)
-
-
-PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
 
 
 def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config:

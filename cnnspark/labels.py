@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cnnspark.alleles import REF_MISMATCH, unscorable_reason
+from cnnspark.alleles import REF_MISMATCH, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.haplotypes import Allele, ReferenceWindow, SearchLimits, explain, left_normalise, make_allele
 from cnnspark.reference import ReferenceSource
@@ -196,7 +196,7 @@ class _Alleles:
         reason = unscorable_reason(record.ref, alt)
         if reason:
             return reason
-        if not _agrees(record.ref, self._letters(record.start, record.end)):
+        if not ref_agrees(record.ref, self._letters(record.start, record.end)):
             return REF_MISMATCH
         allele = make_allele(record.start, record.ref, alt, number)
         normalised = left_normalise(allele, self._letters)
@@ -215,16 +215,6 @@ class _Alleles:
                 for n in other._by_normalised.get(normalised, ())
             )
         }
-
-
-def _agrees(ref: str, letters: str) -> bool:
-    """Whether REF is what the reference has; letters other than A, C, G, T agree with anything (VCF 4.3, 1.6.1)."""
-    if len(ref) != len(letters):
-        return False
-    ref = ref.upper()
-    return ref == letters or all(
-        a == b or a not in "ACGT" or b not in "ACGT" for a, b in zip(ref, letters, strict=True)
-    )
 
 
 def require_both_labels(counts: Mapping[str, int], what: str) -> None:

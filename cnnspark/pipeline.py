@@ -11,13 +11,15 @@ import yaml
 
 from cnnspark import stages, training
 from cnnspark.config import Config, InputPaths
+from cnnspark.dataset import dataset_folder
 from cnnspark.errors import UsageError
 from cnnspark.filtering import GROUPS
+from cnnspark.inputs import TruthPaths
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.card import Card, read_card
 from cnnspark.runs import RunFolder
-from cnnspark.shards import MERGED
+from cnnspark.shards import MERGED, shard_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -82,7 +84,7 @@ def run_all(
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     model = model or config.model
-    truth = stages.TruthPaths.of(paths)
+    truth = TruthPaths.of(paths)
     if model is None and truth is None:
         raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,7 @@ def run_all(
     if model is None:
         progress("tensors")
         data = str(folder / TENSORS)
-        stages.build_dataset(spark, paths, data, config, _mode(stages.dataset.dataset_folder(data), if_exists))
+        stages.build_dataset(spark, paths, data, config, _mode(dataset_folder(data), if_exists))
         progress("train")
         model = str(folder / MODEL)
         mode = if_exists if Path(model).exists() or resume else "fail"
@@ -107,7 +109,7 @@ def run_all(
 
     progress("score")
     scored = str(folder / SCORED)
-    summary = stages.score_callset(spark, paths, model, scored, config, _mode(stages.shard_folder(scored), if_exists))
+    summary = stages.score_callset(spark, paths, model, scored, config, _mode(shard_folder(scored), if_exists))
     progress("filter")
     filtered = str(folder / FILTERED)
     outcome = filter_with(spark, scored, filtered, config, card)

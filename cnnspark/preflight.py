@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnspark.alleles import NON_REF, unscorable_reason
+from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -66,6 +66,8 @@ def check_inputs(
         if reference is not None:
             shared = {c: reads.contig_lengths.get(c) for c in contigs}
             _check_lengths(reads.path, shared, reference.path, reference.lengths)
+        if reads.mapped_reads == 0:
+            raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
         found.sample_index, found.sample = choose_sample(vcf, reads, sample, found.warnings)
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
@@ -174,14 +176,16 @@ def _check_records(
         if None not in reasons:
             continue
         scorable += 1
-        if reference is None or ref_matches(record, reference):
+        if reference is None:
+            continue
+        there = reference.letters(record.contig, record.start, record.end)
+        if ref_agrees(record.ref, there):
             continue
         mismatches += 1
         if on_ref_mismatch == "error":
-            expected = reference.sequence(record.contig, record.start, record.end)
             raise InputError(
                 f"REF of {record.contig}:{record.start + 1} is {_short(record.ref)} in {vcf.path} but "
-                f"{_short(expected) or 'beyond the contig'} in {reference.path}; give the reference of the callset, "
+                f"{_short(there.strip()) or 'beyond the contig'} in {reference.path}; give the callset's own reference, "
                 "or pass such records through with --on-ref-mismatch skip"
             )
     if not records:
@@ -195,15 +199,6 @@ def _check_records(
         )
     elif not scorable:
         warnings.append(f"none of the first {records} records of {vcf.path} has an allele that can be scored")
-
-
-def ref_matches(record: Record, reference: ReferenceSource) -> bool:
-    """Whether REF is what the reference has; a letter other than A, C, G, T on either side matches any."""
-    expected = reference.sequence(record.contig, record.start, record.end)
-    if len(expected) != len(record.ref) or record.start < 0:
-        return False
-    pairs = zip(expected, record.ref.upper(), strict=True)
-    return all(a == b or a not in "ACGT" or b not in "ACGT" for a, b in pairs)
 
 
 def _short(sequence: str) -> str:

@@ -174,6 +174,11 @@ class ReadSource:
         if not complete:
             raise InputError(f"{self.path} is truncated; copy or make the file again")
 
+    @property
+    def mapped_reads(self) -> int | None:
+        """How many reads are mapped, from the index; None where it does not say (CRAM)."""
+        return None if self._file.is_cram else int(self._file.mapped)
+
     def read(self, region: Region, read_filter: ReadFilter) -> ReadBatch:
         """All reads whose aligned span overlaps the region, less those that the filter drops.
 

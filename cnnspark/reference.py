@@ -43,6 +43,11 @@ class ReferenceSource:
         start, end = max(0, start), min(end, self.lengths[contig])
         return self._file.fetch(contig, start, end).upper() if end > start else ""
 
+    def letters(self, contig: str, start: int, end: int) -> str:
+        """The letters of [start, end), upper case, with a blank for each place off the contig."""
+        inside = self.sequence(contig, start, end)
+        return (" " * min(max(-start, 0), end - start) + inside).ljust(end - start)
+
     def codes(self, contig: str, start: int, end: int) -> np.ndarray:
         """Base codes of [start, end), uint8 (end - start,), NOTHING beyond the contig's ends."""
         codes = np.zeros(end - start, dtype=np.uint8)

@@ -51,7 +51,7 @@ class RunFolder:
     """The folder ``out`` of one run; ``data`` names the folders and files in it that the run's stages write."""
 
     def __init__(self, out: str | Path, data: Sequence[str]):
-        self.out = Path(out)
+        self.out = Path(out).absolute()  # executors have other working folders
         self.data = tuple(data)
 
     def check(self, if_exists: str) -> None:

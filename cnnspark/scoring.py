@@ -16,7 +16,7 @@ from cnnspark.annotations import AnnotationReader
 from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError
-from cnnspark.features import CALL_REACH
+from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.models.card import Card, score
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadSource
@@ -54,6 +54,16 @@ class Inputs:
 def score_key(card: Card) -> str:
     """The INFO key of a model's scores: by whether it looks at reads."""
     return "CNN_1D" if card.model in MODELS_WITHOUT_READS else "CNN_2D"
+
+
+def check_model(path: str, card: Card) -> None:
+    """Raises InputError where the model expects other tensors than this version builds."""
+    if card.feature_names and card.feature_names != SITE_FEATURES:
+        made_by = card.versions.get("cnnspark", "another version")
+        raise InputError(
+            f"{path} expects {len(card.feature_names)} site features of cnnspark {made_by}, this one builds "
+            f"{len(SITE_FEATURES)}; train it again"
+        )
 
 
 def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
@@ -100,7 +110,7 @@ class BlockTensors:
     def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
         # Density features count the callset's records on both sides of the block's ends, too.
-        around = self.vcf.lines(block.region.padded(CALL_REACH))
+        around = self.vcf.lines(block.region.padded(FURTHEST))
         neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
         return build_tensors(
             records,

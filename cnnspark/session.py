@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -64,9 +65,12 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
     if package_root not in python_path:
         os.environ["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, python_path)])
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        # spark-submit's JVM is there already and knows the master and the properties; without it SparkConf is empty.
+        SparkContext._ensure_initialized()
     conf = SparkConf()
     if master:
         conf.setMaster(master)
@@ -103,6 +107,6 @@ def read_properties(path: str) -> dict[str, str]:
     for line in text.splitlines():
         line = line.strip()
         if line and not line.startswith("#"):
-            key, _, value = line.replace("=", " ", 1).partition(" ")
+            key, value = (*re.split(r"\s*[=\s]\s*", line, maxsplit=1), "")[:2]
             properties[key] = value.strip()
     return properties

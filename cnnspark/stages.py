@@ -10,14 +10,14 @@ import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import __version__, callset, dataset, filtering, scoring
+from cnnspark import callset, dataset, filtering, scoring
 from cnnspark.annotations import default_annotations
 from cnnspark.blocks import Block, candidate_windows, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
@@ -25,22 +25,16 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import ScoreReader, callset_counts, score_names
 from cnnspark.features import SITE_FEATURES
-from cnnspark.labels import (
-    DEFAULT_SETTINGS,
-    TruthSource,
-    label_block,
-    labels_from_table,
-    read_label_table,
-    require_both_labels,
-)
+from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, required
+from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.card import read_card
-from cnnspark.preflight import Preflight, check_executors, check_inputs, check_reads
+from cnnspark.preflight import check_executors, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, clip_to_contigs, parse_region
+from cnnspark.regions import clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import RunFolder, file_identity, write_json
 from cnnspark.schema import UNKNOWN
@@ -49,68 +43,6 @@ from cnnspark.vcf import VcfHeader, VcfSource
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-@dataclass
-class CheckedInputs:
-    """Inputs that passed preflight, and the callset in a form that regions can be read from."""
-
-    inputs: scoring.Inputs
-    header: VcfHeader
-    regions: list[Region]
-    preflight: Preflight
-    identity: dict[str, Any]
-
-
-@contextmanager
-def _checked(paths: InputPaths, config: Config, out: Path, needs_reads: bool = True) -> Iterator[CheckedInputs]:
-    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts."""
-    vcf = _required(paths.vcf, "--vcf")
-    callset.require_file(vcf, "callset")
-    with ExitStack() as stack:
-        readable = vcf
-        if callset.needs_copy(vcf):
-            # Beside the output, because that is storage which the executors see, too.
-            out.absolute().parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
-            )
-            readable = str(Path(folder) / "callset.vcf.gz")
-            callset.copy_callset(vcf, Path(readable))
-        source = callset.open_callset(readable)
-        source.path = vcf  # what messages name
-        stack.callback(source.close)
-        reads = reference = None
-        if needs_reads:
-            callset.require_file(_required(paths.reference, "--reference"), "reference")
-            reference = ReferenceSource(str(paths.reference))
-            reads = ReadSource(_required(paths.reads, "--reads"), paths.reference)
-        regions = [parse_region(text, source.contigs) for text in paths.regions]
-        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch)
-        for warning in found.warnings:
-            progress(f"warning: {warning}")
-        if not needs_reads:
-            found.contig_lengths = dict(source.header.contig_lengths)
-        inputs = scoring.Inputs(
-            vcf=readable,
-            reads=paths.reads,
-            reference=paths.reference or "",
-            sample=found.sample,
-        )
-        used = [vcf, *(str(p) for p in (paths.reads, paths.reference) if needs_reads)]
-        identity = {
-            "version": __version__,
-            "inputs": {path: file_identity(path) for path in used},
-            "regions": [str(region) for region in regions],
-            "blocks": dataclasses.asdict(config.blocks),
-        }
-        yield CheckedInputs(inputs, source.header, regions, found, identity)
-
-
-def _required(path: str | None, flag: str) -> str:
-    if not path:
-        raise UsageError(f"{flag} is missing; give the path")
-    return path
 
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
@@ -151,11 +83,12 @@ def score_callset(
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing).
     """
-    folder = shard_folder(out)
+    paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     card = read_card(model)
+    scoring.check_model(model, card)
     model = str(Path(model).absolute())
-    with _checked(paths, config, folder.out) as checked:
+    with checked_inputs(paths, config, folder.out) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
         check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), model])
         blocks = _plan(spark, checked, config)
@@ -186,14 +119,17 @@ def filter_callset(
     """
     if (precision is None) == (threshold is None):
         raise UsageError("give either --threshold or --precision")
-    target = Path(out)
+    target = Path(out).absolute()
     if not out.endswith(".vcf.gz"):
         raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
     if target.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     if Path(vcf).is_dir():
         vcf = str(Path(vcf) / MERGED)
-    with _checked(InputPaths(vcf=vcf), config, target, needs_reads=False) as checked, _work_folder(target) as work:
+    with (
+        checked_inputs(InputPaths(vcf=vcf).absolute(), config, target, needs_reads=False) as checked,
+        _work_folder(target) as work,
+    ):
         key = filtering.score_key_of(checked.header, key)
         if precision is not None:
             thresholds = filtering.card_thresholds(checked.header, key, precision)
@@ -225,43 +161,6 @@ def _work_folder(target: Path) -> Iterator[RunFolder]:
         yield shard_folder(folder)
 
 
-@dataclass(frozen=True)
-class TruthPaths:
-    """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""
-
-    truth: str | None = None
-    bed: str | None = None
-    labels: str | None = None
-
-    @staticmethod
-    def of(paths: InputPaths) -> TruthPaths | None:
-        """The label source of a run's inputs, None where there is none. Raises UsageError where it is half given."""
-        if paths.labels and (paths.truth or paths.bed):
-            raise UsageError("give either --labels or --truth with --bed")
-        if bool(paths.truth) != bool(paths.bed):
-            raise UsageError("--truth needs --bed, the regions where the truth is complete, and --bed needs --truth")
-        return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
-
-
-class Labeller:
-    """Labels the records of one block after another. Make it inside the task."""
-
-    def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
-        self._vcf = vcf
-        if source.labels:
-            self._table = read_label_table(source.labels)
-            return
-        self._truth = TruthSource(str(source.truth), str(source.bed))
-        self._reference = ReferenceSource(_required(reference, "--reference"))
-
-    def labels(self, records: Sequence, block: Block) -> tuple[list[list[int]], Counter]:
-        """One label per ALT of each record, and counts by reason."""
-        if hasattr(self, "_table"):
-            return labels_from_table(records, self._table)
-        around = list(self._vcf.records(block.region.padded(DEFAULT_SETTINGS.margin_bases)))
-        return label_block(around, block.region, self._truth, self._reference)
-
-
 def build_dataset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
 ) -> dict[str, Any]:
@@ -269,17 +168,12 @@ def build_dataset(
 
     Without truth or labels all alleles are written, unlabelled.
     """
-    folder = dataset.dataset_folder(out)
+    paths, folder = paths.absolute(), dataset.dataset_folder(out)
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
-    with _checked(paths, config, folder.out) as checked:
-        for path, what in ((paths.truth, "truth"), (paths.bed, "confident BED"), (paths.labels, "label table")):
-            if path:
-                callset.require_file(path, what)
-        if truth and truth.labels is None:
-            TruthSource(str(truth.truth), str(truth.bed))  # a broken truth is said before Spark starts to work
+    with checked_inputs(paths, config, folder.out) as checked:
+        used = truth.check() if truth else []
         names = config.annotations or default_annotations(checked.header)
-        used = [p for p in (paths.truth, paths.bed, paths.labels) if p]
         check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), *used])
         blocks = _plan(spark, checked, config)
         identity = checked.identity | {
@@ -356,7 +250,7 @@ def evaluate_callset(
 
     Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
     """
-    folder = Path(out)
+    paths, folder = paths.absolute(), Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     truth = TruthPaths.of(paths)
@@ -364,10 +258,8 @@ def evaluate_callset(
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
     if Path(str(paths.vcf)).is_dir():
         paths = dataclasses.replace(paths, vcf=str(Path(str(paths.vcf)) / MERGED))
-    for path, what in ((paths.truth, "truth"), (paths.bed, "confident BED"), (paths.labels, "label table")):
-        if path:
-            callset.require_file(path, what)
-    with _checked(paths, config, folder, needs_reads=False) as checked:
+    truth.check()
+    with checked_inputs(paths, config, folder, needs_reads=False) as checked:
         names = score_names(checked.header, scores)
         blocks = _plan(spark, checked, config)
         vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
@@ -401,14 +293,15 @@ def call_candidates(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
     """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz``) with its index."""
-    target = Path(out)
+    target = Path(out).absolute()
     if not out.endswith(".vcf.gz"):
         raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
     if target.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
-    callset.require_file(_required(paths.reference, "--reference"), "reference")
+    paths = paths.absolute()
+    callset.require_file(required(paths.reference, "--reference"), "reference")
     reads, reference = (
-        ReadSource(_required(paths.reads, "--reads"), paths.reference),
+        ReadSource(required(paths.reads, "--reads"), paths.reference),
         ReferenceSource(str(paths.reference)),
     )
     check_reads(reads, reference)

@@ -161,7 +161,7 @@ def _build_chunk(
     text = reference.sequence(contig, text_start, core.end)
     sites = []
     for record, indexes in chunk:
-        if _ref_agrees(record, text, text_start):
+        if alleles.ref_agrees(record.ref, _letters(record, text, text_start)):
             sites.append(_site(record, indexes, text, text_start))
         elif settings.on_ref_mismatch == "skip":
             skipped[alleles.REF_MISMATCH] += len(indexes)
@@ -346,16 +346,11 @@ def _empty(annotations: int) -> TensorBatch:
     return TensorBatch(keys=[], row_offsets=np.zeros(1, np.int64), **arrays)
 
 
-def _ref_agrees(record: Record, text: str, text_start: int) -> bool:
-    """Whether REF is what the reference has; letters other than A C G T match anything on either side."""
+def _letters(record: Record, text: str, text_start: int) -> str:
+    """The reference's letters under REF, from ``text`` that begins at ``text_start``; blanks off the contig."""
     offset = record.start - text_start
     there = text[max(offset, 0) : max(offset + len(record.ref), 0)]
-    ref = record.ref.upper()
-    if ref == there:
-        return True
-    # Off the contig there is no base to agree with, but N claims none (POS 0: a telomere).
-    there = (" " * -offset + there if offset < 0 else there).ljust(len(ref))
-    return all(a == b or a not in _ACGT or b not in _ACGT | {" "} for a, b in zip(ref, there, strict=True))
+    return (" " * -offset + there if offset < 0 else there).ljust(len(record.ref))
 
 
 def _site(record: Record, alt_indexes: tuple[int, ...], text: str, text_start: int) -> Site:

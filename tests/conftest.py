@@ -63,7 +63,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
         reads=str(files.reads),
         reference=str(files.reference),
         truth=str(files.truth),
-        bed=str(files.bed),
+        bed=str(files.confident),
     )
 
 

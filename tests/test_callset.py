@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pysam
 import pytest
-from tests.conftest import read_lines, write_vcf
 
 from cnnspark.callset import copy_callset, kind_of, needs_copy, open_callset
 from cnnspark.errors import InputError
+from tests.conftest import read_lines, write_vcf
 
 LINES = ["c1 5 . A C 1e-05 . DP=007", "c1 9 . A T . . .", "c2 1 . G GA . . ."]
 
@@ -32,9 +32,16 @@ def test_windows_line_ends_are_taken_off(tmp_path: Path) -> None:
 
 
 def test_a_bcf_is_read_through_htslib(tmp_path: Path) -> None:
-    head = ["##fileformat=VCFv4.2", "##contig=<ID=c1,length=100>", '##INFO=<ID=DP,Number=1,Type=Integer,Description="">']
+    head = [
+        "##fileformat=VCFv4.2",
+        "##contig=<ID=c1,length=100>",
+        '##INFO=<ID=DP,Number=1,Type=Integer,Description="">',
+    ]
     vcf = write_vcf(tmp_path / "a.vcf", ["c1 5 . A C 30 . DP=7"], head)
-    with pysam.VariantFile(vcf) as source, pysam.VariantFile(str(tmp_path / "a.bcf"), "wb", header=source.header) as out:
+    with (
+        pysam.VariantFile(vcf) as source,
+        pysam.VariantFile(str(tmp_path / "a.bcf"), "wb", header=source.header) as out,
+    ):
         for record in source:
             out.write(record)
     assert kind_of(str(tmp_path / "a.bcf")) == "bcf"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.conftest import ROOT
 
 from cnnspark.config import Config, load_config
 from cnnspark.errors import UsageError
+from tests.conftest import ROOT
 
 
 def test_the_defaults_are_a_configuration() -> None:

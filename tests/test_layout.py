@@ -10,14 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
 
 from cnnspark.session import read_properties
+from tests.conftest import ROOT
 
 MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
-TENSORFLOW = {"training_worker", "losses"} | {f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features")}
+TENSORFLOW = {"training_worker", "losses"} | {
+    f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features")
+}
 
 
 def module_name(path: Path) -> str:
@@ -52,7 +54,9 @@ def test_pure_modules_import_neither_spark_nor_tensorflow(path: Path) -> None:
 
 
 def test_only_one_module_knows_petastorm() -> None:
-    assert [module_name(path) for path in MODULES if re.search(r"(from|import) petastorm", path.read_text())] == ["dataset"]
+    assert [module_name(path) for path in MODULES if re.search(r"(from|import) petastorm", path.read_text())] == [
+        "dataset"
+    ]
 
 
 def test_the_drivers_modules_load_without_spark_and_tensorflow() -> None:

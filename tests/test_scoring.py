@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.test_batches import ragged
 
 from cnnspark.errors import InputError
 from cnnspark.models.card import Card
@@ -12,6 +11,7 @@ from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import AlleleKey
 from cnnspark.scoring import annotate, format_score, score_header
 from cnnspark.vcf import Record, VcfHeader
+from tests.test_batches import ragged
 
 CARD = Card(
     model="reads", spec=ModelSpec(), thresholds={"SNP": {"0.90": 1.25, "0.99": None}}, sha256="0123456789abcdef" * 4

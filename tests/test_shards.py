@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pysam
 import pytest
-from tests.conftest import read_lines, write_vcf
 
 from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError, UsageError
@@ -19,6 +18,7 @@ from cnnspark.merge import check_conservation, merge_shards
 from cnnspark.regions import Region
 from cnnspark.shards import MERGED, finished_rows, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
+from tests.conftest import read_lines, write_vcf
 
 RECORDS = [f"c1 {pos} . A {alt} . . ." for pos in (1, 5, 5, 8, 9, 20, 31, 31, 40) for alt in "CT"]
 RECORDS += [f"c2 {pos} id{pos} AC G . . ." for pos in range(3, 60, 7)]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pysam
 import pytest
-from tests.conftest import Sample, read_lines, write_vcf
 
 from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
+from tests.conftest import Sample, read_lines, write_vcf
 
 pytestmark = pytest.mark.spark
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Sample
 
 from cnnspark.dataset import CARD, DATA, Dataset, decode
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
+from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark
 
@@ -38,7 +38,9 @@ def test_what_is_read_is_what_was_built(sample: Sample, spark: Any) -> None:
     from cnnspark.blocks import plan_blocks
 
     dataset = Dataset(sample.dataset)
-    inputs = scoring.Inputs(str(sample.paths.vcf), sample.paths.reads, str(sample.paths.reference), dataset.card["sample"])
+    inputs = scoring.Inputs(
+        str(sample.paths.vcf), sample.paths.reads, str(sample.paths.reference), dataset.card["sample"]
+    )
     source = scoring.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
     block = plan_blocks(spark, inputs.vcf, source.reference.lengths, (), sample.config.blocks)[3]
     built, _ = source.build(source.records(block), block)
@@ -98,10 +100,10 @@ def test_an_epoch_is_nearly_one_pass_and_the_next_has_another_order(training: Tr
 
 
 def test_every_training_allele_is_seen_within_a_few_epochs(training: TrainingData) -> None:
-    seen = {k for epoch in range(8) for b in training.train_batches(0, 1, 16, 3, epoch) for k in b["example_key"].tolist()}
-    expected = {
-        int(k) for values in training.dataset.read(training.train) for k in example_keys_of(values)
+    seen = {
+        k for epoch in range(8) for b in training.train_batches(0, 1, 16, 3, epoch) for k in b["example_key"].tolist()
     }
+    expected = {int(k) for values in training.dataset.read(training.train) for k in example_keys_of(values)}
     assert seen == expected
 
 

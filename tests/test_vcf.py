@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_vcf
 
 from cnnspark.errors import InputError
 from cnnspark.regions import Region
 from cnnspark.vcf import Record, VcfHeader, VcfSource
+from tests.conftest import write_vcf
 
 LINE = "c1\t100\trs1\tA\tC,G\t1e-3\tq10;q20\tDP=007;X;AF=.5,1e-05\tGT:AD\t0/1:3,4,5"
 
@@ -54,11 +54,11 @@ def test_a_line_with_too_few_columns_is_an_input_error() -> None:
 
 def test_a_header_line_of_the_same_id_is_replaced_and_others_stay() -> None:
     header = VcfHeader(
-        ["##fileformat=VCFv4.2", "##INFO=<ID=CNN_2D,Number=1,Type=Float,Description=\"old\">", "##x=1", "#CHROM\tPOS"]
+        ["##fileformat=VCFv4.2", '##INFO=<ID=CNN_2D,Number=1,Type=Float,Description="old">', "##x=1", "#CHROM\tPOS"]
     )
-    more = header.with_lines(["##INFO=<ID=CNN_2D,Number=1,Type=Float,Description=\"new\">", "##x=1", "##y=2"])
+    more = header.with_lines(['##INFO=<ID=CNN_2D,Number=1,Type=Float,Description="new">', "##x=1", "##y=2"])
     assert [line for line in more.lines if "CNN_2D" in line] == [
-        "##INFO=<ID=CNN_2D,Number=1,Type=Float,Description=\"new\">"
+        '##INFO=<ID=CNN_2D,Number=1,Type=Float,Description="new">'
     ]
     assert more.lines[-2:] == ("##y=2", "#CHROM\tPOS")
     assert more.lines.count("##x=1") == 1
@@ -67,7 +67,11 @@ def test_a_header_line_of_the_same_id_is_replaced_and_others_stay() -> None:
 
 def test_declarations_are_read_with_blanks_and_quotes_in_the_description() -> None:
     header = VcfHeader(
-        ["##fileformat=VCFv4.2", '##INFO=<ID=A.b,Number=R,Type=Integer,Description="x, Type=Float, \\"y\\"">', "#CHROM\tPOS"]
+        [
+            "##fileformat=VCFv4.2",
+            '##INFO=<ID=A.b,Number=R,Type=Integer,Description="x, Type=Float, \\"y\\"">',
+            "#CHROM\tPOS",
+        ]
     )
     assert (header.info["A.b"].number, header.info["A.b"].type) == ("R", "Integer")
 
@@ -79,7 +83,13 @@ def test_every_byte_survives(tmp_path: Path) -> None:
 
 
 def test_regions_own_records_by_position_however_they_are_cut(tmp_path: Path) -> None:
-    lines = ["c1 0 . N C . . .", "c1 1 . A C . . .", "c1 5 . ACGTACGTAC A . . .", "c1 9 . A T . . .", "c1 9 . A G . . ."]
+    lines = [
+        "c1 0 . N C . . .",
+        "c1 1 . A C . . .",
+        "c1 5 . ACGTACGTAC A . . .",
+        "c1 9 . A T . . .",
+        "c1 9 . A G . . .",
+    ]
     source = VcfSource(write_vcf(tmp_path / "a.vcf.gz", lines))
     whole = list(source.lines(Region("c1")))
     assert len(whole) == 5

@@ -1,0 +1,134 @@
+"""A stage's inputs: checked against each other, in a form that regions can be read from, with their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnspark import __version__, callset, scoring
+from cnnspark.blocks import Block
+from cnnspark.config import Config, InputPaths
+from cnnspark.errors import UsageError
+from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block, labels_from_table, read_label_table
+from cnnspark.log import progress
+from cnnspark.preflight import Preflight, check_inputs
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.regions import Region, parse_region
+from cnnspark.runs import file_identity
+from cnnspark.vcf import Record, VcfHeader, VcfSource
+
+
+@dataclass
+class CheckedInputs:
+    """Inputs that passed preflight, and the callset in a form that regions can be read from."""
+
+    inputs: scoring.Inputs
+    header: VcfHeader
+    regions: list[Region]
+    preflight: Preflight
+    identity: dict[str, Any]
+
+
+@contextmanager
+def checked_inputs(paths: InputPaths, config: Config, out: Path, needs_reads: bool = True) -> Iterator[CheckedInputs]:
+    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts."""
+    vcf = required(paths.vcf, "--vcf")
+    callset.require_file(vcf, "callset")
+    with ExitStack() as stack:
+        readable = vcf
+        if callset.needs_copy(vcf):
+            # Beside the output, because that is storage which the executors see, too.
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
+            )
+            readable = str(Path(folder) / "callset.vcf.gz")
+            callset.copy_callset(vcf, Path(readable))
+        source = callset.open_callset(readable)
+        source.path = vcf  # what messages name
+        stack.callback(source.close)
+        reads = reference = None
+        if needs_reads:
+            callset.require_file(required(paths.reference, "--reference"), "reference")
+            reference = ReferenceSource(str(paths.reference))
+            reads = ReadSource(required(paths.reads, "--reads"), paths.reference)
+        regions = [parse_region(text, source.contigs) for text in paths.regions]
+        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch)
+        for warning in found.warnings:
+            progress(f"warning: {warning}")
+        if not needs_reads:
+            found.contig_lengths = dict(source.header.contig_lengths)
+        inputs = scoring.Inputs(
+            vcf=readable,
+            reads=paths.reads,
+            reference=paths.reference or "",
+            sample=found.sample,
+        )
+        used = [vcf, *(str(p) for p in (paths.reads, paths.reference) if needs_reads)]
+        identity = {
+            "version": __version__,
+            "inputs": {path: file_identity(path) for path in used},
+            "regions": [str(region) for region in regions],
+            "blocks": dataclasses.asdict(config.blocks),
+        }
+        yield CheckedInputs(inputs, source.header, regions, found, identity)
+
+
+def required(path: str | None, flag: str) -> str:
+    if not path:
+        raise UsageError(f"{flag} is missing; give the path")
+    return path
+
+
+@dataclass(frozen=True)
+class TruthPaths:
+    """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""
+
+    truth: str | None = None
+    bed: str | None = None
+    labels: str | None = None
+
+    @staticmethod
+    def of(paths: InputPaths) -> TruthPaths | None:
+        """The label source of a run's inputs, None where there is none. Raises UsageError where it is half given."""
+        if paths.labels and (paths.truth or paths.bed):
+            raise UsageError("give either --labels or --truth with --bed")
+        if bool(paths.truth) != bool(paths.bed):
+            raise UsageError("--truth needs --bed, the regions where the truth is complete, and --bed needs --truth")
+        return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
+
+    def check(self) -> list[str]:
+        """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths."""
+        names = ((self.truth, "truth"), (self.bed, "confident BED"), (self.labels, "label table"))
+        for path, what in names:
+            if path:
+                callset.require_file(path, what)
+        if self.labels is None:
+            TruthSource(str(self.truth), str(self.bed)).close()
+        return [path for path, _ in names if path]
+
+
+class Labeller:
+    """Labels the records of one block after another. Make it inside the task."""
+
+    def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
+        self._vcf = vcf
+        if source.labels:
+            self._table = read_label_table(source.labels)
+            return
+        self._truth = TruthSource(str(source.truth), str(source.bed))
+        self._reference = ReferenceSource(required(reference, "--reference"))
+
+    def labels(self, records: Sequence[Record], block: Block) -> tuple[list[list[int]], Counter]:
+        """One label per ALT of each record, and counts by reason."""
+        if hasattr(self, "_table"):
+            return labels_from_table(records, self._table)
+        around = list(self._vcf.records(block.region.padded(DEFAULT_SETTINGS.margin_bases)))
+        return label_block(around, block.region, self._truth, self._reference)

@@ -1,0 +1,103 @@
+"""The command line: help, exit codes, one sentence for each failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnspark import errors
+from cnnspark.cli import cli, explain, main, train_settings
+from cnnspark.config import Config
+
+
+def test_help_lists_the_commands_in_the_datas_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    names = ["simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "run", "demo"]
+    positions = [text.index(f"\n  {name}") for name in names]
+    assert positions == sorted(positions)
+    assert "Exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_each_command_explains_each_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    for parameter in cli.commands[command].params:
+        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+    assert "Usage: cnnspark" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["score"],
+        ["score", "--model", "m", "--out", "o", "--if-exists", "maybe"],
+        ["simulate", "--seed", "x"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "Error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["tensors", "--out", "{}/x", "--set", "tensor.seed=1"], 2, "did you mean 'tensors'"),
+        (["filter", "--in", "x", "--out", "{}/y.vcf.gz", "--conf-spark", "nonsense"], 2, "write key=value"),
+        (["score", "--vcf", "x", "--model", "{}", "--out", "{}/x", "--config", "{}/none.yaml"], 2, "cannot be read"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_its_exit_code(
+    tmp_path: Path, arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([text.replace("{}", str(tmp_path)) for text in arguments]) == code
+    message = capsys.readouterr().err
+    assert said in message and message.count("\n") == 1 and message.startswith("cnnspark: ")
+
+
+def test_simulate_prints_its_files_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["simulate", "--out", str(tmp_path / "s"), "--length", "30000", "--coverage", "10", "--json"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    files = json.loads(captured.out)
+    assert Path(files["reads"]).exists() and Path(files["truth"]).exists()
+    assert captured.err == ""
+
+
+def test_an_error_of_a_task_is_found_in_what_spark_says() -> None:
+    text = (
+        "Job aborted due to stage failure: Traceback (most recent call last):\n  File x\n"
+        "cnnspark.errors.InputError: x.bam has no index; run 'samtools index x.bam'\n\tat org.apache.spark.api.python"
+    )
+    explained = explain(RuntimeError(text))
+    assert isinstance(explained, errors.InputError)
+    assert str(explained) == "x.bam has no index; run 'samtools index x.bam'"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ExecutorLostFailure (executor 1 exited) exit code: 137", "memoryOverhead"),
+        ("java.io.IOException: No space left on device", "disk is full"),
+        ("something odd\nsecond line", "something odd"),
+    ],
+)
+def test_other_failures_are_explained_and_resumable(text: str, said: str) -> None:
+    explained = explain(RuntimeError(text))
+    assert said in str(explained) and explained.exit_code == 4
+
+
+def test_flags_win_over_the_configuration() -> None:
+    settings = train_settings(Config(), "features", 2, 3, 64, ("0.3",), "resume")
+    assert (settings.model, settings.replicas, settings.epochs, settings.batch_size) == ("features", 2, 3, 64)
+    assert (settings.validation, settings.if_exists) == (0.3, "resume")
+    assert train_settings(Config(), None, None, None, None, ("chr20", "chr21:1-5"), "fail").validation == (
+        "chr20",
+        "chr21:1-5",
+    )
+    assert train_settings(Config(), None, None, None, None, (), "fail") == Config().train
