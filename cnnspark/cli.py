@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cnnspark import __version__, errors
-from cnnspark.log import set_quiet
+from cnnspark.log import progress, set_quiet
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -221,7 +221,7 @@ def train(
     from cnnspark import training
 
     settings = train_settings(run.config, name, replicas, epochs, batch_size, validation, if_exists)
-    result = training.train(run.spark("train"), data, model_out, settings)
+    result = training.train(run.spark("train"), data, model_out, settings, progress)
     summary = train_summary(result)
     run.show(summary, f"best epoch {summary['best_epoch']}, validation {summary['text']}: {model_out}")
 
@@ -373,7 +373,7 @@ def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
 @cli.command()
 @click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Folder for everything.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated sample.")
-@click.option("--length", default=400_000, show_default=True, help="Bases of the simulated genome.")
+@click.option("--length", default=1_000_000, show_default=True, help="Bases of the simulated genome.")
 @exists_option
 @common_options
 def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _started = time.monotonic()
 _quiet = False
@@ -19,3 +22,21 @@ def progress(message: str) -> None:
     """One line with the seconds since the start."""
     if not _quiet:
         print(f"[{time.monotonic() - _started:6.1f} s] {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Nothing reaches the process's stderr: TensorFlow writes lines when it is loaded that no log level holds back.
+
+    Exceptions are raised as ever.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)

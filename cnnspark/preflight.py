@@ -185,7 +185,7 @@ def _check_records(
         if on_ref_mismatch == "error":
             raise InputError(
                 f"REF of {record.contig}:{record.start + 1} is {_short(record.ref)} in {vcf.path} but "
-                f"{_short(there.strip()) or 'beyond the contig'} in {reference.path}; give the callset's own reference, "
+                f"{_short(there.strip()) or 'beyond the contig'} in {reference.path}; give the callset's reference, "
                 "or pass such records through with --on-ref-mismatch skip"
             )
     if not records:

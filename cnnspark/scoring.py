@@ -17,6 +17,7 @@ from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError
 from cnnspark.features import FURTHEST, SITE_FEATURES
+from cnnspark.log import quiet_stderr
 from cnnspark.models.card import Card, score
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadSource
@@ -152,9 +153,10 @@ def format_score(value: float | None) -> str:
 @lru_cache(maxsize=1)
 def _bundle(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
-    from cnnspark.models.bundle import load_bundle
+    with quiet_stderr():
+        from cnnspark.models.bundle import load_bundle
 
-    bundle = load_bundle(path, threads)
+        bundle = load_bundle(path, threads)
     if bundle.card.sha256 != digest:
         raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
     return bundle

@@ -147,6 +147,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         "path": os.path.abspath(data) if "://" not in data else data,
         "train": opened.n_train,
         "validation": opened.n_validation,
+        "held_out": list(opened.held_out),
         "train_false": false_count,
         "train_true": true_count,
         # of the annotations and site features that the quantiles come from
@@ -350,9 +351,8 @@ class _Follower:
 def progress_line(row: Mapping[str, Any], epochs: int) -> str:
     """One line of the history as text."""
     parts = [f"epoch {row['epoch']}/{epochs}", f"step {row['step']}/{row['steps']}", f"loss {row['loss']:.4f}"]
-    parts += [
-        f"{name.replace('_', ' ')} {row[name]:.4f}" for name in ("validation_loss", "validation_AUPRC") if name in row
-    ]
+    names = {"val_loss": "validation loss", "val_auprc": "validation AUPRC"}
+    parts += [f"{shown} {row[name]:.4f}" for name, shown in names.items() if name in row]
     parts.append(f"{row['examples_per_second']:,.0f} alleles/s")
     left = int(row["seconds_left"])
     parts.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")

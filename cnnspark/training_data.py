@@ -118,6 +118,17 @@ class TrainingData:
             if not count:
                 raise InputError(f"the training blocks of {dataset.path} hold no {name} allele; use more or other data")
 
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The regions of the validation blocks, as text (1-based, inclusive); neighbouring blocks are one region."""
+        regions: list[list] = []
+        for block in (b for b in self.dataset.blocks if b["block"] in set(self.validation)):
+            if regions and regions[-1][0] == block["contig"] and regions[-1][3] + 1 == block["block"]:
+                regions[-1][2:] = block["last_start"], block["block"]
+            else:
+                regions.append([block["contig"], block["first_start"], block["last_start"], block["block"]])
+        return tuple(str(Region(contig, first, last + 1)) for contig, first, last, _ in regions)
+
     def steps(self, batch_size: int) -> int:
         """Steps of an epoch, on every replica."""
         return -(-self.n_train // batch_size)

@@ -35,7 +35,7 @@ class TrainSettings:
     balance_classes: bool = True
     dropout: float = 0.3
     seed: int = 1
-    validation: float | tuple[str, ...] = 0.1  # a share of the blocks, or regions
+    validation: float | tuple[str, ...] = 0.2  # the last share of each contig, or regions; whole blocks
     read_limit: int = 128
     quantile_sample: int = 50_000  # alleles; quantiles of more differ in the third digit
     threads: int = 1  # of each replica

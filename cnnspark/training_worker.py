@@ -294,7 +294,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
             raise RunError(f"epoch {epoch + 1} had {len(progress.losses)} steps, not {steps}; build the dataset again")
         row = progress.row()
         figures = validation.metrics(validation.logits())
-        row |= {f"validation_{name}": figure for name, figure in figures.items()}
+        row |= {f"val_{name.lower()}": figure for name, figure in figures.items()}
         # Area under the precision-recall curve; where one class is missing there is none, and the loss decides.
         _finish_epoch(state, trainer, epoch + 1, figures.get("AUPRC", -figures["loss"]), row)
         if replicas.rank == 0:

@@ -66,6 +66,7 @@ class SyntheticData:
         self.train = dict(np.load(self.folder / "train.npz"))
         self.validation = dict(np.load(self.folder / "validation.npz"))
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
+        self.held_out: tuple[str, ...] = ()
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 
     def train_batches(self, replica: int, replicas: int, batch_size: int, seed: int, epoch: int) -> Iterator[dict]:

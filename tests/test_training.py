@@ -64,7 +64,7 @@ def test_two_replicas_of_16_equal_one_of_32_with_dropout(spark: "SparkSession", 
     np.testing.assert_allclose(weights(two.model_out), weights(one.model_out), atol=1e-5)
     for a, b in zip(one.card.history, two.card.history, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
-        assert a["validation_loss"] == pytest.approx(b["validation_loss"], abs=1e-4)
+        assert a["val_loss"] == pytest.approx(b["val_loss"], abs=1e-4)
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all("validation AUPRC" in line and "alleles/s" in line and "left" in line for line in lines)
 
@@ -94,9 +94,9 @@ def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str
     held = synthetic_batch(70, seed=2)
     area = average_precision_score(held["label"], bundle.logits(held))
     assert card.metrics["AUPRC ALL"] == pytest.approx(area, abs=1e-6)
-    best = max(card.history, key=lambda row: row["validation_AUPRC"])
+    best = max(card.history, key=lambda row: row["val_auprc"])
     assert card.training["best_epoch"] == best["epoch"]
-    assert best["validation_AUPRC"] == pytest.approx(area, abs=1e-6)
+    assert best["val_auprc"] == pytest.approx(area, abs=1e-6)
     # held-out alleles at or above a threshold have the precision that it is for
     from cnnspark.models.card import score
 
@@ -298,7 +298,7 @@ def test_progress_is_shown_line_by_line_and_half_lines_wait(tmp_path: Path) -> N
     follower = _Follower(path, 3, lines.append)
     with follower:
         with open(path, "a") as out:
-            out.write(json.dumps(row | {"validation_AUPRC": 0.91, "validation_loss": 0.2}) + "\n" + '{"epoch"')
+            out.write(json.dumps(row | {"val_auprc": 0.91, "val_loss": 0.2}) + "\n" + '{"epoch"')
         follower._read()
         assert len(lines) == 1
         with open(path, "a") as out:

@@ -10,6 +10,7 @@ import pytest
 
 from cnnspark.dataset import CARD, DATA, Dataset, decode
 from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.regions import parse_region
 from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
 from tests.conftest import Sample
 
@@ -65,6 +66,19 @@ def test_whole_blocks_are_held_out_at_the_end_of_each_contig(sample: Sample) -> 
         assert all(b["first_start"] > last_trained for b in held_here)
     share = sum(b["tensors"] for b in dataset.blocks if b["block"] in held) / dataset.card["tensors"]
     assert 0.15 < share < 0.45
+
+
+def test_the_held_out_regions_own_the_validation_alleles_and_no_other(training: TrainingData) -> None:
+    regions = [parse_region(text) for text in training.held_out]
+
+    def inside(blocks: list[int]) -> list[bool]:
+        return [
+            any(region.contig == key.contig and region.owns(key.start) for region in regions)
+            for tensors, _ in training.dataset.tensors(blocks)
+            for key in tensors.keys
+        ]
+
+    assert all(inside(training.validation)) and not any(inside(training.train))
 
 
 def test_regions_can_be_held_out(sample: Sample) -> None:
