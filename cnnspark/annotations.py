@@ -31,6 +31,7 @@ KNOWN: tuple[str, ...] = (
     *("FORMAT/GQ", "FORMAT/DP", "FORMAT/AD"),
 )
 _NUMERIC = ("Integer", "Float")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class AnnotationReader:
             key, separator, text = item.partition("=")
             info.setdefault(key, text if separator else None)
         sample = record.format_values(sample_index) if self._needs_format else {}
-        values = np.full(len(self.names), np.nan, np.float32)
+        values = [math.nan] * len(self.names)
         for i, source in enumerate(self._sources):
             if source is None:
                 continue
@@ -83,7 +84,7 @@ class AnnotationReader:
                 found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
                 if found is not None:
                     values[i] = _number(_of_allele(found, source.number, alt_index))
-        return values
+        return np.array(values, np.float32)
 
 
 def default_annotations(header: VcfHeader) -> tuple[str, ...]:
@@ -135,4 +136,4 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if abs(value) <= float(np.finfo(np.float32).max) else math.nan
+    return value if abs(value) <= _LARGEST else math.nan

@@ -6,9 +6,9 @@ tasks (:mod:`cnnspark.training_worker`): it can join a cluster once in a process
 workers.
 The model's folder must be on storage that driver and executors share.
 
-The same settings, replicas and data give the same weights, bit by bit. Another number of replicas adds the same numbers
-in another order: each step's gradient agrees to 1e-6, and weights then drift apart as those of any training in float32
-do that rounds differently (1e-5 after a few steps, 1e-3 after dozens).
+The same settings and data give the same weights, bit by bit, on any number of replicas that divides the lanes of a
+batch (:mod:`cnnspark.training_worker`). Any other number adds the same gradients in another order: a step's gradient
+agrees to 1e-6, and weights then drift apart as those of any training in float32 do that rounds differently.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a training replica reads: its slice of each global batch, and the held-out blocks.
 
-A global batch is drawn from V streams, each a fixed share of the row groups; a replica runs V / n of them. So the
-content of every global batch is the same for any number of replicas n that divides V, and each replica reads only its
-own share of the files. Every replica makes the same number of steps by construction: a stream that is short of rows
-begins its next pass early, one that has more leaves the rest to the next epoch's other order.
+A global batch is dealt to lanes, and each lane is drawn from its own streams, each a fixed share of the row groups; a
+replica runs its share of the lanes. So the content of every lane is the same for any number of replicas, and each
+replica reads only its own share of the files. Every replica makes the same number of steps by construction: a stream
+that is short of rows begins its next pass early, one that has more leaves the rest to the next epoch's other order.
 """
 
 from __future__ import annotations
@@ -23,28 +23,20 @@ MAX_STREAMS = 16
 SHUFFLED_GROUPS = 4
 
 
-def stream_count(batch_size: int, replicas: int, row_groups: int) -> int:
-    """How many streams V: a divisor of the batch size that suits the most numbers of replicas.
+def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
+    """How many streams V: the largest divisor of the batch size, at most MAX_STREAMS, that the lanes divide.
 
     Raises UsageError where the batch cannot be dealt evenly, InputError where there are fewer row groups than replicas.
     """
-    if batch_size % replicas:
-        raise UsageError(f"a global batch of {batch_size} cannot be dealt to {replicas} replicas; choose a multiple")
-    if row_groups < replicas:
+    if batch_size % lanes:
+        raise UsageError(f"a global batch of {batch_size} cannot be dealt to {lanes} replicas; choose a multiple")
+    if row_groups < lanes:
         raise InputError(
-            f"{replicas} replicas need as many row groups, the training blocks have {row_groups}; "
+            f"{lanes} replicas need as many row groups, the training blocks have {row_groups}; "
             "use fewer replicas or more data"
         )
-    limit = min(MAX_STREAMS, batch_size, row_groups)
-    divisors = [v for v in range(1, max(limit, replicas) + 1) if batch_size % v == 0]
-    best = max((v for v in divisors if v <= limit), key=lambda v: (_divisor_count(v), v))
-    if best % replicas == 0:
-        return best
-    return max(v for v in divisors if v % replicas == 0)
-
-
-def _divisor_count(value: int) -> int:
-    return sum(value % d == 0 for d in range(1, value + 1))
+    limit = max(lanes, min(MAX_STREAMS, row_groups))
+    return max(v for v in range(lanes, limit + 1, lanes) if batch_size % v == 0)
 
 
 def hold_out(dataset: Dataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
@@ -111,6 +103,7 @@ class TrainingData:
         by_number = {block["block"]: block for block in dataset.blocks}
         if any(by_number[b]["labels"]["-1"] for b in (*self.train, *self.validation)):
             raise InputError(f"{dataset.path} has tensors without a label; build it with --truth and --bed or --labels")
+        self.n_row_groups = len(dataset.row_groups(self.train))
         self.n_train = sum(by_number[b]["tensors"] for b in self.train)
         self.n_validation = sum(by_number[b]["tensors"] for b in self.validation)
         self.label_counts = tuple(sum(by_number[b]["labels"][label] for b in self.train) for label in ("0", "1"))
@@ -134,23 +127,23 @@ class TrainingData:
         return -(-self.n_train // batch_size)
 
     def train_batches(
-        self, replica: int, replicas: int, batch_size: int, seed: int, epoch: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """This replica's slice of each global batch of one epoch: ``batch_size / replicas`` rows each.
+        self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int
+    ) -> Iterator[list[dict[str, np.ndarray]]]:
+        """The lanes ``mine`` of each global batch of one epoch, ``batch_size / lanes`` rows each.
 
         Fields as :func:`cnnspark.batches.pad_rows`, and label, weight (B,) float32, example_key (B,) int32.
         """
-        streams = stream_count(batch_size, replicas, len(self.dataset.row_groups(self.train)))
-        per_stream = batch_size // streams
-        mine = range(replica * streams // replicas, (replica + 1) * streams // replicas)
-        running = [self._stream(v, streams, per_stream, seed, epoch) for v in mine]
+        streams = stream_count(batch_size, lanes, self.n_row_groups)
+        rows = batch_size // streams
+        running = [
+            [
+                self._stream(v, streams, rows, seed, epoch)
+                for v in range(i * streams // lanes, (i + 1) * streams // lanes)
+            ]
+            for i in mine
+        ]
         for _ in range(self.steps(batch_size)):
-            parts = [next(stream) for stream in running]
-            tensors = TensorBatch.concatenate([part[0] for part in parts])
-            batch = pad_rows(tensors, np.arange(len(tensors.row_offsets) - 1))
-            for name in ("label", "weight", "example_key"):
-                batch[name] = np.concatenate([part[1][name] for part in parts])
-            yield batch
+            yield [_joined([next(stream) for stream in lane]) for lane in running]
 
     def _stream(
         self, stream: int, streams: int, rows: int, seed: int, epoch: int
@@ -191,6 +184,13 @@ class TrainingData:
                 annotations.append(np.stack(list(values["annotations"]))[chosen])
                 features.append(np.stack(list(values["site_features"]))[chosen])
         return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32)
+
+
+def _joined(parts: Sequence[tuple[TensorBatch, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """One padded batch from slices of several streams."""
+    tensors = TensorBatch.concatenate([part[0] for part in parts])
+    batch = pad_rows(tensors, np.arange(len(tensors.row_offsets) - 1))
+    return batch | {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
 
 
 def _scalars(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

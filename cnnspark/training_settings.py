@@ -25,6 +25,7 @@ class TrainSettings:
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
+    lanes: int = 4  # parts of a batch that are computed apart; replicas that divide it give the same weights to the bit
     learning_rate: float = 1e-3
     # Adam's usual 1e-7 is as small as the rounding of a gradient, which it then blows up to whole steps: the weights of
     # two replicas would drift from those of one.
@@ -46,7 +47,7 @@ class TrainSettings:
     data_opener: str = "cnnspark.training_data:open_training_data"
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "epochs", "batch_size", "threads", "timeout_seconds", "quantile_sample"):
+        for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.batch_size % self.replicas:
@@ -60,10 +61,17 @@ class TrainSettings:
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
+    def lanes_used(self, row_groups: int) -> int:
+        """How many lanes: ``lanes`` where batch, replicas and the data's row groups allow it, else one for each replica."""
+        fits = self.lanes % self.replicas == 0 and self.batch_size % self.lanes == 0 and row_groups >= self.lanes
+        return self.lanes if fits else self.replicas
+
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
         free = ("replicas", "threads", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+        kept = {name: value for name, value in asdict(self).items() if name not in free}
+        # Where the lanes do not suit the replicas, these do matter.
+        return kept | {"lanes": self.lanes_used(self.lanes)}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,10 @@ class Replicas:
         # A tensor from outside run() has no device yet, which the strategy refuses; its copy has.
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(values))
 
+    def sum_tensor(self, values: Any) -> Any:
+        """The sum of a tensor over all replicas."""
+        return values if self.count == 1 else self._sum(values)
+
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The sum of an array over all replicas, in its own dtype."""
         return values if self.count == 1 else self._sum(tf.constant(values)).numpy()
@@ -102,44 +106,56 @@ class Trainer:
         self.class_weights = np.asarray(job.class_weights, np.float32)
         inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.model.inputs}
         row = tf.TensorSpec([None], tf.float32)
-        # No dimension that varies between batches is fixed, so each step is compiled once.
-        self._step = tf.function(self._train_step, input_signature=[inputs, row, row])
+        # No dimension that varies between batches is fixed, so each function is compiled once.
+        self._gradient = tf.function(self._lane_gradient, input_signature=[inputs, row, row])
+        self._update = tf.function(self._apply_gradient, input_signature=[tf.TensorSpec([None, None], tf.float32)])
         self._logits = tf.function(lambda x: self.model(x, training=False), input_signature=[inputs])
 
-    def _train_step(self, inputs: dict[str, Any], labels: Any, weights: Any) -> Any:
-        """One update; returns the loss of the global batch."""
+    def _lane_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any) -> Any:
+        """The gradient of one lane's share of the loss as one vector, with that share at its end."""
+        with tf.GradientTape() as tape:
+            losses = self.loss(labels, self.model(inputs, training=True))
+            # Over the global batch, so that the sum over the lanes is its mean.
+            total = tf.reduce_sum(weights * losses) / self.job.settings.batch_size
+        gradients = tape.gradient(total, self.model.trainable_variables)
+        return tf.concat([tf.reshape(g, [-1]) for g in (*gradients, total)], axis=0)
+
+    def _apply_gradient(self, lanes: Any) -> Any:
+        """One update from the gradients of all lanes, a row each; returns the loss of the global batch."""
         variables = self.model.trainable_variables
-
-        def local() -> Any:
-            with tf.GradientTape() as tape:
-                losses = self.loss(labels, self.model(inputs, training=True))
-                # Over the global batch, so that the sum over the replicas is its mean.
-                total = tf.reduce_sum(weights * losses) / self.job.settings.batch_size
-            gradients = tape.gradient(total, variables)
-            # One vector, one all-reduce; the loss travels at its end.
-            return self.replicas.all_reduce(tf.concat([tf.reshape(g, [-1]) for g in (*gradients, total)], axis=0))
-
-        summed = self.replicas.run(local)
-        # Clipped by the norm of the whole gradient, hence after the sum. Outside run(), the optimizer sees one replica
-        # and does not add the gradients up a second time.
+        summed = tf.reduce_sum(lanes, axis=0)
+        # Clipped by the norm of the whole gradient, hence after the sum. Outside the replicas' context the optimizer
+        # sees one replica and does not add the gradients up a second time.
         gradient, total = summed[:-1], summed[-1]
         gradient *= tf.minimum(1.0, self.job.settings.clip_norm / (tf.norm(gradient) + 1e-12))
         parts = tf.split(gradient, [int(np.prod(v.shape)) for v in variables])
         self.optimizer.apply([tf.reshape(p, v.shape) for p, v in zip(parts, variables, strict=True)], variables)
         return total
 
-    def train(self, batch: Mapping[str, np.ndarray], step: int, rate: float) -> float:
-        """One step on this replica's slice of a global batch; returns the loss of the global batch."""
-        labels, weights = batch["label"], batch["weight"]
-        weights = weights * self.class_weights[(labels > 0.5).astype(np.int64)]
-        keys = noise_keys(batch["example_key"], self.job.settings.seed, step)
-        inputs = feed({**batch, "noise_key": keys}, self.dtypes)
-        if not len(labels):
-            # A slice without rows still takes part in the all-reduce, with one row that weighs nothing.
-            inputs = {name: np.zeros((1, *values.shape[1:]), values.dtype) for name, values in inputs.items()}
-            labels = weights = np.zeros(1, np.float32)
+    def train(
+        self, batches: Sequence[Mapping[str, np.ndarray]], first: int, lanes: int, step: int, rate: float
+    ) -> float:
+        """One step on this replica's lanes of a global batch; returns the loss of the global batch.
+
+        Each lane's gradient is a row of a matrix that is all-reduced with zeros from everybody else, and only then are
+        the rows added, in their order: so the sum is the same to the last bit for any number of replicas.
+        """
+        rows = []
+        for batch in batches:
+            labels, weights = batch["label"], batch["weight"]
+            weights = weights * self.class_weights[(labels > 0.5).astype(np.int64)]
+            keys = noise_keys(batch["example_key"], self.job.settings.seed, step)
+            inputs = feed({**batch, "noise_key": keys}, self.dtypes)
+            if not len(labels):
+                # A lane without rows still takes part, with one row that weighs nothing.
+                inputs = {name: np.zeros((1, *values.shape[1:]), values.dtype) for name, values in inputs.items()}
+                labels = weights = np.zeros(1, np.float32)
+            rows.append(self._gradient(inputs, tf.constant(labels), tf.constant(weights)))
+        matrix = tf.stack(rows)
+        if self.replicas.count > 1:
+            matrix = self.replicas.sum_tensor(tf.pad(matrix, [[first, lanes - first - len(rows)], [0, 0]]))
         self.optimizer.learning_rate.assign(rate)
-        return float(self._step(inputs, tf.constant(labels), tf.constant(weights)))
+        return float(self._update(matrix))
 
     def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The network's output (B,) without dropout."""
@@ -279,12 +295,14 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     validation = Validation(trainer, data)
     history = History(folder, replicas.rank)
     steps = -(-data.n_train // settings.batch_size)
+    lanes = settings.lanes_used(data.n_row_groups)
+    mine = range(replicas.rank * lanes // replicas.count, (replicas.rank + 1) * lanes // replicas.count)
     for epoch in range(state.epoch, settings.epochs):
         progress = EpochProgress(epoch, settings.epochs, steps, settings.batch_size)
-        for batch in data.train_batches(replicas.rank, replicas.count, settings.batch_size, settings.seed, epoch):
+        for batches in data.train_batches(mine, lanes, settings.batch_size, settings.seed, epoch):
             step = epoch * steps + len(progress.losses)
             rate = learning_rate(step, steps * settings.epochs, settings.learning_rate, settings.warmup_share)
-            loss = trainer.train(batch, step, rate)
+            loss = trainer.train(batches, mine.start, lanes, step, rate)
             if not np.isfinite(loss):
                 raise RunError(f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}); lower the learning rate")
             progress.losses.append(loss)

@@ -187,6 +187,8 @@ def oracle_examples(
         text_start = max(0, record.start - 400)
         text = fasta.fetch(record.contig, text_start, min(length, record.end + 400)).upper()
     alts = [alt.upper() for alt in record.alts if unscorable_reason(record.ref, alt) is None]
+    if not alts:
+        return []
     edits = []
     for alt in alts:
         offset, removed, added = trim(record.ref.upper(), alt)

@@ -66,18 +66,21 @@ class SyntheticData:
         self.train = dict(np.load(self.folder / "train.npz"))
         self.validation = dict(np.load(self.folder / "validation.npz"))
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
+        self.n_row_groups = 99
         self.held_out: tuple[str, ...] = ()
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 
-    def train_batches(self, replica: int, replicas: int, batch_size: int, seed: int, epoch: int) -> Iterator[dict]:
+    def train_batches(self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[dict]]:
         order = np.random.default_rng([seed, epoch]).permutation(self.n_train)
         for first in range(0, self.n_train, batch_size):
-            # the last batch may be short, and a replica's part of it empty
-            mine = order[first : first + batch_size][replica::replicas]
-            self._interfere(replica == replicas - 1, epoch)
-            batch = {name: values[mine] for name, values in self.train.items()}
-            rows = -(-int(batch["row_count"].max(initial=1)) // 8) * 8
-            yield {name: values[:, :rows] if name in PER_READ else values for name, values in batch.items()}
+            self._interfere(mine.stop == lanes, epoch)
+            # the last batch may be short, and a lane of it empty
+            yield [self._lane(order[first : first + batch_size][lane::lanes]) for lane in mine]
+
+    def _lane(self, chosen: np.ndarray) -> dict:
+        batch = {name: values[chosen] for name, values in self.train.items()}
+        rows = -(-int(batch["row_count"].max(initial=1)) // 8) * 8
+        return {name: values[:, :rows] if name in PER_READ else values for name, values in batch.items()}
 
     def _interfere(self, last_replica: bool, epoch: int) -> None:
         """Kills the last replica's process in the epoch that the file ``kill`` names, once."""

@@ -61,10 +61,9 @@ def test_two_replicas_of_16_equal_one_of_32_with_dropout(spark: "SparkSession", 
     assert SETTINGS.dropout == 0.3
     one, lines = run(spark, dataset, tmp_path / "one", model="reads")
     two, _ = run(spark, dataset, tmp_path / "two", model="reads", replicas=2)
-    np.testing.assert_allclose(weights(two.model_out), weights(one.model_out), atol=1e-5)
-    for a, b in zip(one.card.history, two.card.history, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
-        assert a["val_loss"] == pytest.approx(b["val_loss"], abs=1e-4)
+    # Not nearly: lanes are added in one order, whoever has computed them.
+    np.testing.assert_array_equal(weights(two.model_out), weights(one.model_out))
+    assert one.card.history == two.card.history
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all("validation AUPRC" in line and "alleles/s" in line and "left" in line for line in lines)
 
@@ -127,7 +126,7 @@ def test_a_killed_replica_costs_one_retry_and_changes_nothing(
     assert not (Path(dataset) / "kill").exists()
     assert sum("trying again" in line for line in lines) == 1
     assert sum(line.startswith("epoch 1/2") for line in lines) == 1  # the first epoch was not done again
-    np.testing.assert_allclose(weights(result.model_out), weights(uninterrupted), atol=1e-5)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
 @pytest.mark.spark
@@ -145,7 +144,7 @@ def test_a_failed_training_is_resumed_by_the_same_command_and_only_by_the_same(
         run(spark, dataset, out, if_exists="resume", learning_rate=0.5)
     result, lines = run(spark, dataset, out, if_exists="resume")
     assert [line.split("  ")[0] for line in lines] == ["epoch 2/2"]
-    np.testing.assert_allclose(weights(result.model_out), weights(uninterrupted), atol=1e-5)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
     # finished: nothing is left to do, and nothing is overwritten by accident
     changed = (out / "model.keras").stat().st_mtime_ns
     assert run(spark, dataset, out, if_exists="resume")[1] == []
