@@ -62,7 +62,7 @@ class TrainSettings:
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
     def lanes_used(self, row_groups: int) -> int:
-        """How many lanes: ``lanes`` where batch, replicas and the data's row groups allow it, else one for each replica."""
+        """``lanes`` where batch, replicas and the data's row groups allow it, else one for each replica."""
         fits = self.lanes % self.replicas == 0 and self.batch_size % self.lanes == 0 and row_groups >= self.lanes
         return self.lanes if fits else self.replicas
 
