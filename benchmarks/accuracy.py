@@ -19,7 +19,7 @@ import numpy as np
 
 from cnnspark import stages, training
 from cnnspark.config import InputPaths, load_config
-from cnnspark.labels import read_label_table
+from cnnspark.label_sources import read_label_table
 from cnnspark.metrics import auprc, auroc, format_table
 from cnnspark.schema import UNKNOWN
 from cnnspark.session import spark_session

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from cnnspark.batches import example_key
 from cnnspark.blocks import Block
+from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
 from cnnspark.runs import RunFolder, read_json, write_json
 from cnnspark.schema import FIELDS, AlleleKey, TensorBatch
@@ -90,6 +91,11 @@ def dataset_folder(out: str) -> RunFolder:
     return RunFolder(out, (DATA, CARD))
 
 
+def block_file(folder: RunFolder, block: int) -> Path:
+    """The file of one block's tensors."""
+    return folder.out / DATA / f"block={block:06d}" / "tensors.parquet"
+
+
 def write_block(
     folder: RunFolder, block: Block, tensors: TensorBatch, labels: np.ndarray, sample: str, counts: Mapping[str, int]
 ) -> dict[str, Any]:
@@ -124,7 +130,8 @@ def write_block(
         columns[name] = list(getattr(tensors, name).astype(np.float32))
     table = pa.table(columns, schema=arrow_schema())
     row_groups: list[int] = []
-    target = folder.out / DATA / f"block={block.index:06d}" / "tensors.parquet"
+    digest = ""
+    target = block_file(folder, block.index)
     if len(keys):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns()}")
@@ -137,6 +144,7 @@ def write_block(
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+        digest = file_sha256(target)
         row_groups = [min(ROW_GROUP_ROWS, len(keys) - first) for first in range(0, len(keys), ROW_GROUP_ROWS)]
     row = {
         "block": block.index,
@@ -147,6 +155,7 @@ def write_block(
         "tensors": len(keys),
         "row_groups": row_groups,
         "bytes": target.stat().st_size if len(keys) else 0,
+        "sha256": digest,
         "labels": {str(label): int((labels == label).sum()) for label in (-1, 0, 1)},
         "counts": dict(sorted(counts.items())),
         "seconds": round(time.monotonic() - started, 3),
@@ -177,10 +186,17 @@ def _quiet() -> Iterator[None]:
 
 
 def write_card(
-    folder: RunFolder, annotations: Sequence[str], features: Sequence[str], facts: Mapping[str, Any]
-) -> dict:
-    """Adds up the blocks' rows and writes the dataset's card. Raises InputError where no tensor has a label wanted."""
+    spark: SparkSession,
+    folder: RunFolder,
+    annotations: Sequence[str],
+    features: Sequence[str],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Adds up the blocks' rows, summarises the columns and writes the dataset's card."""
     blocks = folder.rows()
+    files = [str(block_file(folder, row["block"])) for row in blocks if row["tensors"]]
+    tensors = sum(row["tensors"] for row in blocks)
+    columns = summarise_columns(spark, files, tensors, [*annotations, *features])
     labels: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row in blocks:
@@ -190,7 +206,9 @@ def write_card(
         "format": FORMAT_VERSION,
         "annotations": list(annotations),
         "site_features": list(features),
-        "tensors": sum(row["tensors"] for row in blocks),
+        "tensors": tensors,
+        "sha256": content_digest(blocks),
+        "columns": columns,
         "bytes": sum(row["bytes"] for row in blocks),
         "labels": {"true": labels["1"], "false": labels["0"], "unknown": labels["-1"]},
         "counts": dict(sorted(counts.items())),

@@ -15,7 +15,8 @@ from cnnspark import __version__, callset, scoring
 from cnnspark.blocks import Block
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block, labels_from_table, read_label_table
+from cnnspark.label_sources import labels_from_table, read_labels
+from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import progress
 from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
@@ -121,7 +122,7 @@ class Labeller:
     def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
         self._vcf = vcf
         if source.labels:
-            self._table = read_label_table(source.labels)
+            self._table = read_labels(source.labels)
             return
         self._truth = TruthSource(str(source.truth), str(source.bed))
         self._reference = ReferenceSource(required(reference, "--reference"))

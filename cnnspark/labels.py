@@ -1,4 +1,4 @@
-"""Labels of a callset's ALT alleles from a truth VCF and its confident regions, or from a table of labels.
+"""Labels of a callset's ALT alleles from a truth VCF and its confident regions.
 
 An allele is true when the truth has it, under any spelling: first alleles are compared after trimming and
 left-normalisation, then what is left by the haplotypes it can make (:mod:`cnnspark.haplotypes`). Genotypes of the
@@ -9,7 +9,6 @@ insertion the base behind it) must all lie inside, else its label is unknown.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -229,64 +228,3 @@ def require_both_labels(counts: Mapping[str, int], what: str) -> None:
         f"{what} has no {lacking} allele ({reasons}); check that callset, truth, confident regions and reference are "
         "of one sample and one genome build"
     )
-
-
-_TABLE_COLUMNS = ("chrom", "pos", "ref", "alt", "label")
-_LABEL_OF_NAME = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT, "OUT": UNKNOWN}
-
-AlleleName = tuple[str, int, str, str]
-
-
-def read_label_table(path: str) -> dict[AlleleName, int]:
-    """Labels made elsewhere: a TSV with a header naming chrom, pos (1-based), ref, alt and label (TP, FP, OUT).
-
-    Returns label by (contig, start = pos - 1, ref, alt), as the callset spells them. An allele that stands in the
-    table twice with different labels is true where it is once, else false. Raises InputError naming the line.
-    """
-    table: dict[AlleleName, int] = {}
-    try:
-        with open(path, encoding="utf-8") as lines:
-            header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
-            missing = [name for name in _TABLE_COLUMNS if name not in header]
-            if missing:
-                raise InputError(f"{path} line 1 lacks the column {', '.join(missing)}; a table of labels needs all of "
-                                 f"{', '.join(_TABLE_COLUMNS)}, separated by tabs")  # fmt: skip
-            at = [header.index(name) for name in _TABLE_COLUMNS]
-            for number, line in enumerate(lines, 2):
-                if not line.strip():
-                    continue
-                columns = line.rstrip("\r\n").split("\t")
-                try:
-                    contig, pos, ref, alt, name = (columns[i] for i in at)
-                    key, label = (contig, int(pos) - 1, ref, alt), _LABEL_OF_NAME[name]
-                except (IndexError, ValueError, KeyError):
-                    raise InputError(
-                        f"{path} line {number} is not a label ('{line.rstrip()[:60]}'); a line needs "
-                        f"{', '.join(_TABLE_COLUMNS)} with a label of TP, FP or OUT"
-                    ) from None
-                table[key] = max(label, table.get(key, label))
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give an uncompressed table of labels") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({os.strerror(error.errno or 0)}); check the path") from None
-    return table
-
-
-def labels_from_table(
-    records: Sequence[Record], table: Mapping[AlleleName, int]
-) -> tuple[list[list[int]], Counter[str]]:
-    """Labels per record and ALT as :func:`label_block` gives them, looked up in a table; absent alleles are unknown."""
-    labels: list[list[int]] = []
-    counts: Counter[str] = Counter()
-    reasons = {TRUE_VARIANT: EXACT, FALSE_VARIANT: NOT_IN_TRUTH, UNKNOWN: OUTSIDE}
-    for record in records:
-        row = []
-        for alt in record.alts:
-            label, reason = UNKNOWN, unscorable_reason(record.ref, alt)
-            if reason is None:
-                known = table.get((record.contig, record.start, record.ref, alt))
-                label, reason = (UNKNOWN, NOT_IN_TABLE) if known is None else (known, reasons[known])
-            row.append(label)
-            counts[reason] += 1
-        labels.append(row)
-    return labels, counts

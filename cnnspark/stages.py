@@ -19,7 +19,7 @@ import numpy as np
 
 from cnnspark import callset, dataset, filtering, scoring
 from cnnspark.annotations import default_annotations
-from cnnspark.blocks import Block, candidate_windows, plan_blocks
+from cnnspark.blocks import Block, add_digests, candidate_windows, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
@@ -197,8 +197,14 @@ def build_dataset(
         with dataset.materialize(spark, folder, len(names), len(SITE_FEATURES)):
             if missing:
                 spark.sparkContext.parallelize(missing, len(missing)).mapPartitions(write).count()
-        facts = {"sample": inputs.sample, "config": config.to_dict(), "inputs": sorted(identity["inputs"])}
-        card = dataset.write_card(folder, names, SITE_FEATURES, facts)
+        facts = {
+            "sample": inputs.sample,
+            "config": config.to_dict(),
+            "inputs": identity["inputs"] | identity["truth"],
+            # Of the callset's records: what conservation is proved by elsewhere.
+            "callset_digest": add_digests(block.digest for block in blocks),
+        }
+        card = dataset.write_card(spark, folder, names, SITE_FEATURES, facts)
         labelled = card["labels"]["true"] + card["labels"]["false"]
         if truth and not labelled:
             raise InputError("no allele lies inside the confident BED; give the BED of this sample and build")

@@ -16,6 +16,7 @@ import pytest
 from cnnspark.alleles import REF_MISMATCH, SYMBOLIC
 from cnnspark.errors import InputError
 from cnnspark.haplotypes import Allele, SearchLimits, explain, left_normalise, make_allele
+from cnnspark.label_sources import labels_from_table, read_label_table
 from cnnspark.labels import (
     EXACT,
     HAPLOTYPE,
@@ -28,8 +29,6 @@ from cnnspark.labels import (
     LabelSettings,
     TruthSource,
     label_block,
-    labels_from_table,
-    read_label_table,
     require_both_labels,
     true_alleles,
 )

@@ -1,0 +1,132 @@
+"""Labels that were made elsewhere: a table of alleles, or a callset that vcfeval or hap.py has annotated."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import pysam
+
+from cnnspark.alleles import unscorable_reason
+from cnnspark.errors import InputError
+from cnnspark.labels import EXACT, NOT_IN_TABLE, NOT_IN_TRUTH, OUTSIDE
+from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
+from cnnspark.vcf import ENCODING, Record
+
+_TABLE_COLUMNS = ("chrom", "pos", "ref", "alt", "label")
+_LABEL_OF_NAME = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT, "OUT": UNKNOWN}
+
+AlleleName = tuple[str, int, str, str]
+
+
+def read_label_table(path: str) -> dict[AlleleName, int]:
+    """Labels made elsewhere: a TSV with a header naming chrom, pos (1-based), ref, alt and label (TP, FP, OUT).
+
+    Returns label by (contig, start = pos - 1, ref, alt), as the callset spells them. An allele that stands in the
+    table twice with different labels is true where it is once, else false. Raises InputError naming the line.
+    """
+    table: dict[AlleleName, int] = {}
+    try:
+        with open(path, encoding="utf-8") as lines:
+            header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
+            missing = [name for name in _TABLE_COLUMNS if name not in header]
+            if missing:
+                raise InputError(f"{path} line 1 lacks the column {', '.join(missing)}; a table of labels needs all of "
+                                 f"{', '.join(_TABLE_COLUMNS)}, separated by tabs")  # fmt: skip
+            at = [header.index(name) for name in _TABLE_COLUMNS]
+            for number, line in enumerate(lines, 2):
+                if not line.strip():
+                    continue
+                columns = line.rstrip("\r\n").split("\t")
+                try:
+                    contig, pos, ref, alt, name = (columns[i] for i in at)
+                    key, label = (contig, int(pos) - 1, ref, alt), _LABEL_OF_NAME[name]
+                except (IndexError, ValueError, KeyError):
+                    raise InputError(
+                        f"{path} line {number} is not a label ('{line.rstrip()[:60]}'); a line needs "
+                        f"{', '.join(_TABLE_COLUMNS)} with a label of TP, FP or OUT"
+                    ) from None
+                table[key] = max(label, table.get(key, label))
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; give an uncompressed table of labels") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({os.strerror(error.errno or 0)}); check the path") from None
+    return table
+
+
+def labels_from_table(
+    records: Sequence[Record], table: Mapping[AlleleName, int]
+) -> tuple[list[list[int]], Counter[str]]:
+    """Labels per record and ALT as :func:`label_block` gives them, looked up in a table; absent alleles are unknown."""
+    labels: list[list[int]] = []
+    counts: Counter[str] = Counter()
+    reasons = {TRUE_VARIANT: EXACT, FALSE_VARIANT: NOT_IN_TRUTH, UNKNOWN: OUTSIDE}
+    for record in records:
+        row = []
+        for alt in record.alts:
+            label, reason = UNKNOWN, unscorable_reason(record.ref, alt)
+            if reason is None:
+                known = table.get((record.contig, record.start, record.ref, alt))
+                label, reason = (UNKNOWN, NOT_IN_TABLE) if known is None else (known, reasons[known])
+            row.append(label)
+            counts[reason] += 1
+        labels.append(row)
+    return labels, counts
+
+
+def read_labels(path: str) -> dict[AlleleName, int]:
+    """Labels by allele from a table (:func:`read_label_table`) or an annotated VCF (:func:`read_annotated_callset`)."""
+    return read_annotated_callset(path) if path.endswith((".vcf", ".vcf.gz")) else read_label_table(path)
+
+
+# INFO/CALL of vcfeval's annotated or combined output. FP_CA: an allele of the call is true, the genotype is not.
+_LABEL_OF_CALL = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT, "FP_CA": TRUE_VARIANT}
+# FORMAT/BD of hap.py's query column (GA4GH benchmarking, "decision").
+_LABEL_OF_DECISION = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT}
+
+
+def read_annotated_callset(path: str) -> dict[AlleleName, int]:
+    """Labels from a callset with vcfeval's INFO/CALL or hap.py's FORMAT/BD in the column QUERY.
+
+    The decision is about the call, so it is given to the ALTs that its genotype names (to all where there is none).
+    With several called ALTs a call of which only a part is true (FP_CA) says nothing of each: they stay unknown, as do
+    alleles outside the confident regions. Raises InputError where no record carries a decision.
+    """
+    table: dict[AlleleName, int] = {}
+    decided = 0
+    for record, columns in _annotated_records(path):
+        call, decision = record.info_value("CALL"), columns.get("BD", "")
+        if call is None and not decision:
+            continue
+        decided += 1
+        decided_as = _LABEL_OF_DECISION.get(decision, UNKNOWN) if call is None else _LABEL_OF_CALL.get(call, UNKNOWN)
+        called = set(columns.get("GT", "").replace("|", "/").split("/")) - {"", ".", "0"}
+        of_call = [alt for n, alt in enumerate(record.alts, 1) if not called or str(n) in called]
+        label = UNKNOWN if call == "FP_CA" and len(of_call) > 1 else decided_as
+        for alt in of_call:
+            key = (record.contig, record.start, record.ref, alt)
+            table[key] = max(label, table.get(key, label))
+    if not decided:
+        raise InputError(
+            f"{path} has neither INFO/CALL (vcfeval) nor FORMAT/BD in a column QUERY (hap.py); "
+            "give the callset that one of them has annotated"
+        )
+    return table
+
+
+def _annotated_records(path: str) -> Iterator[tuple[Record, dict[str, str]]]:
+    """Each record with the FORMAT values of its column QUERY, or of its last sample."""
+    sample = 0
+    try:
+        with pysam.BGZFile(path, "rb", None) as lines:
+            for raw in lines:
+                line = raw.decode(ENCODING).rstrip("\r")
+                if line.startswith("#CHROM"):
+                    names = line.split("\t")[9:]
+                    sample = names.index("QUERY") if "QUERY" in names else len(names) - 1
+                elif not line.startswith("#"):
+                    record = Record(line)
+                    yield record, record.format_values(sample) if sample >= 0 else {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}); check the path") from None
