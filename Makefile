@@ -8,7 +8,7 @@ SPARK  ?= pyspark==3.5.9
 # Where the demo writes.
 OUT    ?= demo-out
 
-.PHONY: help demo test test-slow lint format end-to-end bench clean install
+.PHONY: help demo test test-slow lint format bench clean install
 
 help:
 	@echo "make demo        simulate a sample, train on it, filter it: ends with a VCF, metrics and a report"
@@ -46,9 +46,6 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-end-to-end: install
-	$(BIN)/python -m benchmarks.end_to_end
 
 bench: install
 	$(BIN)/python -m benchmarks

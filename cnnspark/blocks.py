@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cnnspark.alleles import unscorable_reason
+from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region, merge_regions
 from cnnspark.vcf import VcfSource
 
@@ -36,6 +37,10 @@ class BlockSettings:
         1000  # about 2 s of scoring with reads on one core; small enough to balance, to retry and to hold out
     )
     bases: int = 1_000_000  # bounds the reads of a sparse block
+
+    def __post_init__(self) -> None:
+        if self.records < 1 or self.bases < 1:
+            raise UsageError("blocks.records and blocks.bases must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ class RecordsDigest:
         self._position = ""
 
     def add(self, line: str) -> None:
-        contig, pos, identifier, ref, alt, _ = line.split("\t", 5)
+        try:
+            contig, pos, identifier, ref, alt, _ = line.split("\t", 5)
+        except ValueError:
+            raise InputError(f"a VCF line has too few columns: '{line[:60]}'; repair the file") from None
         position = f"{contig}\t{pos}"
         if position != self._position:  # equal keys share a position, so only one position's keys are kept
             self._seen.clear()
@@ -213,7 +221,11 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
 
 def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:
     """The blocks of a genome on which alleles are yet to be called: CANDIDATE_BASES each, cut at its multiples."""
-    chosen = merge_regions(regions) if regions else [Region(contig, 0, length) for contig, length in lengths.items()]
+    order = {contig: i for i, contig in enumerate(lengths)}
+    chosen = [Region(contig, 0, length) for contig, length in lengths.items()]
+    if regions:
+        inside = [region for region in merge_regions(regions) if region.contig in order]
+        chosen = sorted(inside, key=lambda region: (order[region.contig], region.start))
     blocks: list[Block] = []
     for region in chosen:
         start = region.start

@@ -79,6 +79,20 @@ def _require_whole(path: str) -> None:
             raise InputError(f"{path} is truncated (it has no BGZF end block); copy it again from its source")
 
 
+def index_is_older(path: str) -> bool:
+    """Whether the index was written before the callset last changed: it may miss records without a word."""
+    if is_url(path):
+        return False
+    changed = os.stat(path).st_mtime_ns
+    return all(not Path(path + s).exists() or os.stat(path + s).st_mtime_ns < changed for s in (".tbi", ".csi"))
+
+
+def count_records(path: str) -> int:
+    """The records of a VCF, counted from its first line to its last, whatever its index says."""
+    with pysam.BGZFile(path, "rb", None) as lines:
+        return sum(1 for line in lines if line and not line.startswith(b"#"))
+
+
 def copy_callset(path: str, target: Path) -> None:
     """Writes a bgzipped, indexed VCF copy of a plain VCF or a BCF.
 
@@ -107,9 +121,9 @@ def copy_callset(path: str, target: Path) -> None:
 def _bcf_to_vcf(path: str, target: Path) -> None:
     try:
         with pysam.VariantFile(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
-            copy.write(str(source.header).encode("latin-1"))
+            copy.write(str(source.header).encode())
             for record in source:
-                copy.write(str(record).encode("latin-1"))
+                copy.write(str(record).encode())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as BCF ({error}); make it again with 'bcftools view -Ob'") from None
 

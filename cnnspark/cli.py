@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -388,6 +390,9 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        # YARN and Kubernetes end a driver by SIGTERM; as an exception it lets temporary folders be removed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         cli.main(arguments, prog_name="cnnspark", standalone_mode=False)
     except click.exceptions.Exit as exit_:

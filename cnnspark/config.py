@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -111,6 +112,8 @@ def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config
 
 def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths of a YAML file made relative to its folder."""
+    if not isinstance(values.get("inputs") or {}, dict):
+        return values  # said by the checks of all settings
     inputs = dict(values.get("inputs") or {})
     for name in PATHS:
         if isinstance(inputs.get(name), str) and "://" not in inputs[name]:
@@ -171,6 +174,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return value
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    elif kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)  # YAML 1.1 takes 1e-3 for text
     elif kind is str and isinstance(value, str):
         return value
     elif origin is tuple and isinstance(value, (list, tuple)):

@@ -88,12 +88,22 @@ def petastorm_schema(annotations: int, features: int) -> Unischema:
 
 def dataset_folder(out: str) -> RunFolder:
     """The run folder of a tensor dataset."""
-    return RunFolder(out, (DATA, CARD))
+    return RunFolder(out, "tensors", (DATA, CARD))
 
 
 def block_file(folder: RunFolder, block: int) -> Path:
     """The file of one block's tensors."""
     return folder.out / DATA / f"block={block:06d}" / "tensors.parquet"
+
+
+def finished_rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows of finished blocks whose file is there with the stated size."""
+
+    def is_there(row: dict[str, Any]) -> bool:
+        file = block_file(folder, row["block"])
+        return not row["tensors"] or (file.exists() and file.stat().st_size == row["bytes"])
+
+    return [row for row in folder.rows() if is_there(row)]
 
 
 def write_block(

@@ -19,7 +19,7 @@ SCORE_KEYS = ("CNN_2D", "CNN_1D")
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What is filtered: records whose score lies below the threshold of their best ALT's type."""
+    """What is filtered: records none of whose ALTs reaches the threshold of its type."""
 
     key: str
     thresholds: Mapping[str, float]  # by SNP and INDEL
@@ -116,9 +116,11 @@ def filter_work(vcf: str, settings: FilterSettings) -> Callable[[Block], tuple[I
             passed = passes(record, settings)
             if passed is None:
                 counts["not scored"] += 1
+                if not settings.keep_filters:
+                    record.filter = "."  # nothing was decided, and the old filters' declarations are gone
                 continue
             counts["passed" if passed else "filtered"] += 1
-            record.set_filters([] if passed else [settings.id], keep=settings.keep_filters)
+            record.set_filter(settings.id, not passed, settings.keep_filters)
         return lines_of(records), counts
 
     return work

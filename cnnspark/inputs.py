@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cnnspark import __version__, callset, scoring
 from cnnspark.blocks import Block
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.label_sources import labels_from_table, read_labels
+from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import progress
 from cnnspark.preflight import Preflight, check_inputs
@@ -35,6 +37,7 @@ class CheckedInputs:
     regions: list[Region]
     preflight: Preflight
     identity: dict[str, Any]
+    stale_index: bool = False  # older than the callset: what it leads to must be counted
 
 
 @contextmanager
@@ -53,6 +56,7 @@ def checked_inputs(paths: InputPaths, config: Config, out: Path, needs_reads: bo
             readable = str(Path(folder) / "callset.vcf.gz")
             callset.copy_callset(vcf, Path(readable))
         source = callset.open_callset(readable)
+        stale = callset.index_is_older(readable)
         source.path = vcf  # what messages name
         stack.callback(source.close)
         reads = reference = None
@@ -76,10 +80,11 @@ def checked_inputs(paths: InputPaths, config: Config, out: Path, needs_reads: bo
         identity = {
             "version": __version__,
             "inputs": {path: file_identity(path) for path in used},
+            "sample": found.sample,
             "regions": [str(region) for region in regions],
             "blocks": dataclasses.asdict(config.blocks),
         }
-        yield CheckedInputs(inputs, source.header, regions, found, identity)
+        yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
 
 
 def required(path: str | None, flag: str) -> str:
@@ -105,7 +110,7 @@ class TruthPaths:
             raise UsageError("--truth needs --bed, the regions where the truth is complete, and --bed needs --truth")
         return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
 
-    def check(self) -> list[str]:
+    def check(self, reference: str | None) -> list[str]:
         """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths."""
         names = ((self.truth, "truth"), (self.bed, "confident BED"), (self.labels, "label table"))
         for path, what in names:
@@ -113,7 +118,21 @@ class TruthPaths:
                 callset.require_file(path, what)
         if self.labels is None:
             TruthSource(str(self.truth), str(self.bed)).close()
+            callset.require_file(required(reference, "--reference"), "reference")
+            ReferenceSource(str(reference)).close()
         return [path for path, _ in names if path]
+
+
+@lru_cache(maxsize=1)
+def _table(path: str, changed: int) -> Mapping[AlleleName, int]:
+    """The labels, read once in a Python worker; ``changed`` is the file's time of change."""
+    return read_labels(path)
+
+
+@lru_cache(maxsize=1)
+def _truth(truth: str, bed: str) -> TruthSource:
+    """The truth and its regions, opened once in a Python worker."""
+    return TruthSource(truth, bed)
 
 
 class Labeller:
@@ -122,9 +141,9 @@ class Labeller:
     def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
         self._vcf = vcf
         if source.labels:
-            self._table = read_labels(source.labels)
+            self._table = _table(source.labels, os.stat(source.labels).st_mtime_ns)
             return
-        self._truth = TruthSource(str(source.truth), str(source.bed))
+        self._truth = _truth(str(source.truth), str(source.bed))
         self._reference = ReferenceSource(required(reference, "--reference"))
 
     def labels(self, records: Sequence[Record], block: Block) -> tuple[list[list[int]], Counter]:

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cnnspark import stages, training
+from cnnspark import __version__, stages, training
+from cnnspark.callset import require_file
 from cnnspark.config import Config, InputPaths
-from cnnspark.dataset import dataset_folder
 from cnnspark.errors import UsageError
 from cnnspark.filtering import GROUPS
-from cnnspark.inputs import TruthPaths
+from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.card import Card, read_card
-from cnnspark.runs import RunFolder
-from cnnspark.shards import MERGED, shard_folder
+from cnnspark.reads import ReadSource
+from cnnspark.runs import file_identity, write_json
+from cnnspark.scoring import model_tensors
+from cnnspark.shards import MERGED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from cnnspark.simulate import SimulatedFiles
 
 # What a run's folder holds, by stage.
 CANDIDATES, TENSORS, MODEL, SCORED, FILTERED, EVALUATION, CONFIG = (
     "candidates.vcf.gz", "tensors", "model", "scored", "filtered.vcf.gz", "evaluation", "config.yaml",
 )  # fmt: skip
+# The demo's blocks are small, so that a small genome can hold some of them out.
+DEMO_BLOCK_RECORDS, DEMO_EPOCHS = 250, 4
 
 
 @dataclass
@@ -78,38 +85,32 @@ def run_all(
     """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
 
     A model is trained on the truth's blocks but for the last share of each contig, and the evaluation is on the regions
-    that were held out. With ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError.
+    that were held out; they also chose the epoch and the thresholds, so its figures are a little kind. With
+    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError.
     """
-    folder = Path(out)
+    folder = Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
-    model = model or config.model
+    paths, trained_model = paths.absolute(), model or config.model
     truth = TruthPaths.of(paths)
-    if model is None and truth is None:
-        raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
+    _check(paths, truth, trained_model, config)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(yaml.safe_dump(_plain(config.to_dict() | {"inputs": dataclasses.asdict(paths)})))
-    resume = if_exists == "resume"
     if paths.vcf is None:
-        called = folder / CANDIDATES
-        if not (resume and called.exists()):
-            progress("candidates")
-            stages.call_candidates(spark, paths, str(called), config, overwrite=True)
-        paths = dataclasses.replace(paths, vcf=str(called), regions=())
-
-    if model is None:
+        progress("candidates")
+        paths = dataclasses.replace(paths, vcf=_candidates(spark, paths, folder, config, if_exists), regions=())
+    if trained_model is None:
         progress("tensors")
-        data = str(folder / TENSORS)
-        stages.build_dataset(spark, paths, data, config, _mode(dataset_folder(data), if_exists))
+        data, model = str(folder / TENSORS), str(folder / MODEL)
+        stages.build_dataset(spark, paths, data, config, if_exists)
         progress("train")
-        model = str(folder / MODEL)
-        mode = if_exists if Path(model).exists() or resume else "fail"
-        training.train(spark, data, model, dataclasses.replace(config.train, if_exists=mode), progress)
+        training.train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
+    else:
+        model = trained_model
     card = read_card(model)
 
     progress("score")
     scored = str(folder / SCORED)
-    summary = stages.score_callset(spark, paths, model, scored, config, _mode(shard_folder(scored), if_exists))
+    summary = stages.score_callset(spark, paths, model, scored, config, if_exists)
     progress("filter")
     filtered = str(folder / FILTERED)
     outcome = filter_with(spark, scored, filtered, config, card)
@@ -125,14 +126,49 @@ def run_all(
     if truth is not None:
         progress("evaluate")
         result.evaluation = str(folder / EVALUATION)
-        result.held_out = tuple(card.data.get("held_out", ())) if str(folder) in model else ()
+        result.held_out = tuple(card.data["held_out"]) if trained_model is None else ()
         facts = {"conservation": summary["statement"], "model": _card_facts(card), "configuration": config.to_dict()}
         measured = stages.evaluate_callset(
             spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
             result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
         )  # fmt: skip
         result.metrics = measured.metrics
+    resolved = config.to_dict() | {"inputs": dataclasses.asdict(paths), "model": model}
+    (folder / CONFIG).write_text(yaml.safe_dump(_plain(resolved)))
     return result
+
+
+def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, config: Config) -> None:
+    """What would only be said after the first stages: raised before the run's folder is made."""
+    if model is None and truth is None:
+        raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
+    if model is not None:
+        model_tensors(model, read_card(model), config.tensors)
+    if truth is not None:
+        truth.check(paths.reference)
+    if paths.vcf is not None:
+        require_file(paths.vcf, "callset")
+    require_file(required(paths.reference, "--reference"), "reference")
+    ReadSource(required(paths.reads, "--reads"), paths.reference).close()
+
+
+def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Config, if_exists: str) -> str:
+    """The run's own callset; a finished one of the same reads and settings is kept where the run is resumed."""
+    called, identity_file = folder / CANDIDATES, folder / f"{CANDIDATES}.json"
+    identity = {
+        "inputs": [file_identity(str(path)) for path in (paths.reads, paths.reference)],
+        "regions": list(paths.regions),
+        "sample": paths.sample,
+        "settings": dataclasses.asdict(config.candidates),
+        "version": __version__,
+    }
+    finished = if_exists == "resume" and called.exists() and identity_file.exists()
+    if finished and json.loads(identity_file.read_text()) == identity:
+        return str(called)
+    identity_file.unlink(missing_ok=True)
+    stages.call_candidates(spark, paths, str(called), config, overwrite=True)
+    write_json(identity_file, identity)
+    return str(called)
 
 
 def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
@@ -160,11 +196,6 @@ def _reached(card: Card, precision: str) -> bool:
     return all(card.thresholds.get(group, {}).get(precision) is not None for group in GROUPS)
 
 
-def _mode(folder: RunFolder, if_exists: str) -> str:
-    """How a stage treats its folder in a run that may itself be a repetition."""
-    return if_exists if folder.out.exists() else "fail"
-
-
 def _card_facts(card: Card) -> dict[str, Any]:
     return {"model": card.model, "SHA-256": card.sha256, **card.training, **card.data}
 
@@ -180,17 +211,13 @@ def demo(
     spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 1_000_000, if_exists: str = "fail"
 ) -> PipelineResult:
     """Simulates a sample and runs everything on it, from the reads alone."""
-    from cnnspark.simulate import simulate
-
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
-    progress(f"simulate {length} bases, seed {seed}")
-    files = simulate(folder / "simulated", seed=seed, length=length)
+    files = _simulated(folder / "simulated", seed, length, if_exists)
     paths = InputPaths(
         reads=str(files.reads), reference=str(files.reference), truth=str(files.truth), bed=str(files.confident)
     )
-    # Small blocks, so that a small genome can hold some of them out.
     blocks = dataclasses.replace(config.blocks, records=min(config.blocks.records, DEMO_BLOCK_RECORDS))
     # Two replicas, so that the demo shows an all-reduce wherever two tasks can run.
     replicas = min(2, spark.sparkContext.defaultParallelism)
@@ -199,9 +226,22 @@ def demo(
         blocks=blocks,
         train=dataclasses.replace(config.train, replicas=replicas, epochs=min(config.train.epochs, DEMO_EPOCHS)),
     )
-    return run_all(
-        spark, paths, str(folder / "run"), chosen, None, "overwrite" if if_exists == "overwrite" else if_exists
-    )
+    return run_all(spark, paths, str(folder / "run"), chosen, None, if_exists)
 
 
-DEMO_BLOCK_RECORDS, DEMO_EPOCHS = 250, 4
+def _simulated(folder: Path, seed: int, length: int, if_exists: str) -> SimulatedFiles:
+    """The demo's sample; one that is there already is kept where the demo is resumed."""
+    from cnnspark.simulate import SimulatedFiles, simulate
+
+    done = folder / "simulated.json"
+    wanted = {"seed": seed, "length": length, "version": __version__}
+    if if_exists == "resume" and done.exists():
+        known = json.loads(done.read_text())
+        if known["arguments"] == wanted:
+            paths = {name: Path(path) for name, path in known["files"].items() if name != "sample"}
+            return SimulatedFiles(**paths, sample=known["files"]["sample"])
+    done.unlink(missing_ok=True)
+    progress(f"simulate {length} bases, seed {seed}")
+    files = simulate(folder, seed=seed, length=length)
+    write_json(done, {"arguments": wanted, "files": {k: str(v) for k, v in dataclasses.asdict(files).items()}})
+    return files

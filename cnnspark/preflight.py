@@ -6,7 +6,7 @@ Every check raises InputError; what is odd but workable comes back as a warning.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -51,11 +51,7 @@ def check_inputs(
     contigs = vcf.contigs
     if not contigs:
         raise InputError(f"{vcf.path} holds no records; check that the caller finished")
-    for region in regions:
-        if region.contig not in contigs:
-            raise InputError(
-                f"region {region} names a contig without records in {vcf.path}{_hint(region.contig, contigs)}"
-            )
+    check_regions(regions, contigs, vcf.path)
     if regions:
         contigs = [contig for contig in contigs if contig in {region.contig for region in regions}]
     if reference is not None:
@@ -75,6 +71,13 @@ def check_inputs(
     return found
 
 
+def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str) -> None:
+    """Raises InputError where a region names a contig that the file does not have."""
+    for region in regions:
+        if region.contig not in contigs:
+            raise InputError(f"region {region} names a contig that {path} does not have{_hint(region.contig, contigs)}")
+
+
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
@@ -84,7 +87,7 @@ def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     _check_lengths(reads.path, lengths, reference.path, reference.lengths)
 
 
-def _hint(contig: str, others: Sequence[str]) -> str:
+def _hint(contig: str, others: Collection[str]) -> str:
     """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
     other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
     return f"; did you mean '{other}'?" if other in others else "; check the name"
@@ -124,6 +127,7 @@ def _check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, 
 
 def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> tuple[int, str]:
     """The callset's sample that the reads belong to: its number and name. Raises InputError where that is unclear."""
+    check_one_sample(reads)
     samples = vcf.header.samples
     if wanted is not None:
         if wanted not in samples:
@@ -138,16 +142,20 @@ def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warning
             raise InputError(f"{reads.path} names no sample and {vcf.path} has {len(samples)}; choose with --sample")
         warnings.append(f"{reads.path} has no read group with SM; its reads are taken as those of '{samples[0]}'")
         return 0, samples[0]
-    if len(reads.samples) > 1:
-        raise InputError(
-            f"{reads.path} holds reads of {len(reads.samples)} samples ({_some(reads.samples)}); split it by sample"
-        )
     if reads.samples[0] in samples:
         return samples.index(reads.samples[0]), reads.samples[0]
     raise InputError(
         f"{reads.path} holds reads of '{reads.samples[0]}' but {vcf.path} has {_some(samples)}; "
         "give the matching reads, or name the callset's sample with --sample"
     )
+
+
+def check_one_sample(reads: ReadSource) -> None:
+    """Raises InputError where the file holds reads of several samples: they would be taken for one."""
+    if len(reads.samples) > 1:
+        raise InputError(
+            f"{reads.path} holds reads of {len(reads.samples)} samples ({_some(reads.samples)}); split it by sample"
+        )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -229,7 +237,7 @@ def versions() -> dict[str, str]:
 
 
 def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
-    """Compares each executor's Python and packages with the driver's, and that it sees the inputs.
+    """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
 
     Raises InputError naming the first difference.
     """
@@ -256,4 +264,6 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
                     "ship one environment to both (docs/operations.md)"
                 )
         if unseen:
-            raise InputError(f"an executor does not see {unseen[0]}; put the inputs on storage that every node mounts")
+            raise InputError(
+                f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts"
+            )

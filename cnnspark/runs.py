@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,8 @@ IF_EXISTS = ("fail", "resume", "overwrite")
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Containers share process numbers, so a number alone would not tell two attempts apart.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
     os.replace(temporary, path)
 
@@ -48,9 +50,10 @@ def file_identity(path: str) -> dict[str, Any]:
 
 
 class RunFolder:
-    """The folder ``out`` of one run; ``data`` names the folders and files in it that the run's stages write."""
+    """The folder ``out`` of one stage's run; ``data`` names the folders and files in it that the stage writes."""
 
-    def __init__(self, out: str | Path, data: Sequence[str]):
+    def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
+        self.stage = stage
         self.out = Path(out).absolute()  # executors have other working folders
         self.data = tuple(data)
 
@@ -64,6 +67,9 @@ class RunFolder:
             return
         if not (self.out / RUN).exists():
             raise UsageError(f"{self.out} holds files that are not of a cnnspark run; choose another --out")
+        stage = read_json(self.out / RUN, "a run").get("stage")
+        if stage != self.stage:
+            raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
         if if_exists == "fail":
             raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
 
@@ -75,7 +81,8 @@ class RunFolder:
         """
         self.check(if_exists)
         # Through JSON and back, so that tuples and lists compare equal with what was written before.
-        wanted = json.loads(json.dumps({"identity": dict(identity), "blocks": [asdict(b) for b in blocks]}))
+        run = {"stage": self.stage, "identity": dict(identity), "blocks": [asdict(block) for block in blocks]}
+        wanted = json.loads(json.dumps(run))
         if (self.out / RUN).exists():
             if if_exists == "resume":
                 known = read_json(self.out / RUN, "a run")
@@ -89,11 +96,15 @@ class RunFolder:
                 self._remove_temporary()
                 return
             self.remove()
-        (self.out / ROWS).mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / RUN, wanted)
+        (self.out / ROWS).mkdir(exist_ok=True)
 
     def _remove_temporary(self) -> None:
-        """Removes the files of attempts that were killed: their names begin with a dot."""
+        """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names."""
+        for name in (*self.data, RUN, MANIFEST):
+            for path in self.out.glob(f".{name}.*"):
+                path.unlink(missing_ok=True)
         for name in (*self.data, ROWS):
             if (self.out / name).is_dir():
                 for path in (self.out / name).rglob(".*"):
@@ -103,7 +114,9 @@ class RunFolder:
         """Removes what a run wrote, and nothing else; the success mark first."""
         (self.out / SUCCESS).unlink(missing_ok=True)
         (self.out / MANIFEST).unlink(missing_ok=True)
-        for name in (*self.data, ROWS):
+        self._remove_temporary()
+        # Rows before data: a row without its data would say that a block is finished.
+        for name in (ROWS, *self.data):
             path = self.out / name
             if path.is_dir():
                 shutil.rmtree(path)
@@ -121,5 +134,6 @@ class RunFolder:
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
+        self._remove_temporary()  # what speculative attempts left behind when they were ended
         write_json(self.out / MANIFEST, dict(manifest))
         (self.out / SUCCESS).touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from cnnspark.alleles import unscorable_reason
 from cnnspark.annotations import AnnotationReader
 from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
-from cnnspark.errors import InputError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import Card, score
 from cnnspark.preflight import check_header_field
-from cnnspark.reads import ReadSource
+from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -41,6 +42,10 @@ class ScoreSettings:
     batch_size: int = 64  # alleles; larger batches gain nothing on a CPU and cost memory at depth
     threads: int = 1  # TensorFlow threads per task; one per core is the job of Spark's tasks
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.threads < 1:
+            raise UsageError("score.batch_size and score.threads must be 1 or more")
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -57,14 +62,28 @@ def score_key(card: Card) -> str:
     return "CNN_1D" if card.model in MODELS_WITHOUT_READS else "CNN_2D"
 
 
-def check_model(path: str, card: Card) -> None:
-    """Raises InputError where the model expects other tensors than this version builds."""
+def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettings:
+    """The tensor settings that the model was trained with: scores of other tensors would mean nothing.
+
+    What to do with a REF that is not the reference's is the run's own choice. Raises InputError where the model expects
+    other site features than this version builds, UsageError where the run asks for other tensors.
+    """
     if card.feature_names and card.feature_names != SITE_FEATURES:
         made_by = card.versions.get("cnnspark", "another version")
         raise InputError(
             f"{path} expects {len(card.feature_names)} site features of cnnspark {made_by}, this one builds "
             f"{len(SITE_FEATURES)}; train it again"
         )
+    trained = card.data.get("tensors")
+    if trained is None:
+        return wanted
+    of_model = TensorSettings(
+        **{**trained, "read_filter": ReadFilter(**trained["read_filter"]), "on_ref_mismatch": wanted.on_ref_mismatch}
+    )
+    chosen = dataclasses.replace(TensorSettings(), on_ref_mismatch=wanted.on_ref_mismatch)
+    if wanted not in (chosen, of_model):
+        raise UsageError(f"{path} was trained on tensors of other settings; leave 'tensors' out of the configuration")
+    return of_model
 
 
 def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:

@@ -51,8 +51,8 @@ def use_bundled_java() -> None:
 def spark_session(app: str, master: str | None = None, properties: Mapping[str, str] | None = None) -> SparkSession:
     """The session for one job; under spark-submit the one that spark-submit configured.
 
-    ``master`` and ``properties`` come from ``--master`` and ``--conf-spark``. Without a master from anywhere it is
-    ``local[*]``. Values of spark-submit or of a properties file win over the defaults here, ``properties`` over both.
+    ``master`` is ``--master``, ``properties`` are ``--properties-file`` and ``--conf-spark``. They win over what
+    spark-submit was given, and that over the defaults here. Without a master from anywhere it is ``local[*]``.
     """
     use_bundled_java()
     # Executors on this machine must run this interpreter, not the first python3 of the PATH.
@@ -72,29 +72,29 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
         # spark-submit's JVM is there already and knows the master and the properties; without it SparkConf is empty.
         SparkContext._ensure_initialized()
     conf = SparkConf()
+    for key, value in (properties or {}).items():
+        conf.set(key, value)
     if master:
         conf.setMaster(master)
     elif not conf.contains("spark.master"):
         conf.setMaster("local[*]")
     conf.setIfMissing("spark.app.name", f"cnnspark {app}")
-    defaults = dict(DEFAULTS)
-    if conf.get("spark.master", "").startswith("local"):
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        defaults.update(LOCAL_DEFAULTS)
-        log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
-        defaults["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={log4j}"
-    for key, value in defaults.items():
+    for key, value in defaults_for(conf.get("spark.master", "")).items():
         conf.setIfMissing(key, value)
-    for key, value in (properties or {}).items():
-        conf.set(key, value)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    if not conf.get("spark.driver.extraJavaOptions", "").startswith("-Dlog4j2.configurationFile="):
+        spark.sparkContext.setLogLevel("ERROR")
     return spark
 
 
-def task_slots(spark: SparkSession) -> int:
-    """How many tasks can run at the same time, as far as the driver knows."""
-    return max(1, spark.sparkContext.defaultParallelism)
+def defaults_for(master: str) -> dict[str, str]:
+    """What cnnspark wants of Spark under this master, unless the user's properties say otherwise."""
+    defaults = dict(DEFAULTS)
+    if re.match(r"local(\[|$)", master):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
+        defaults |= LOCAL_DEFAULTS | {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j}"}
+    return defaults
 
 
 def read_properties(path: str) -> dict[str, str]:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 SHARDS, MERGED = "shards", "merged.vcf.gz"
 
 
-def shard_folder(out: str) -> RunFolder:
-    """The run folder of a job that writes shards."""
-    return RunFolder(out, (SHARDS, MERGED, f"{MERGED}.tbi", f"{MERGED}.csi"))
+def shard_folder(out: str, stage: str = "score") -> RunFolder:
+    """The run folder of a stage that writes shards."""
+    return RunFolder(out, stage, (SHARDS, MERGED, f"{MERGED}.tbi", f"{MERGED}.csi"))
 
 
 @dataclass(frozen=True)

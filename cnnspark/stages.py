@@ -7,6 +7,7 @@ summary of plain values.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.card import read_card
-from cnnspark.preflight import check_executors, check_reads
+from cnnspark.preflight import check_executors, check_one_sample, check_reads, check_regions
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import clip_to_contigs, parse_region
@@ -49,9 +50,12 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[B
     blocks = plan_blocks(spark, checked.inputs.vcf, checked.preflight.contig_lengths, checked.regions, config.blocks)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
-    progress(
-        f"{sum(b.records for b in blocks)} records, {sum(b.alleles for b in blocks)} alleles, {len(blocks)} blocks"
-    )
+    counted = sum(block.records for block in blocks)
+    if checked.stale_index and not checked.regions and callset.count_records(checked.inputs.vcf) != counted:
+        raise InputError(
+            "the callset's index is older than the callset and misses records; run 'tabix -f -p vcf' on it"
+        )
+    progress(f"{counted} records, {sum(b.alleles for b in blocks)} alleles, {len(blocks)} blocks")
     return blocks
 
 
@@ -86,20 +90,21 @@ def score_callset(
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     card = read_card(model)
-    scoring.check_model(model, card)
+    tensors = scoring.model_tensors(model, card, config.tensors)
     model = str(Path(model).absolute())
     with checked_inputs(paths, config, folder.out) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
-        check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), model])
+        seen = [checked.inputs.vcf, str(paths.reads), str(paths.reference), model, str(folder.out.parent)]
+        check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
         identity = checked.identity | {
             "stage": "score",
             "model": card.sha256,
-            "tensors": dataclasses.asdict(config.tensors),
+            "tensors": dataclasses.asdict(tensors),
             "score": dataclasses.asdict(config.score),
         }
         folder.open(identity, blocks, if_exists)
-        inputs, tensors, settings = checked.inputs, config.tensors, config.score
+        inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
             return scoring.score_work(inputs, model, card, tensors, settings)
@@ -119,16 +124,13 @@ def filter_callset(
     """
     if (precision is None) == (threshold is None):
         raise UsageError("give either --threshold or --precision")
-    target = Path(out).absolute()
-    if not out.endswith(".vcf.gz"):
-        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
-    if Path(vcf).is_dir():
-        vcf = str(Path(vcf) / MERGED)
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold is {threshold}; give a number")
+    target = _new_callset(out, overwrite)
+    vcf = merged_callset(vcf)
     with (
         checked_inputs(InputPaths(vcf=vcf).absolute(), config, target, needs_reads=False) as checked,
-        _work_folder(target) as work,
+        _work_folder(target, "filter") as work,
     ):
         key = filtering.score_key_of(checked.header, key)
         if precision is not None:
@@ -153,12 +155,35 @@ def filter_callset(
         return _finish(work, blocks, rows, header, target, facts)
 
 
+def _new_callset(out: str, overwrite: bool) -> Path:
+    """Where a stage whose result is one VCF writes it. Raises UsageError where it cannot."""
+    target = Path(out).absolute()
+    if not out.endswith(".vcf.gz"):
+        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    return target
+
+
+def merged_callset(path: str) -> str:
+    """The merged VCF of a scoring run's folder; any other path as it is."""
+    if not Path(path).is_dir():
+        return path
+    merged = Path(path) / MERGED
+    if not merged.exists():
+        raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
+    return str(merged)
+
+
 @contextmanager
-def _work_folder(target: Path) -> Iterator[RunFolder]:
+def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.work-", dir=target.absolute().parent) as folder:
-        yield shard_folder(folder)
+    # A speculative attempt may still be writing when it is all over.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{target.name}.work-", dir=target.absolute().parent, ignore_cleanup_errors=True
+    ) as folder:
+        yield shard_folder(folder, stage)
 
 
 def build_dataset(
@@ -172,7 +197,7 @@ def build_dataset(
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
     with checked_inputs(paths, config, folder.out) as checked:
-        used = truth.check() if truth else []
+        used = truth.check(paths.reference) if truth else []
         names = config.annotations or default_annotations(checked.header)
         check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), *used])
         blocks = _plan(spark, checked, config)
@@ -184,7 +209,7 @@ def build_dataset(
         }
         folder.open(identity, blocks, if_exists)
         inputs, settings = checked.inputs, config.tensors
-        finished = {row["block"] for row in folder.rows()}
+        finished = {row["block"] for row in dataset.finished_rows(folder)}
         missing = [block for block in blocks if block.index not in finished]
 
         def write(part: Iterable[Block]) -> Iterator[int]:
@@ -262,9 +287,8 @@ def evaluate_callset(
     truth = TruthPaths.of(paths)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
-    if Path(str(paths.vcf)).is_dir():
-        paths = dataclasses.replace(paths, vcf=str(Path(str(paths.vcf)) / MERGED))
-    truth.check()
+    paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
+    truth.check(paths.reference)
     with checked_inputs(paths, config, folder, needs_reads=False) as checked:
         names = score_names(checked.header, scores)
         blocks = _plan(spark, checked, config)
@@ -299,11 +323,7 @@ def call_candidates(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
     """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz``) with its index."""
-    target = Path(out).absolute()
-    if not out.endswith(".vcf.gz"):
-        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    target = _new_callset(out, overwrite)
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")
     reads, reference = (
@@ -311,8 +331,10 @@ def call_candidates(
         ReferenceSource(str(paths.reference)),
     )
     check_reads(reads, reference)
+    check_one_sample(reads)
     sample = paths.sample or (reads.samples[0] if reads.samples else "SAMPLE")
     regions = clip_to_contigs([parse_region(text, reference.lengths) for text in paths.regions], reference.lengths)
+    check_regions(regions, reference.lengths, reference.path)
     contigs = {name: length for name, length in reference.lengths.items() if name in reads.contig_lengths}
     header = VcfHeader(candidate_header(contigs, sample))
     windows = candidate_windows(contigs, regions)
@@ -329,7 +351,7 @@ def call_candidates(
 
         return work
 
-    with _work_folder(target) as work_folder:
+    with _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import json
 import os
@@ -35,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.models.spec import MODELS, ModelSpec, quantile_edges
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ def train(
             return TrainResult(model_out, card)
     if settings.if_exists != "resume":
         shutil.rmtree(folder, ignore_errors=True)
+    if settings.model not in MODELS:
+        raise UsageError(f"there is no model '{settings.model}'; choose one of {', '.join(MODELS)}")
     check_slots(spark, settings)
     folder.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, resume=settings.if_exists == "resume")
@@ -137,10 +138,9 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         tuple(opened.feature_names),
         quantile_edges(annotations),
         quantile_edges(features),
-        settings.read_limit,
+        int(opened.tensor_settings["read_limit"]),
         settings.dropout,
     )
-    content = hashlib.sha256(annotations.tobytes() + features.tobytes())
     both = false_count + true_count
     balanced = (both / (2 * false_count), both / (2 * true_count))
     facts = {
@@ -150,8 +150,8 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         "held_out": list(opened.held_out),
         "train_false": false_count,
         "train_true": true_count,
-        # of the annotations and site features that the quantiles come from
-        "sha256": content.hexdigest(),
+        "tensors": opened.tensor_settings,
+        "sha256": opened.digest,
     }
     return ReplicaJob(
         settings=settings,

@@ -9,6 +9,7 @@ that is short of rows begins its next pass early, one that has more leaves the r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def hold_out(dataset: Dataset, validation: float | Sequence[str]) -> tuple[list[
     """Whole blocks for training and for validation.
 
     Args:
-        validation: a share (the last blocks of each contig that hold at least this share of its labelled tensors), or
+        validation: a share (the last blocks of each contig, as near to it in tensors as whole blocks come), or
             regions as text; a block that reaches into a region is held out.
 
     Raises InputError where one side would be empty.
@@ -96,7 +97,7 @@ class TrainingData:
     """A dataset split into training and validation blocks, as the trainer reads it."""
 
     def __init__(self, dataset: Dataset, train: Sequence[int], validation: Sequence[int]):
-        """Raises InputError where tensors have no label, or a class is missing from the training blocks."""
+        """Raises InputError where tensors have no label."""
         self.dataset, self.train, self.validation = dataset, list(train), list(validation)
         self.annotation_names = dataset.annotation_names
         self.feature_names = dataset.feature_names
@@ -107,9 +108,6 @@ class TrainingData:
         self.n_train = sum(by_number[b]["tensors"] for b in self.train)
         self.n_validation = sum(by_number[b]["tensors"] for b in self.validation)
         self.label_counts = tuple(sum(by_number[b]["labels"][label] for b in self.train) for label in ("0", "1"))
-        for count, name in zip(self.label_counts, ("false", "true"), strict=True):
-            if not count:
-                raise InputError(f"the training blocks of {dataset.path} hold no {name} allele; use more or other data")
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -121,6 +119,16 @@ class TrainingData:
             else:
                 regions.append([block["contig"], block["first_start"], block["last_start"], block["block"]])
         return tuple(str(Region(contig, first, last + 1)) for contig, first, last, _ in regions)
+
+    @property
+    def tensor_settings(self) -> dict[str, Any]:
+        """How the tensors were built, as plain values; a model scores tensors of the same settings."""
+        return dict(self.dataset.card["config"]["tensors"])
+
+    @property
+    def digest(self) -> str:
+        """The dataset's content."""
+        return str(self.dataset.card["sha256"])
 
     def steps(self, batch_size: int) -> int:
         """Steps of an epoch, on every replica."""

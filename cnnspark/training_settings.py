@@ -37,7 +37,6 @@ class TrainSettings:
     dropout: float = 0.3
     seed: int = 1
     validation: float | tuple[str, ...] = 0.2  # the last share of each contig, or regions; whole blocks
-    read_limit: int = 128
     quantile_sample: int = 50_000  # alleles; quantiles of more differ in the third digit
     threads: int = 1  # of each replica
     timeout_seconds: int = 300  # of one all-reduce; the first one waits for the slowest replica to be compiled

@@ -54,7 +54,8 @@ class VcfHeader:
         for line in self.lines:
             if not line.startswith(f"##{kind}=<"):
                 continue
-            values = dict(re.findall(r"[<,](ID|Number|Type)=([^,>\"]*)", line))
+            # A description may itself look like a declaration.
+            values = dict(re.findall(r"[<,](ID|Number|Type)=([^,>\"]*)", line.partition(",Description=")[0]))
             if "ID" in values:
                 declared[values["ID"]] = FieldDeclaration(
                     values["ID"], values.get("Number", "."), values.get("Type", "String"), line
@@ -142,10 +143,10 @@ class Record:
         kept = [item for item in self.info.split(";") if item.partition("=")[0] not in unwanted]
         self.info = ";".join(kept) or "."
 
-    def set_filters(self, filters: Sequence[str], keep: bool = True) -> None:
-        """FILTER from ``filters`` (none: PASS), after those that stood there already where ``keep``."""
-        old = [name for name in self.filter.split(";") if keep and name not in (".", "PASS", "")]
-        self.filter = ";".join([*old, *(name for name in filters if name not in old)]) or "PASS"
+    def set_filter(self, name: str, failed: bool, keep: bool = True) -> None:
+        """Sets or takes away the filter ``name``; the other filters stay where ``keep``. None left is PASS."""
+        others = [f for f in self.filter.split(";") if keep and f not in (".", "PASS", "", name)]
+        self.filter = ";".join([*others, name] if failed else others) or "PASS"
 
     def format_values(self, sample: int) -> dict[str, str]:
         """FORMAT key to the text of the sample with this number; empty where the record has no such column."""
@@ -184,10 +185,9 @@ class VcfSource:
         """The lines of the records that the region owns, in the file's order."""
         if region.contig not in self._file.contigs:
             return
-        # tabix keeps POS 0 as "before the first base" and would leave it out of [0, end).
         end = None if region.end >= END_OF_CONTIG else region.end
         try:
-            for line in self._file.fetch(region.contig, max(0, region.start - 1), end):
+            for line in self._file.fetch(region.contig, region.start, end):
                 start = int(line.split("\t", 2)[1]) - 1
                 if region.owns(start):
                     yield line

@@ -100,6 +100,11 @@ class OracleRead:
         return self.sequence[self.aligned[left] + 1 : self.aligned[right]]
 
 
+def lies_somewhere(segment: pysam.AlignedSegment) -> bool:
+    """Whether the CIGAR takes up any of the reference; htslib gives a read without aligned bases one base."""
+    return any(operation in (0, 2, 3, 7, 8) and length for operation, length in segment.cigartuples or ())
+
+
 def fnv1a(name: bytes) -> int:
     digest = 0xCBF29CE484222325
     for byte in name:
@@ -129,7 +134,9 @@ def placements(text: str, start: int, removed: str, added: str) -> tuple[int, in
             same = x + len(removed) <= len(text) and text[:x] + text[x + len(removed) :] == target
         else:
             same = text[:x] + target[x : x + len(added)] + text[x:] == target
-        if same:
+        # An N stands for any base: nothing says that an indel may be moved across it.
+        crossed = text[x:start] if x < start else text[start + len(removed) : x + len(removed)]
+        if same and all(letter in "ACGT" for letter in crossed):
             found.append(x)
     return min(found), max(found) + len(removed)
 
@@ -204,7 +211,7 @@ def oracle_examples(
         segments = [
             segment
             for segment in file.fetch(record.contig, max(0, record.start), record.end)
-            if not segment.flag & 0xF04 and segment.cigartuples and segment.query_sequence
+            if not segment.flag & 0xF04 and lies_somewhere(segment) and segment.query_sequence
         ]
     ranked = sorted(range(len(segments)), key=lambda i: (read_hash(segments[i], seed, sample, record), i))
     reads = [(OracleRead(segments[i], use_soft_clips), i) for i in ranked[:read_limit]]

@@ -3,6 +3,7 @@ training: a global batch is a permutation's slice, so it is the same for any num
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,8 @@ class SyntheticData:
         self.validation = dict(np.load(self.folder / "validation.npz"))
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
         self.n_row_groups = 99
+        self.tensor_settings = {"read_limit": 128}
+        self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
         self.held_out: tuple[str, ...] = ()
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 

@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from cnnspark.blocks import BlockSettings, RecordsDigest, add_digests, cut_window, number_blocks, windows_of
+from cnnspark.blocks import (
+    BlockSettings,
+    RecordsDigest,
+    add_digests,
+    candidate_windows,
+    cut_window,
+    number_blocks,
+    windows_of,
+)
+from cnnspark.errors import InputError
 from cnnspark.regions import END_OF_CONTIG, Region
 
 
@@ -88,3 +97,18 @@ def test_records_are_numbered_through_all_blocks() -> None:
     ]
     blocks = number_blocks(counted)
     assert [(b.index, b.first_record, b.records) for b in blocks] == [(0, 0, 2), (1, 2, 1), (2, 3, 1)]
+
+
+def test_candidate_windows_follow_the_references_order() -> None:
+    windows = candidate_windows({"c1": 250_000, "c2": 50_000}, [Region("c2", 0, 50_000), Region("c1", 90_000, 120_000)])
+    assert [(w.region.contig, w.region.start, w.region.end) for w in windows] == [
+        ("c1", 90_000, 100_000),
+        ("c1", 100_000, 120_000),
+        ("c2", 0, 50_000),
+    ]
+    assert len(candidate_windows({"c1": 250_000, "c2": 50_000})) == 4
+
+
+def test_a_line_with_too_few_columns_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="too few columns"):
+        cut_window(["c1\t5\t.\tA\tC"], Region("c1"), BlockSettings())

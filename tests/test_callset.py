@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pysam
 import pytest
 
-from cnnspark.callset import copy_callset, kind_of, needs_copy, open_callset
+from cnnspark.callset import copy_callset, count_records, index_is_older, kind_of, needs_copy, open_callset
 from cnnspark.errors import InputError
 from tests.conftest import read_lines, write_vcf
 
@@ -84,3 +85,25 @@ def test_what_is_no_callset_is_one_sentence(tmp_path: Path, content: bytes | Non
         path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         open_callset(str(path))
+
+
+def test_an_index_older_than_its_callset_is_noticed(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "a.vcf.gz", LINES)
+    assert not index_is_older(path)
+    os.utime(path + ".tbi", (1, 1))
+    assert index_is_older(path)
+    assert count_records(path) == len(LINES)
+
+
+def test_a_bcf_keeps_letters_beyond_ascii(tmp_path: Path) -> None:
+    head = ["##fileformat=VCFv4.2", "##contig=<ID=c1,length=100>", "##note=5 µm ≥ 3"]
+    vcf = write_vcf(tmp_path / "a.vcf", ["c1 5 . A C 30 . ."], head)
+    with (
+        pysam.VariantFile(vcf) as source,
+        pysam.VariantFile(str(tmp_path / "a.bcf"), "wb", header=source.header) as out,
+    ):
+        for record in source:
+            out.write(record)
+    copy_callset(str(tmp_path / "a.bcf"), tmp_path / "copy.vcf.gz")
+    with pysam.BGZFile(str(tmp_path / "copy.vcf.gz"), "rb", None) as copied:
+        assert "##note=5 µm ≥ 3" in copied.read(1 << 20).decode()

@@ -41,6 +41,9 @@ def test_paths_of_a_yaml_are_relative_to_it(tmp_path: Path) -> None:
         (["blocks.records.x=3"], "cannot be"),
         (["tensors.seed=[1"], "not YAML"),
         (["tensors.use_soft_clips=1"], "true or false"),
+        (["blocks.records=0"], "1 or more"),
+        (["score.batch_size=0"], "1 or more"),
+        (["inputs=foo"], "group of settings"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings: list[str], said: str) -> None:
@@ -72,3 +75,7 @@ def test_the_stored_configuration_loads_again(tmp_path: Path) -> None:
     config = load_config(None, ["train.epochs=3", "inputs.regions=[chr1]", "train.validation=[chr2]"])
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(_plain(config.to_dict())))
     assert load_config(str(tmp_path / "a.yaml")) == config
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert load_config(None, ["train.learning_rate=1e-3"]).train.learning_rate == 1e-3

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
-from cnnspark.filtering import FilterSettings, card_thresholds, filter_header, passes, score_key_of
+from cnnspark.filtering import FilterSettings, card_thresholds, filter_header, filter_work, passes, score_key_of
+from cnnspark.regions import Region
 from cnnspark.vcf import Record, VcfHeader
+from tests.conftest import write_vcf
 
 SETTINGS = FilterSettings("CNN_2D", {"SNP": 1.0, "INDEL": -1.0}, "a test")
 HEADER = VcfHeader(
@@ -69,3 +74,19 @@ def test_the_filters_header_line_says_the_thresholds() -> None:
     assert "q10" in header.filters
     fresh = filter_header(HEADER, FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False))
     assert list(fresh.filters) == ["CNN_2D_LOW"]
+
+
+def test_the_same_filter_again_replaces_what_it_said_before() -> None:
+    record = Record("c\t5\t.\tA\tC\t.\tq10;CNN_2D_LOW\tCNN_2D=2.000")
+    record.set_filter(SETTINGS.id, not passes(record, SETTINGS))
+    assert record.filter == "q10"
+
+
+def test_dropping_the_old_filters_leaves_no_undeclared_one(tmp_path: Path) -> None:
+    head = list(HEADER.lines[:-1])
+    records = ["c1 5 . A C . q10 CNN_2D=2.000", "c1 6 . A C . q10 DP=5", "c1 7 . A C . q10 CNN_2D=-2.000"]
+    settings = FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False)
+    work = filter_work(write_vcf(tmp_path / "a.vcf.gz", records, head), settings)
+    lines, counts = work(Block(0, Region("c1")))
+    assert [line.split("\t")[6] for line in lines] == ["PASS", ".", "CNN_2D_LOW"]
+    assert counts == {"passed": 1, "not scored": 1, "filtered": 1}

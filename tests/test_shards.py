@@ -170,3 +170,22 @@ def test_merging_refuses_a_shard_that_is_not_as_its_row_says(source: VcfSource, 
     with pytest.raises(RunError, match="manifest"):
         merge_shards(tmp_path / "out", rows, source.header.text(), tmp_path / "out" / MERGED)
     assert not (tmp_path / "out" / MERGED).exists()
+
+
+def test_a_run_of_another_stage_is_left_alone(source: VcfSource, tmp_path: Path) -> None:
+    from cnnspark.dataset import dataset_folder
+
+    run(source, tmp_path / "out", 5)
+    for mode in ("resume", "overwrite"):
+        with pytest.raises(UsageError, match="run of 'cnnspark score'"):
+            dataset_folder(str(tmp_path / "out")).check(mode)
+
+
+def test_leftovers_of_killed_merges_go_with_the_next_run(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    leftovers = [tmp_path / "out" / name for name in (f".{MERGED}.123.vcf.gz", ".manifest.json.abc", ".run.json.x")]
+    for mode in ("resume", "overwrite"):
+        for path in leftovers:
+            path.touch()
+        run(source, tmp_path / "out", 5, mode)
+        assert not any(path.exists() for path in leftovers)

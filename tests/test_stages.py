@@ -270,3 +270,58 @@ def test_bcftools_reads_what_was_written(scored: Path) -> None:
     )  # fmt: skip
     assert done.stderr == ""
     assert all(-16.2 < float(value) < 16.2 for value in done.stdout.split())
+
+
+def test_a_lost_file_of_a_dataset_is_built_again(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    out = tmp_path / "tensors"
+    stages.build_dataset(spark, sample.paths, str(out), sample.config)
+    card = (out / "dataset.json").read_text()
+    shutil.rmtree(out / "data" / "block=000002")
+    stages.build_dataset(spark, sample.paths, str(out), sample.config, "resume")
+    assert (out / "dataset.json").read_text() == card
+
+
+def test_a_model_scores_the_tensors_it_was_trained_on(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    config = load_config(None, ["blocks.records=40", "tensors.read_limit=5"])
+    with pytest.raises(UsageError, match="tensors of other settings"):
+        stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+
+
+def test_an_old_index_that_misses_records_is_an_error(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    import os
+
+    lines = read_lines(str(sample.paths.vcf))
+    contigs = list(dict.fromkeys(line.split("\t")[0] for line in lines))
+    header = [line.strip() for line in str(pysam.VariantFile(str(sample.paths.vcf)).header).splitlines()]
+    for name, kept in (("few", [x for x in lines if x.startswith(contigs[0])]), ("all", lines)):
+        with pysam.BGZFile(str(tmp_path / f"{name}.vcf.gz"), "wb", None) as out:
+            out.write(("\n".join([*header, *kept]) + "\n").encode())
+    pysam.tabix_index(str(tmp_path / "few.vcf.gz"), preset="vcf")
+    index = tmp_path / "all.vcf.gz.tbi"
+    (tmp_path / "few.vcf.gz.tbi").rename(index)
+    os.utime(index, (1, 1))
+    paths = dataclasses.replace(sample.unlabelled, vcf=str(tmp_path / "all.vcf.gz"))
+    with pytest.raises(InputError, match="index is older"):
+        stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
+def test_a_threshold_that_is_no_number_is_refused(
+    spark: Any, sample: Sample, scored: Path, tmp_path: Path, threshold: float
+) -> None:
+    with pytest.raises(UsageError, match="give a number"):
+        stages.filter_callset(spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, threshold=threshold)
+
+
+def test_evaluation_without_a_reference_is_said_before_any_task(
+    spark: Any, sample: Sample, scored: Path, tmp_path: Path
+) -> None:
+    paths = dataclasses.replace(sample.paths, vcf=str(scored), reference=None)
+    with pytest.raises(UsageError, match="--reference is missing"):
+        stages.evaluate_callset(spark, paths, str(tmp_path / "e"), sample.config)
+
+
+def test_candidates_in_a_region_elsewhere_are_refused(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    paths = InputPaths(reads=sample.paths.reads, reference=sample.paths.reference, regions=("99",))
+    with pytest.raises(InputError, match="region 99 names a contig"):
+        stages.call_candidates(spark, paths, str(tmp_path / "c.vcf.gz"), sample.config)

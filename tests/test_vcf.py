@@ -37,11 +37,13 @@ def test_info_values_are_found_by_their_whole_key() -> None:
 
 def test_filters_are_added_kept_or_replaced() -> None:
     record = Record(LINE)
-    record.set_filters(["LOW"])
+    record.set_filter("LOW", True)
     assert record.filter == "q10;q20;LOW"
-    record.set_filters(["LOW"], keep=False)
+    record.set_filter("LOW", False)  # a second run with a laxer threshold
+    assert record.filter == "q10;q20"
+    record.set_filter("LOW", True, keep=False)
     assert record.filter == "LOW"
-    record.set_filters([], keep=False)
+    record.set_filter("LOW", False)
     assert record.filter == "PASS"
 
 
@@ -97,3 +99,9 @@ def test_regions_own_records_by_position_however_they_are_cut(tmp_path: Path) ->
         cut = [line for start in range(0, 20, size) for line in source.lines(Region("c1", start, start + size))]
         assert cut == whole
     assert list(source.lines(Region("nowhere"))) == []
+
+
+def test_a_description_that_looks_like_a_declaration_is_not_one() -> None:
+    line = '##INFO=<ID=X,Number=1,Type=Float,Description="see <ID=Y,Number=A,Type=String>">'
+    header = VcfHeader(["##fileformat=VCFv4.2", line, "#CHROM\tPOS"])
+    assert list(header.info) == ["X"] and header.info["X"].type == "Float"

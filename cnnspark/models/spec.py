@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# The networks there are; models.registry builds them.
+MODELS = ("features", "reads")
+
 # Bins of the piecewise-linear encoding: eight a feature were enough for annotations and site features alike.
 BINS = 8
 # The edges of a value that the training data never have: nothing lies above them, so its code stays zero.
