@@ -348,6 +348,36 @@ def evaluate(out: str, scores: tuple[str, ...], min_qual: float | None, if_exist
     run.show({"metrics": result.metrics, "counts": result.counts}, f"{format_table(result.metrics)}\n{out}/report.html")
 
 
+@cli.command("show")
+@vcf_option
+@reads_option
+@reference_option
+@click.option("--data", metavar="DIR", help="A tensor dataset instead of --vcf, --reads and --reference.")
+@click.option("--at", required=True, metavar="CONTIG:POS", help="POS of the record, as chr20:10000117.")
+@click.option("--alt", metavar="ALT", help="Which ALT [the first].")
+@click.option("--out", required=True, metavar="PNG", help="Picture to write.")
+@sample_option
+@config_options
+@output_options
+def show_(data: str | None, at: str, alt: str | None, out: str, **options: Any) -> None:
+    """Draw an allele's tensor: reference, alternate, and the reads by what they support."""
+    run = Run({"conf_spark": (), **_kept(options)})
+    from cnnspark import show
+    from cnnspark.inputs import required
+
+    if data and any(options[name] for name in ("vcf", "reads", "reference")):
+        raise errors.UsageError("give either --data or --vcf with --reads and --reference")
+    if data:
+        result = show.show_from_dataset(data, at, alt, out)
+    else:
+        paths = run.paths(**options)
+        result = show.show(
+            required(paths.vcf, "--vcf"), required(paths.reads, "--reads"), required(paths.reference, "--reference"),
+            at, alt, out, paths.sample, run.config.tensors,
+        )  # fmt: skip
+    run.show(result, show.summary(result))
+
+
 @cli.command("run")
 @vcf_option
 @reads_option
