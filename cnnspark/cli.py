@@ -10,7 +10,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -420,11 +421,9 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if threading.current_thread() is threading.main_thread():
-        # YARN and Kubernetes end a driver by SIGTERM; as an exception it lets temporary folders be removed.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        cli.main(arguments, prog_name="cnnspark", standalone_mode=False)
+        with _ended_by_sigterm():
+            cli.main(arguments, prog_name="cnnspark", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.Abort:
@@ -440,6 +439,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         explained = explain(error)
         return _fail(str(explained), explained.exit_code)
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, by which YARN and Kubernetes end a driver, as an exception: temporary folders are then removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, code: int) -> int:
