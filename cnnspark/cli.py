@@ -110,11 +110,13 @@ class Run:
     """What every command needs: the configuration, the paths, a Spark session and a way to print the result."""
 
     def __init__(self, options: dict[str, Any]):
-        from cnnspark.config import load_config
+        from cnnspark.config import differences, load_config
 
         set_quiet(options["quiet"] or options["as_json"])
         self.options = options
         self.config: Config = load_config(options.get("config_path"), options.get("settings", ()))
+        if options.get("config_path") or options.get("settings"):
+            progress(f"configuration: {' '.join(differences(self.config)) or 'the defaults'}")
 
     def paths(self, **given: Any) -> InputPaths:
         """The configuration's inputs, with the flags over them."""

@@ -82,6 +82,19 @@ class Config:
         return dataclasses.asdict(self)
 
 
+def differences(config: Config) -> list[str]:
+    """The settings that are not the defaults, as ``key.subkey=value``: what a run prints of its configuration."""
+
+    def walk(chosen: Any, default: Any, path: str) -> list[str]:
+        if is_dataclass(chosen):
+            names = [f.name for f in fields(chosen)]
+            inner = (walk(getattr(chosen, n), getattr(default, n), f"{path}.{n}".lstrip(".")) for n in names)
+            return [text for texts in inner for text in texts]
+        return [] if chosen == default else [f"{path}={chosen}"]
+
+    return walk(config, Config(), "")
+
+
 def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config:
     """The configuration from a YAML file and ``key.subkey=value`` settings (values in YAML's notation).
 

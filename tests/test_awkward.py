@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pysam
 import pytest
 
 from cnnspark import stages, training
@@ -187,3 +188,84 @@ def test_the_specifications_own_files_give_a_result_or_a_sentence(
             said = re.sub(r"\S*/\S+|'[^']*'|\d+", "*", str(explained))[:60]
         outcomes[said] = outcomes.get(said, 0) + 1
     print("\n".join(f"{count:5} {said}" for said, count in sorted(outcomes.items(), key=lambda item: -item[1])))
+
+
+def fitting_reads(path: Path, folder: Path) -> tuple[str, str] | None:
+    """A reference of N, which agrees with any REF, and one read on each contig that the callset names."""
+    ends: dict[str, int] = {}
+    for line in path.read_bytes().decode("latin-1").splitlines():
+        columns = line.split("\t")
+        if not line.startswith("#") and len(columns) > 4 and columns[1].isdigit():
+            ends[columns[0]] = max(ends.get(columns[0], 1000), int(columns[1]) + len(columns[3]) + 1000)
+    ends = {name: end for name, end in ends.items() if re.fullmatch(r"[\w.*:-]+", name)}
+    if not ends or max(ends.values()) > 100_000_000:
+        return None
+    fasta, bam = folder / "n.fa", folder / "n.bam"
+    fasta.write_text("".join(f">{name}\n{'N' * end}\n" for name, end in ends.items()))
+    pysam.faidx(str(fasta))
+    header = {"HD": {"SO": "coordinate"}, "SQ": [{"SN": name, "LN": end} for name, end in ends.items()]}
+    with pysam.AlignmentFile(str(bam), "wb", header=header) as out:
+        for number in range(len(ends)):
+            read = pysam.AlignedSegment(out.header)
+            read.query_name, read.query_sequence, read.flag = f"r{number}", "ACGT" * 25, 0
+            read.reference_id, read.reference_start, read.mapping_quality = number, 50, 60
+            read.cigartuples = [(0, 100)]
+            out.write(read)
+    pysam.index(str(bam))
+    return str(fasta), str(bam)
+
+
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_specifications_callsets_become_tensors_or_a_sentence(
+    spark: Any, data: Path, config: Config, tmp_path: Path, every: int
+) -> None:
+    """With a reference and reads that fit, so that the records themselves are what is odd."""
+    files = sorted((data / "awkward" / "hts-specs" / "test" / "vcf").rglob("*.vcf"))[::every]
+    outcomes: dict[str, int] = {}
+    for number, path in enumerate(files):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fitting = fitting_reads(path, folder)
+        if fitting is None:
+            continue
+        samples = re.search(rb"\n#CHROM(?:\t[^\t\n]*){8}\t([^\t\r\n]+)", path.read_bytes())
+        paths = InputPaths(vcf=str(path), reference=fitting[0], reads=fitting[1])
+        if samples:
+            paths = dataclasses.replace(paths, sample=samples[1].decode("latin-1"))
+        try:
+            stages.build_dataset(spark, paths, str(folder / "out"), config)
+            said = "a result"
+        except Exception as error:
+            explained = explain(error)
+            assert explained.exit_code in (2, 3), f"{path}: {explained}"
+            said = re.sub(r"\S*/\S+|'[^']*'|\d+", "*", str(explained))[:60]
+        outcomes[said] = outcomes.get(said, 0) + 1
+    print("\n".join(f"{count:5} {said}" for said, count in sorted(outcomes.items(), key=lambda item: -item[1])))
+    assert outcomes["a result"] > len(files) / 10
+
+
+def test_the_specifications_reads_give_a_sentence(spark: Any, data: Path, config: Config, tmp_path: Path) -> None:
+    """SAM text, and BAM without an index."""
+    sim = data / "sim"
+    files = [*(data / "awkward" / "hts-specs" / "test").rglob("*.sam"), *(data / "awkward").rglob("level-*.bam")]
+    assert len(files) > 100
+    for path in files:
+        paths = InputPaths(
+            vcf=str(sim / "DEV.freebayes.vcf.gz"), reads=str(path), reference=str(sim / "ref.fa.gz"), sample="SIMDEV"
+        )
+        with pytest.raises(InputError) as caught:
+            stages.build_dataset(spark, paths, str(tmp_path / "out"), config)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_cram_of_another_reference_is_refused(
+    spark: Any, data: Path, made: Path, model: str, config: Config, tmp_path: Path
+) -> None:
+    """CRAM stores differences to its reference; the checksum in its header must be that of the reference given."""
+    paths = InputPaths(
+        vcf=str(made / "tiny.vcf.gz"), reads=str(made / "needs_ref.cram"), reference=str(made / "iupac_ref.fa.gz")
+    )
+    with pytest.raises(Exception, match=r"(?i)reference|md5|cannot be read") as caught:
+        stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+    assert explain(caught.value).exit_code == 3

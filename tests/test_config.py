@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cnnspark.config import Config, load_config
+from cnnspark.config import Config, differences, load_config
 from cnnspark.errors import UsageError
 from tests.conftest import ROOT
 
@@ -75,6 +75,12 @@ def test_the_stored_configuration_loads_again(tmp_path: Path) -> None:
     config = load_config(None, ["train.epochs=3", "inputs.regions=[chr1]", "train.validation=[chr2]"])
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(_plain(config.to_dict())))
     assert load_config(str(tmp_path / "a.yaml")) == config
+
+
+def test_what_is_not_a_default_is_said() -> None:
+    assert differences(Config()) == []
+    config = load_config(None, ["train.epochs=3", "tensors.read_filter.duplicate=false", "model=m"])
+    assert differences(config) == ["model=m", "tensors.read_filter.duplicate=False", "train.epochs=3"]
 
 
 def test_numbers_in_scientific_notation_are_numbers() -> None:
