@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cnnspark import dataset, scoring, stages
 from cnnspark.annotations import default_annotations
-from cnnspark.blocks import Block, plan_blocks
+from cnnspark.blocks import Block, deal, plan_blocks
 from cnnspark.config import load_config
 from cnnspark.inputs import Labeller, TruthPaths
 from cnnspark.reference import ReferenceSource
@@ -62,7 +62,7 @@ def main() -> None:
                     tensors = sum(build(blocks, inputs, truth, out))
                 else:
                     work = partial(build, inputs=inputs, truth=truth, out=out)
-                    tensors = sum(spark.sparkContext.parallelize(blocks, len(blocks)).mapPartitions(work).collect())
+                    tensors = sum(deal(spark, blocks).mapPartitions(work).collect())
                 if run:  # the first round compiles and warms up
                     seconds[kind].append(time.monotonic() - started)
     plain, job = (statistics.median(values) for values in seconds.values())

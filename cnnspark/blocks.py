@@ -20,12 +20,14 @@ from cnnspark.regions import Region, merge_regions
 from cnnspark.vcf import VcfSource
 
 if TYPE_CHECKING:
+    from pyspark import RDD
     from pyspark.sql import SparkSession
 
 # Every multiple of this is a block boundary, so that the counting pass can be cut there. Part of the format of a run.
 WINDOW_BASES = 10_000_000
 DIGEST_BITS = 128
-# Genome that one task calls candidates on: about 2 s at 30x.
+TASKS_PER_SLOT = 4
+# Genome that one block calls candidates on: about 2 s at 30x.
 CANDIDATE_BASES = 100_000
 
 
@@ -217,6 +219,17 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
             )
             first_record += cut.records
     return blocks
+
+
+def deal(spark: SparkSession, blocks: Sequence[Block]) -> RDD[Block]:
+    """The blocks as an RDD of TASKS_PER_SLOT tasks for each slot, neighbours in different tasks.
+
+    Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks; dense
+    stretches of the genome are shared out. Which task a block is in has no part in its bytes.
+    """
+    tasks = max(1, min(len(blocks), TASKS_PER_SLOT * spark.sparkContext.defaultParallelism))
+    dealt = [block for task in range(tasks) for block in blocks[task::tasks]]
+    return spark.sparkContext.parallelize(dealt, tasks)
 
 
 def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:

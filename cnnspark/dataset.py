@@ -96,14 +96,14 @@ def block_file(folder: RunFolder, block: int) -> Path:
     return folder.out / DATA / f"block={block:06d}" / "tensors.parquet"
 
 
-def finished_rows(folder: RunFolder) -> list[dict[str, Any]]:
-    """The rows of finished blocks whose file is there with the stated size."""
+def finished_rows(folder: RunFolder, block: Block | None = None) -> list[dict[str, Any]]:
+    """The rows of finished blocks (or of one) whose file is there with the stated size."""
 
     def is_there(row: dict[str, Any]) -> bool:
         file = block_file(folder, row["block"])
         return not row["tensors"] or (file.exists() and file.stat().st_size == row["bytes"])
 
-    return [row for row in folder.rows() if is_there(row)]
+    return [row for row in folder.rows(block) if is_there(row)]
 
 
 def write_block(

@@ -128,9 +128,10 @@ class RunFolder:
         """Says that a block is finished."""
         write_json(self.out / ROWS / f"{block.name}.json", dict(row))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the finished blocks, in their order."""
-        return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob("block-*.json"))]
+    def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
+        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given."""
+        pattern = "block-*.json" if block is None else f"{block.name}.json"
+        return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""

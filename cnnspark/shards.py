@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pysam
 
-from cnnspark.blocks import Block, RecordsDigest
+from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.runs import RunFolder
 from cnnspark.vcf import ENCODING, VcfHeader
@@ -109,10 +109,10 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
     return row
 
 
-def finished_rows(folder: RunFolder) -> list[ShardRow]:
-    """The rows of finished blocks whose shard is there with the stated size, by block."""
+def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
+    """The rows of finished blocks (or of one) whose shard is there with the stated size, by block."""
     rows = []
-    for values in folder.rows():
+    for values in folder.rows(block):
         row = ShardRow(**values)
         shard = folder.out / row.file
         if shard.exists() and shard.stat().st_size == row.bytes:
@@ -139,10 +139,13 @@ def write_shards(
     def write(part: Iterable[Block]) -> Iterator[int]:
         work = make_work()
         for block in part:
-            yield write_shard(folder, block, text, work).block
+            # An earlier attempt of this task may have come this far.
+            if block.index not in {row.block for row in finished_rows(folder, block)}:
+                write_shard(folder, block, text, work)
+            yield block.index
 
     if missing:
-        spark.sparkContext.parallelize(missing, len(missing)).mapPartitions(write).count()
+        deal(spark, missing).mapPartitions(write).count()
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:

@@ -20,7 +20,7 @@ import numpy as np
 
 from cnnspark import callset, dataset, filtering, scoring
 from cnnspark.annotations import default_annotations
-from cnnspark.blocks import Block, add_digests, candidate_windows, plan_blocks
+from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
@@ -216,12 +216,14 @@ def build_dataset(
             source = scoring.BlockTensors(inputs, names, settings)
             labeller = Labeller(truth, source.vcf, inputs.reference) if truth else None
             for block in part:
-                write_tensors(folder, block, source, labeller)
+                # An earlier attempt of this task may have come this far.
+                if not dataset.finished_rows(folder, block):
+                    write_tensors(folder, block, source, labeller)
                 yield block.index
 
         with dataset.materialize(spark, folder, len(names), len(SITE_FEATURES)):
             if missing:
-                spark.sparkContext.parallelize(missing, len(missing)).mapPartitions(write).count()
+                deal(spark, missing).mapPartitions(write).count()
         facts = {
             "sample": inputs.sample,
             "config": config.to_dict(),
@@ -303,7 +305,7 @@ def evaluate_callset(
                 labels, counts = labeller.labels(records, block)
                 yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
 
-        collected = spark.sparkContext.parallelize(blocks, len(blocks)).mapPartitions(collect).collect()
+        collected = deal(spark, blocks).mapPartitions(collect).collect()
     collected.sort(key=lambda part: part[0])
     counts = sum((part[2] for part in collected), Counter())
     alleles = AlleleScores.concatenate([part[1] for part in collected])
