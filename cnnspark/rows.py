@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from cnnspark.jit import jit
-from cnnspark.schema import REF_COLUMN, WINDOW
+from cnnspark.schema import MATE_ROW, REF_COLUMN, WINDOW
 
 _GAP = 6
+_MATE_ROW = np.uint16(MATE_ROW)
+_NO_MARK = np.uint16(0)
 
 
 @jit
@@ -148,6 +150,19 @@ def _place(
 
 
 @jit
+def _with_mate(chosen, pair_reads, flags, name_hashes):
+    """Whether each chosen read's mate is chosen, too: the same name, and the other of first and second in pair."""
+    found = np.zeros(len(chosen), np.bool_)
+    for i in range(len(chosen)):
+        one = pair_reads[chosen[i]]
+        for j in range(i):
+            other = pair_reads[chosen[j]]
+            if name_hashes[one] == name_hashes[other] and (flags[one] ^ flags[other]) & 0xC0 == 0xC0:
+                found[i] = found[j] = True
+    return found
+
+
+@jit
 def encode(
     starts,
     flags,
@@ -210,6 +225,7 @@ def encode(
             record_hashes[r],
             read_limit,
         )
+        with_mate = _with_mate(chosen, pair_reads, flags, name_hashes)
         longest[:] = 0
         for pair in chosen:
             read = pair_reads[pair]
@@ -264,7 +280,8 @@ def encode(
             at_row = row_offsets[a]
             this = a - allele_offsets[r] + 1
             for support in range(4):
-                for pair in chosen:
+                for i in range(len(chosen)):
+                    pair = chosen[i]
                     haplotype = pair_haplotypes[pair]
                     if haplotype <= 0:
                         shown = haplotype + 1
@@ -286,7 +303,7 @@ def encode(
                         cigar_lengths[cigar_offsets[read] : cigar_offsets[read + 1]],
                         use_soft_clips,
                     )
-                    read_flags[at_row] = flags[read]
+                    read_flags[at_row] = flags[read] | (_MATE_ROW if with_mate[i] else _NO_MARK)
                     read_mapqs[at_row] = mapqs[read]
                     read_support[at_row] = support
                     at_row += 1

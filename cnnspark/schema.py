@@ -18,6 +18,11 @@ NEITHER, SUPPORTS_REF, SUPPORTS_ALT, SUPPORTS_OTHER = range(4)
 UNKNOWN, FALSE_VARIANT, TRUE_VARIANT = -1, 0, 1
 
 
+# Added to read_flags where the read's mate is a row of the tensor, too: two rows of one fragment are one observation.
+# SAM defines bits up to 0x800.
+MATE_ROW = 0x1000
+
+
 @dataclass(frozen=True)
 class Field:
     """One tensor of an allele. ``shape`` holds numbers and the letters R (rows used), A and F (named lists)."""
@@ -35,7 +40,7 @@ class Field:
 FIELDS: tuple[Field, ...] = (
     Field("read_bases", np.uint8, ("R", WINDOW), "0 nothing, 1-4 A C G T, 5 other/N, 6 gap"),
     Field("read_quals", np.uint8, ("R", WINDOW), "base quality (Phred), 0 where there is no base"),
-    Field("read_flags", np.uint16, ("R",), "SAM FLAG"),
+    Field("read_flags", np.uint16, ("R",), "SAM FLAG, and 0x1000 where the mate is a row, too"),
     Field("read_mapqs", np.uint8, ("R",), "mapping quality, 255 unknown"),
     Field("read_support", np.uint8, ("R",), "0 neither, 1 REF, 2 this ALT, 3 another ALT"),
     Field("reference", np.uint8, (WINDOW,), "codes as in read_bases; gap in columns that insertions opened"),

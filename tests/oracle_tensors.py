@@ -119,6 +119,15 @@ def splitmix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+def flag_of(segment: pysam.AlignedSegment, rows: Sequence[pysam.AlignedSegment]) -> int:
+    """FLAG, and 0x1000 where the other read of the pair is among the rows."""
+    for row in rows:
+        one_each = row.is_read1 != segment.is_read1 and row.is_read2 != segment.is_read2
+        if row.query_name == segment.query_name and one_each:
+            return segment.flag | 0x1000
+    return segment.flag
+
+
 def read_hash(segment: pysam.AlignedSegment, seed: int, sample: str, record: Record) -> int:
     key = f"{seed}\t{sample}\t{record.contig}\t{record.start + 1}".encode()
     site = int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
@@ -256,12 +265,13 @@ def oracle_examples(
             digest = read_hash(read.segment, seed, sample, record)
             rows.append(((kind, read.segment.reference_start, digest, order), read))
         rows.sort(key=lambda row: row[0])
+        fragments = [read.segment for _, read in rows]
         cells = np.array([[read.cell(c) for c in columns] for _, read in rows], np.uint8).reshape(len(rows), 128, 2)
         examples.append(
             OracleExample(
                 read_bases=cells[:, :, 0],
                 read_quals=cells[:, :, 1],
-                read_flags=np.array([read.segment.flag for _, read in rows], np.uint16),
+                read_flags=np.array([flag_of(read.segment, fragments) for _, read in rows], np.uint16),
                 read_mapqs=np.array([read.segment.mapping_quality for _, read in rows], np.uint8),
                 read_support=np.array([key[0] for key, _ in rows], np.uint8),
                 reference=np.array(reference, np.uint8),

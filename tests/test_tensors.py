@@ -16,7 +16,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
-from cnnspark.schema import FIELDS
+from cnnspark.schema import FIELDS, MATE_ROW
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 from tests.oracle_tensors import TinyRead, oracle_examples, write_bam, write_fasta
@@ -444,3 +444,17 @@ def test_settings_that_cannot_be_are_refused():
         TensorSettings(read_limit=0)
     with pytest.raises(UsageError, match="on_ref_mismatch"):
         TensorSettings(on_ref_mismatch="ignore")
+
+
+def test_overlapping_mates_are_both_kept_and_marked(tmp_path: Path) -> None:
+    text = "".join(random.Random(11).choices("ACGT", k=600))
+    alt = "C" if text[300] != "C" else "A"
+    reads = [
+        TinyRead(250, "100M", text[250:350], name="pair", flag=0x63),
+        TinyRead(280, "100M", text[280:380], name="pair", flag=0x93),
+        TinyRead(260, "100M", text[260:360], name="far mate", flag=0x63),
+        TinyRead(270, "100M", text[270:370], name="twice", flag=0x63),
+        TinyRead(275, "100M", text[275:375], name="twice", flag=0x63),  # two firsts are no pair
+    ]
+    batch = Tiny(tmp_path, {"c": text}, reads).check([record(300, text[300], alt)])
+    assert batch.read_flags.tolist() == [0x63 | MATE_ROW, 0x63, 0x63, 0x63, 0x93 | MATE_ROW]
