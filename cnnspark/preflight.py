@@ -33,7 +33,6 @@ class Preflight:
     """What the checks found out about the inputs."""
 
     sample: str = ""  # the callset's sample whose reads are used
-    sample_index: int = 0
     contig_lengths: dict[str, int | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -64,7 +63,7 @@ def check_inputs(
             _check_lengths(reads.path, shared, reference.path, reference.lengths)
         if reads.mapped_reads == 0:
             raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
-        found.sample_index, found.sample = choose_sample(vcf, reads, sample, found.warnings)
+        found.sample = choose_sample(vcf, reads, sample, found.warnings)
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
     _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
@@ -125,8 +124,8 @@ def _check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, 
             )
 
 
-def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> tuple[int, str]:
-    """The callset's sample that the reads belong to: its number and name. Raises InputError where that is unclear."""
+def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> str:
+    """The callset's sample that the reads belong to. Raises InputError where that is unclear."""
     check_one_sample(reads)
     samples = vcf.header.samples
     if wanted is not None:
@@ -134,16 +133,16 @@ def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warning
             raise InputError(f"{vcf.path} has no sample '{wanted}' (it has {_some(samples)}); check --sample")
         if reads.samples and wanted not in reads.samples:
             warnings.append(f"sample '{wanted}' was asked for, but {reads.path} says SM:{_some(reads.samples)}")
-        return samples.index(wanted), wanted
+        return wanted
     if not samples:
         raise InputError(f"{vcf.path} has no sample column; give a callset with genotypes of the reads' sample")
     if not reads.samples:
         if len(samples) > 1:
             raise InputError(f"{reads.path} names no sample and {vcf.path} has {len(samples)}; choose with --sample")
         warnings.append(f"{reads.path} has no read group with SM; its reads are taken as those of '{samples[0]}'")
-        return 0, samples[0]
+        return samples[0]
     if reads.samples[0] in samples:
-        return samples.index(reads.samples[0]), reads.samples[0]
+        return reads.samples[0]
     raise InputError(
         f"{reads.path} holds reads of '{reads.samples[0]}' but {vcf.path} has {_some(samples)}; "
         "give the matching reads, or name the callset's sample with --sample"

@@ -67,7 +67,7 @@ def show(
                 raise InputError(_nothing_there(source, contig, start))
             record, index = choose_alt(records, alt, at)
             if source.header.samples:
-                _, sample = choose_sample(source, read_source, sample, [])
+                sample = choose_sample(source, read_source, sample, [])
             else:
                 sample = sample or (read_source.samples[0] if read_source.samples else "")
             around = source.lines(Region(contig, start, start + 1).padded(FURTHEST))

@@ -53,7 +53,7 @@ GOOD = ["c1 5 . A C . . .", "c1 6 . C <DEL> . . ."]
 
 def test_inputs_that_fit_have_no_warnings(tmp_path: Path) -> None:
     found = check_inputs(callset_at(tmp_path, GOOD), reads_at(tmp_path), reference_at(tmp_path))
-    assert (found.sample, found.sample_index, found.warnings) == ("S1", 0, [])
+    assert (found.sample, found.warnings) == ("S1", [])
     assert found.contig_lengths == {"c1": 200}
 
 
@@ -131,7 +131,7 @@ def test_reads_without_a_mapped_read_are_refused(tmp_path: Path) -> None:
 
 def test_the_sample_is_the_reads_own(tmp_path: Path) -> None:
     vcf, warnings = callset_at(tmp_path, GOOD), []  # type: ignore[var-annotated]
-    assert choose_sample(vcf, reads_at(tmp_path), None, warnings) == (0, "S1")
+    assert choose_sample(vcf, reads_at(tmp_path), None, warnings) == "S1"
     with pytest.raises(InputError, match="holds reads of 'other' but"):
         choose_sample(vcf, reads_at(tmp_path, ("other",)), None, warnings)
     with pytest.raises(InputError, match="2 samples"):
@@ -139,8 +139,8 @@ def test_the_sample_is_the_reads_own(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sample 'x'"):
         choose_sample(vcf, reads_at(tmp_path), "x", warnings)
     assert warnings == []
-    assert choose_sample(vcf, reads_at(tmp_path, ("other",)), "S1", warnings) == (0, "S1")
-    assert choose_sample(vcf, reads_at(tmp_path, ()), None, warnings) == (0, "S1")
+    assert choose_sample(vcf, reads_at(tmp_path, ("other",)), "S1", warnings) == "S1"
+    assert choose_sample(vcf, reads_at(tmp_path, ()), None, warnings) == "S1"
     assert len(warnings) == 2
 
 
