@@ -10,7 +10,6 @@ replica with the whole batch.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import sys
@@ -25,13 +24,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import cnnspark
-from cnnspark.alleles import VariantType
 from cnnspark.errors import CnnsparkError, RunError
 from cnnspark.losses import loss_by_name
-from cnnspark.metrics import auprc, auroc, thresholds_by_precision
 from cnnspark.models.bundle import save_bundle
-from cnnspark.models.card import Card, score
 from cnnspark.models.layers import noise_keys
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.training_settings import (
@@ -41,13 +36,13 @@ from cnnspark.training_settings import (
     learning_rate,
 )
 from cnnspark.training_state import TrainingState
+from cnnspark.training_validation import Validation, trained_card
 
 if TYPE_CHECKING:
     from cnnspark.training_data import TrainingData
 
 # A line of the driver's progress in the middle of an epoch at most this often.
 PROGRESS_SECONDS = 10.0
-VALIDATION_BATCH = 64
 ENDED_BY_PARENT = 70
 
 
@@ -178,58 +173,6 @@ class Trainer:
             variable.assign(values)
 
 
-class Validation:
-    """The held-out alleles: labels and types once, logits by all replicas together."""
-
-    def __init__(self, trainer: Trainer, data: TrainingData):
-        self.trainer, self.data = trainer, data
-        self.labels = np.zeros(0)
-        self.types = np.zeros(0, np.int64)
-
-    def logits(self) -> np.ndarray:
-        """The logits (n_validation,) float32, each batch computed by one replica.
-
-        Raises RunError where another number of alleles is read than was promised.
-        """
-        replicas = self.trainer.replicas
-        parts, labels, types = [], [], []
-        for i, batch in enumerate(self.data.validation_batches(VALIDATION_BATCH)):
-            mine = i % replicas.count == replicas.rank
-            parts.append(self.trainer.logits(batch) if mine else np.zeros(len(batch["label"]), np.float32))
-            labels.append(batch["label"])
-            types.append(batch["variant_type"])
-        read = sum(map(len, labels))
-        if read != self.data.n_validation or not read:
-            raise RunError(f"{read} validation alleles were read, {self.data.n_validation} promised; build the dataset")
-        self.labels, self.types = np.concatenate(labels), np.concatenate(types).astype(np.int64)
-        return replicas.sum(np.concatenate(parts))
-
-    def metrics(self, logits: np.ndarray) -> dict[str, float]:
-        """Figures of all held-out alleles; areas are left out where there is one class only."""
-        loss = self.trainer.loss(tf.constant(self.labels), tf.constant(logits)).numpy()
-        figures = {"loss": float(loss.mean()), "AUPRC": auprc(self.labels, logits), "AUROC": auroc(self.labels, logits)}
-        return {name: float(value) for name, value in figures.items() if value is not None}
-
-    def by_group(self, logits: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float | None]]]:
-        """Metrics as "AUPRC SNP", and score thresholds by group and precision."""
-        scores = score(1 / (1 + np.exp(-logits.astype(np.float64))))
-        groups = np.array([VariantType(t).group for t in self.types])
-        metrics: dict[str, float] = {"loss ALL": self.metrics(logits)["loss"]}
-        thresholds: dict[str, dict[str, float | None]] = {}
-        for name in ("ALL", "SNP", "INDEL"):
-            chosen = np.ones(len(groups), bool) if name == "ALL" else groups == name
-            labels, values = self.labels[chosen], scores[chosen]
-            metrics[f"alleles {name}"], metrics[f"true {name}"] = float(len(labels)), float(labels.sum())
-            if not len(labels):
-                continue
-            for metric, value in (("AUPRC", auprc(labels, values)), ("AUROC", auroc(labels, values))):
-                if value is not None:
-                    metrics[f"{metric} {name}"] = float(value)
-            points = thresholds_by_precision(labels, values)
-            thresholds[name] = {f"{p:.2f}": float(at.threshold) if at else None for p, at in points.items()}
-        return metrics, thresholds
-
-
 class History:
     """``history.jsonl``, which the driver follows; rank 0 writes it."""
 
@@ -322,7 +265,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     trainer.set_weights(state.best)
     metrics, thresholds = validation.by_group(validation.logits())
     if replicas.rank == 0:
-        save_bundle(job.model_out, trainer.model, _card(job, state, metrics, thresholds), replace=True)
+        save_bundle(job.model_out, trainer.model, trained_card(job, state, metrics, thresholds), replace=True)
     return {"best_epoch": state.best_epoch, "epochs": state.epoch, "metrics": metrics}
 
 
@@ -346,24 +289,6 @@ def _finish_epoch(state: TrainingState, trainer: Trainer, epoch: int, value: flo
     if value > state.best_value:
         state.best, state.best_epoch, state.best_value = current.weights, epoch, value
     state.history.append(dict(row))
-
-
-def _card(job: ReplicaJob, state: TrainingState, metrics: dict[str, float], thresholds: dict[str, Any]) -> Card:
-    packages = ("keras", "tensorflow", "numpy")
-    return Card(
-        model=job.settings.model,
-        spec=job.spec,
-        ranges=job.ranges,
-        thresholds=thresholds,
-        metrics=metrics,
-        # What depends on the clock stays out: the same training gives the same card.
-        history=[
-            {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history
-        ],
-        training={**job.settings.identity(), "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
-        data=job.data_facts,
-        versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
-    )
 
 
 def _use_one_gpu() -> None:
