@@ -210,7 +210,7 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 @cli.command()
 @click.option("--data", required=True, metavar="DIR", help="Dataset, the --out of 'cnnspark tensors'.")
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", "name", help="The network: reads or features [reads].")
+@click.option("--model", "name", help="The network: reads, features, gatk_1d or gatk_2d [reads].")
 @click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks.")
 @click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas.")

@@ -69,6 +69,7 @@ class SyntheticData:
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
         self.n_row_groups = 99
         self.tensor_settings = {"read_limit": 128}
+        self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
         self.held_out: tuple[str, ...] = ()
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
