@@ -60,7 +60,7 @@ class SyntheticData:
     """The files of :func:`write_synthetic` as training data."""
 
     annotation_names = ("QD", "FS", "MQ")
-    feature_names = ("f1", "f2", "f3", "f4")
+    feature_names: tuple[str, ...] = ("f1", "f2", "f3", "f4")
 
     def __init__(self, path: str):
         self.folder = Path(path)
@@ -104,3 +104,24 @@ class SyntheticData:
 def open_synthetic(path: str, validation: Any) -> SyntheticData:
     """The opener that the settings of the tests name."""
     return SyntheticData(path)
+
+
+class GatkData(SyntheticData):
+    """The same as tensors of encoding gatk, which have no site features."""
+
+    feature_names = ()
+
+    def __init__(self, path: str, with_reads: bool):
+        super().__init__(path)
+        self.tensor_settings = {"read_limit": 128, "encoding": "gatk"}
+        self.with_reads = with_reads
+        for batch in (self.train, self.validation):
+            batch["site_features"] = batch["site_features"][:, :0]
+
+
+def open_gatk_1d(path: str, validation: Any) -> GatkData:
+    return GatkData(path, with_reads=False)
+
+
+def open_gatk_2d(path: str, validation: Any) -> GatkData:
+    return GatkData(path, with_reads=True)
