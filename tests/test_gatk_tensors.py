@@ -18,6 +18,7 @@ from cnnspark.alleles import VariantType
 from cnnspark.annotations import GATK_ANNOTATIONS, AnnotationReader
 from cnnspark.errors import InputError, UsageError
 from cnnspark.gatk_tensors import record_type, sorts_as_snp
+from cnnspark.picture import allele_columns
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.schema import TensorBatch
@@ -378,6 +379,11 @@ def test_records_without_a_scorable_alt_and_a_foreign_ref_are_counted(tmp_path: 
     assert batch.site_features.shape == (0, 0)
     with pytest.raises(InputError, match="skip such records"):
         tiny.build(records)
+
+
+def test_a_picture_marks_pos_where_there_is_no_alternate(tmp_path: Path) -> None:
+    batch = Tiny(tmp_path, []).build([SNP])
+    assert allele_columns(batch.reference[0], batch.alternate[0]) == (64, 65)
 
 
 def test_settings_that_this_encoding_leaves_no_choice_in_are_refused() -> None:
