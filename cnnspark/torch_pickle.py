@@ -4,7 +4,7 @@ The pickle inside such a file is a program for a small stack machine that may ca
 its operations build plain values, and where they ask for a class or a function there is a record of its name instead.
 Nothing is imported and nothing is called, whatever the file says, so the whole of a pickled module can be read although
 its class is in no package that is installed. Python's own Unpickler, however restricted, would still look up and call
-what it is handed, and can be told to allocate any amount of memory (gh-115952).
+what it is handed, and can be told to allocate any amount of memory (CPython issue 115952).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def tensor_array(tensor: Tensor, data: bytes, byte_order: str) -> np.ndarray:
     flat = np.frombuffer(data, np.dtype(byte_order + tensor.storage.dtype), tensor.storage.count)
     strides = tuple(stride * flat.itemsize for stride in tensor.strides)
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
-    return np.ascontiguousarray(view).astype(flat.dtype.newbyteorder("="))
+    return view.astype(flat.dtype.newbyteorder("="), order="C")
 
 
 _MARK = object()
