@@ -18,7 +18,7 @@ MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
 TENSORFLOW = {"training_worker", "training_validation", "losses"} | {
-    f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features")
+    f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features", "gatk")
 }
 
 

@@ -221,7 +221,7 @@ def test_the_hash_equals_murmur3_in_unsigned_arithmetic() -> None:
 
 
 def test_an_unknown_model_names_the_known_ones_and_features_needs_some() -> None:
-    with pytest.raises(UsageError, match="features, reads"):
+    with pytest.raises(UsageError, match="features, gatk_1d, gatk_2d, reads"):
         build_model("resnet", ModelSpec())
     with pytest.raises(UsageError, match="needs annotations or site features"):
         build_model("features", ModelSpec())
@@ -361,7 +361,7 @@ def test_the_networks_run_on_another_keras_backend(saved: Path, batch: dict, tmp
 def test_the_networks_name_no_backend() -> None:
     folder = Path(ours.__file__).parent
     for path in (
-        *(folder / f"{name}.py" for name in ("layers", "reads", "features", "registry")),
+        *(folder / f"{name}.py" for name in ("layers", "reads", "features", "gatk", "registry")),
         folder / "../losses.py",
     ):
         assert not re.search(r"^\s*(import|from) (tensorflow|torch|jax)", path.read_text(), re.MULTILINE), path

@@ -243,7 +243,8 @@ class KeyedDropout(keras.layers.Layer):
     """Dropout whose mask is a hash of (salt, the example's noise key, unit), not of a generator's state.
 
     So an example is treated alike in whichever replica, position or batch it stands: n replicas equal one. Call with
-    ``(x (B, U), noise_key (B,) int32)``; kept units are scaled by 1 / (1 - rate), as in Srivastava et al. 2014.
+    ``(x (B, ...), noise_key (B,) int32)``; all dimensions but the first must be known. Kept units are scaled by
+    1 / (1 - rate), as in Srivastava et al. 2014.
     """
 
     def __init__(self, rate: float, salt: int, **kwargs: Any) -> None:
@@ -255,14 +256,28 @@ class KeyedDropout(keras.layers.Layer):
     def call(self, x: Any, noise_key: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return x
+        return x * ops.reshape(self.factors(noise_key, int(np.prod(x.shape[1:]))), (-1, *x.shape[1:]))
+
+    def factors(self, noise_key: Any, units: int) -> Any:
+        """What each unit is multiplied by, 0 or 1 / (1 - rate): float32 (B, units)."""
         key = _mix(ops.bitwise_xor(_as_int(noise_key), _signed(self.salt * 0x9E3779B1 & 0xFFFFFFFF)))
-        unit = (np.arange(x.shape[-1], dtype=np.uint32) * np.uint32(0x9E3779B9)).view(np.int32)
+        unit = (np.arange(units, dtype=np.uint32) * np.uint32(0x9E3779B9)).view(np.int32)
         draw = ops.bitwise_and(_mix(key[:, None] + ops.convert_to_tensor(unit)[None, :]), 0x7FFFFFFF)
-        kept = _as_float(draw >= int(self.rate * 2**31))
-        return x * kept / (1.0 - self.rate)
+        return _as_float(draw >= int(self.rate * 2**31)) / (1.0 - self.rate)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "salt": self.salt}
+
+
+@register
+class KeyedSpatialDropout(KeyedDropout):
+    """The same for whole channels (Tompson et al. 2015): ``(x (B, ..., C), noise_key (B,)) -> (B, ..., C)``."""
+
+    def call(self, x: Any, noise_key: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return x
+        channels = x.shape[-1]
+        return x * ops.reshape(self.factors(noise_key, channels), (-1, *[1] * (len(x.shape) - 2), channels))
 
 
 def noise_keys(example_key: np.ndarray, seed: int, step: int) -> np.ndarray:

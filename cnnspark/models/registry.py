@@ -10,11 +10,14 @@ import numpy as np
 
 from cnnspark.errors import UsageError
 from cnnspark.models.features import build_features
+from cnnspark.models.gatk import build_gatk_1d, build_gatk_2d
 from cnnspark.models.reads import build_reads
 from cnnspark.models.spec import ModelSpec
 
 BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
     "features": build_features,
+    "gatk_1d": build_gatk_1d,
+    "gatk_2d": build_gatk_2d,
     "reads": build_reads,
 }
 # Fewest rows that a batch is padded to: a maximum over no rows at all is not defined on every backend.

@@ -1,0 +1,56 @@
+"""A model bundle from the weights that GATK published: the network, its arrays, and a card that says where from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+import cnnspark
+from cnnspark.models.bundle import save_bundle
+from cnnspark.models.card import Card
+from cnnspark.models.gatk import GATK_ANNOTATIONS, GATK_ROWS, assign_weights, check_arrays
+from cnnspark.models.registry import build_model
+from cnnspark.models.spec import ModelSpec
+from cnnspark.tensors import TensorSettings
+
+
+def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "") -> Card:
+    """The card of imported weights: ``kind`` is ``gatk_1d`` or ``gatk_2d``, ``source`` says where they come from.
+
+    It has no thresholds, metrics or ranges, for nothing is known of the training data but the moments of the
+    annotations. Tensors are those of ``encoding: gatk``.
+    """
+    prefix = "normalize" if kind == "gatk_1d" else "dense_1.0"
+    means, variances = (tuple(map(float, arrays[f"{prefix}.running_{name}"])) for name in ("mean", "var"))
+    packages = ("keras", "tensorflow", "numpy")
+    return Card(
+        model=kind,
+        spec=ModelSpec(
+            annotation_names=GATK_ANNOTATIONS,
+            read_limit=GATK_ROWS,
+            annotation_means=means,
+            annotation_variances=variances,
+        ),
+        training={"imported_from": source},
+        data={"tensors": asdict(TensorSettings(encoding="gatk", read_limit=GATK_ROWS))},
+        versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
+    )
+
+
+def gatk_bundle(
+    kind: str, arrays: Mapping[str, np.ndarray], model_out: str | Path, source: str = "", replace: bool = False
+) -> Card:
+    """Writes the bundle of ``kind`` with these weights to ``model_out``; returns its card.
+
+    ``arrays``: as :data:`cnnspark.models.gatk.GATK_SHAPES` names and lays them out. Raises InputError where they are
+    not those of ``kind``, or where ``model_out`` exists and ``replace`` is not given.
+    """
+    check_arrays(kind, arrays)
+    card = imported_card(kind, arrays, source)
+    model = build_model(kind, card.spec)
+    assign_weights(model, arrays)
+    return save_bundle(model_out, model, card, replace=replace)
