@@ -124,9 +124,11 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
     Raises what :func:`read_weights` raises, and InputError where ``model_out`` exists and is not to be overwritten.
     """
     arrays = read_weights(path, kind)
-    from cnnspark.models.gatk import gatk_bundle
+    from cnnspark.models.card import file_digest
+    from cnnspark.models.gatk_import import gatk_bundle
 
-    return gatk_bundle(kind, arrays, model_out, replace=overwrite)
+    source = f"{Path(path).name}, SHA-256 {file_digest(Path(path))}"
+    return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
 
 
 def _content(path: Path) -> bytes:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 # The networks there are; models.registry builds them.
-MODELS = ("features", "gatk_1d", "gatk_2d", "reads")
+MODELS = ("features", "gatk_1d", "gatk_2d", "reads", "reference")
+# Those that take no site features: their callsets are scored without them, and without reads but for gatk_2d.
+WITHOUT_SITE_FEATURES = ("gatk_1d", "gatk_2d", "reference")
 
 # Bins of the piecewise-linear encoding: eight a feature were enough for annotations and site features alike.
 BINS = 8
