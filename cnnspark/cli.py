@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cnnspark import __version__, errors
-from cnnspark.log import progress, set_quiet
+from cnnspark.log import progress, quiet_stderr, set_quiet
+from cnnspark.models.spec import MODELS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -210,7 +211,7 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 @cli.command()
 @click.option("--data", required=True, metavar="DIR", help="Dataset, the --out of 'cnnspark tensors'.")
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", "name", help="The network: reads, features, gatk_1d or gatk_2d [reads].")
+@click.option("--model", "name", type=click.Choice(MODELS), help="The network [reads].")
 @click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks.")
 @click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas.")
@@ -379,6 +380,50 @@ def show_(data: str | None, at: str, alt: str | None, out: str, **options: Any) 
             at, alt, out, paths.sample, run.config.tensors,
         )  # fmt: skip
     run.show(result, show.summary(result))
+
+
+@cli.command("import-gatk")
+@click.option("--weights", required=True, metavar="FILE", help="GATK's weights: .hd5 of Keras, .pt of PyTorch or .npz.")
+@click.option("--kind", required=True, type=click.Choice(["1d", "2d"]), help="Which network: reference or read tensor.")
+@click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["fail", "overwrite"]),
+    default="fail",
+    show_default=True,
+    help="What to do where --model-out is there already.",
+)
+@output_options
+def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **options: Any) -> None:
+    """Make a model bundle of weights that GATK has published. Nothing in the file is run."""
+    run = Run({**options, "conf_spark": ()})
+    from cnnspark.gatk_weights import import_weights
+
+    with quiet_stderr():
+        card = import_weights(weights, kind, model_out, if_exists == "overwrite")
+    result = {"model_out": model_out, "model": card.model, "sha256": card.sha256}
+    run.show(result, f"{card.model} with the weights of {weights}: {model_out}")
+
+
+@cli.command("model-summary")
+@click.option("--model", "name", type=click.Choice(MODELS), help="One network [all].")
+@click.option("--bundle", metavar="DIR", help="A trained network, the --model-out of 'cnnspark train', with its card.")
+@click.option("--rows", type=click.IntRange(8, 1000), default=32, show_default=True, help="Reads of the allele.")
+@click.option("--layers", is_flag=True, help="List every layer, too.")
+@output_options
+def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool, **options: Any) -> None:
+    """Print what the networks take and cost, or what a trained one was made from."""
+    run = Run({**options, "conf_spark": ()})
+    from cnnspark import model_summary as of_models
+
+    if bundle and name:
+        raise errors.UsageError("give either --model or --bundle")
+    if bundle:
+        result = of_models.bundle_summary(bundle, rows, layers)
+        run.show(result, of_models.bundle_text(result))
+    else:
+        result = of_models.models_summary([name] if name else [], rows, layers)
+        run.show(result, of_models.models_text(result))
 
 
 @cli.command("run")

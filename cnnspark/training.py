@@ -34,7 +34,15 @@ from typing import TYPE_CHECKING, Any
 from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.spec import GATK_MODELS, MODELS, MODELS_WITHOUT_READS, ModelSpec, moments, quantile_edges
+from cnnspark.models.spec import (
+    GATK_MODELS,
+    MODELS,
+    MODELS_WITHOUT_READS,
+    MODELS_WITHOUT_SITE_FEATURES,
+    ModelSpec,
+    moments,
+    quantile_edges,
+)
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -134,11 +142,12 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         if not count:
             raise InputError(f"{data} has no {name} allele to train on; use more or other data")
     annotations, features = opened.feature_sample(settings.quantile_sample)
+    with_features = settings.model not in MODELS_WITHOUT_SITE_FEATURES
     spec = ModelSpec(
         tuple(opened.annotation_names),
-        tuple(opened.feature_names),
+        tuple(opened.feature_names) if with_features else (),
         quantile_edges(annotations),
-        quantile_edges(features),
+        quantile_edges(features) if with_features else (),
         int(opened.tensor_settings["read_limit"]),
         settings.dropout,
     )

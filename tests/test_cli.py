@@ -15,7 +15,8 @@ from cnnspark.config import Config
 def test_help_lists_the_commands_in_the_datas_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    names = ["simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "show", "run", "demo"]
+    names = ["simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "show"]
+    names += ["import-gatk", "model-summary", "run", "demo"]
     positions = [text.index(f"\n  {name}") for name in names]
     assert positions == sorted(positions)
     assert "Exit codes: 0 done" in text

@@ -73,7 +73,7 @@ def test_the_tutorials_commands_run(spark: object, tmp_path: Path, monkeypatch: 
 
 def test_the_readmes_table_lists_every_command() -> None:
     text = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"\| `cnnspark (\w+)` \|", text)) == set(cli.commands)
+    assert set(re.findall(r"\| `cnnspark ([\w-]+)` \|", text)) == set(cli.commands)
     assert set(re.findall(r"`jobs/(\w+\.py)`", text)) == {path.name for path in (ROOT / "jobs").glob("*.py")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from tests.conftest import ROOT
 MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
-TENSORFLOW = {"training_worker", "training_validation", "losses"} | {
-    f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features", "gatk")
-}
+# The networks and the losses are Keras alone, so that they run on any of its backends.
+KERAS = {"losses"} | {f"models.{n}" for n in ("registry", "layers", "reads", "reference", "features", "gatk")}
+TENSORFLOW = {"training_worker", "training_validation", "models.bundle", "models.gatk_import"}
+BACKENDS = {"tensorflow", "torch", "jax"}
 
 
 def module_name(path: Path) -> str:
@@ -49,8 +51,24 @@ def imports_when_loaded(path: Path) -> set[str]:
 def test_pure_modules_import_neither_spark_nor_tensorflow(path: Path) -> None:
     loaded = imports_when_loaded(path)
     assert "pyspark" not in loaded or module_name(path) in SPARK
-    assert not loaded & {"tensorflow", "keras"} or module_name(path) in TENSORFLOW
+    assert not loaded & {*BACKENDS, "keras"} or module_name(path) in KERAS | TENSORFLOW
     assert "petastorm" not in loaded
+
+
+@pytest.mark.parametrize("name", sorted(KERAS))
+def test_networks_and_losses_name_no_backend(name: str) -> None:
+    text = (ROOT / "cnnspark" / f"{name.replace('.', '/')}.py").read_text()
+    assert not re.search(rf"^\s*(import|from) ({'|'.join(BACKENDS)})\b", text, re.MULTILINE)
+
+
+def test_the_networks_load_without_tensorflow() -> None:
+    pytest.importorskip("jax", reason="jax is not installed; it is part of the extra 'test'")
+    code = "import sys, cnnspark.models.registry, cnnspark.losses; print('tensorflow' in sys.modules)"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, env=environment
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_only_one_module_knows_petastorm() -> None:

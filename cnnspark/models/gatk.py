@@ -19,6 +19,7 @@ from keras import layers, ops
 
 from cnnspark.alleles import VariantType
 from cnnspark.errors import InputError, UsageError
+from cnnspark.gatk_weights import KINDS, weight_shapes
 from cnnspark.models.card import EPSILON
 from cnnspark.models.layers import CODES, KeyedDropout, KeyedSpatialDropout, RowMask, register
 from cnnspark.models.spec import ModelSpec
@@ -311,46 +312,7 @@ def _targets(kind: str) -> dict[str, tuple[str, str]]:
 # The shapes of those arrays, in PyTorch's layout: convolutions (out, in, ...), dense layers (out, in). The columns of
 # the dense layer behind the convolutions are ordered (column, channel) or (row, column, channel), channels last: the
 # port turns the tensor before it flattens it, as the Keras networks had it that the weights were trained in.
-GATK_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
-    "gatk_1d": {
-        "conv.0.weight": (256, 4, 12),
-        "conv.0.bias": (256,),
-        "conv.2.weight": (256, 256, 12),
-        "conv.2.bias": (256,),
-        "conv.5.weight": (128, 256, 12),
-        "conv.5.bias": (128,),
-        "normalize.weight": (7,),
-        "normalize.bias": (7,),
-        "normalize.running_mean": (7,),
-        "normalize.running_var": (7,),
-        "dense_1.0.weight": (40, 7),
-        "dense_1.0.bias": (40,),
-        "dense_2.0.weight": (40, 12200),
-        "dense_2.0.bias": (40,),
-        "dense_3.weight": (4, 47),
-        "dense_3.bias": (4,),
-    },
-    "gatk_2d": {
-        "conv.0.weight": (64, 15, 25, 1),
-        "conv.0.bias": (64,),
-        "conv.3.weight": (48, 64, 1, 25),
-        "conv.3.bias": (48,),
-        "conv.6.weight": (32, 48, 25, 1),
-        "conv.6.bias": (32,),
-        "conv.10.weight": (24, 32, 1, 25),
-        "conv.10.bias": (24,),
-        "dense_1.0.weight": (7,),
-        "dense_1.0.bias": (7,),
-        "dense_1.0.running_mean": (7,),
-        "dense_1.0.running_var": (7,),
-        "dense_1.1.weight": (64, 7),
-        "dense_1.1.bias": (64,),
-        "dense_2.0.weight": (24, 15424),
-        "dense_2.0.bias": (24,),
-        "dense_2.3.weight": (4, 24),
-        "dense_2.3.bias": (4,),
-    },
-}
+GATK_SHAPES = {f"gatk_{kind}": weight_shapes(kind) for kind in KINDS}
 # What PyTorch keeps beside the weights; nothing depends on it.
 _IGNORED = ".num_batches_tracked"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from cnnspark.errors import UsageError
 from cnnspark.models.features import build_features
 from cnnspark.models.gatk import build_gatk_1d, build_gatk_2d
 from cnnspark.models.reads import build_reads
+from cnnspark.models.reference import build_reference
 from cnnspark.models.spec import ModelSpec
 
 BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
@@ -19,9 +20,11 @@ BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
     "gatk_1d": build_gatk_1d,
     "gatk_2d": build_gatk_2d,
     "reads": build_reads,
+    "reference": build_reference,
 }
 # Fewest rows that a batch is padded to: a maximum over no rows at all is not defined on every backend.
 LEAST_ROWS = 8
+COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 PER_READ = ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")
 
 
@@ -57,16 +60,43 @@ def feed(batch: Mapping[str, np.ndarray], dtypes: Mapping[str, str]) -> dict[str
 
 
 def complexity(model: keras.Model, rows: int = 32) -> tuple[int, float]:
-    """Trainable parameters, and millions of multiply-accumulates for one example with ``rows`` reads.
-
-    Counted over the convolutions and dense layers, which are nearly all of the work.
-    """
-    macs = 0
-    for layer in model.layers:
-        if not isinstance(layer, (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)):
-            continue
-        shape: tuple[Any, ...] = layer.output.shape[1:-1]  # without batch and channels
-        places = int(np.prod([rows if size is None else size for size in shape], dtype=np.int64))
-        macs += places * int(np.prod(layer.kernel.shape))
+    """Parameters that training changes, and millions of multiply-accumulates for one example with ``rows`` reads."""
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    return parameters, macs / 1e6
+    return parameters, sum(cost.macs for cost in layer_costs(model, rows)) / 1e6
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What a layer gives for one example, and what that takes."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]  # without the batch
+    parameters: int
+    macs: int
+
+
+def layer_costs(model: keras.Model, rows: int = 32) -> list[LayerCost]:
+    """The cost of each layer for one example with ``rows`` reads, from the shapes of a real pass through the network.
+
+    Counted are multiply-accumulates of convolutions and dense layers, which are nearly all of the work; the sums over
+    reads, norms and activations are not.
+    """
+    if rows < LEAST_ROWS:
+        raise UsageError(f"a network is run on {LEAST_ROWS} rows or more, not on {rows}")
+    counted = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    # A pass instead of the shapes that Keras infers: some depend on the number of reads by more than being equal to it.
+    outputs = keras.Model(model.inputs, [layer.output for layer in counted])
+    shapes = {t.name: tuple(rows if size is None else size for size in t.shape[1:]) for t in model.inputs}
+    values = outputs([np.zeros((1, *shapes[t.name]), t.dtype) for t in model.inputs])
+    costs = []
+    # flat, because a lone output comes without its list
+    for layer, value in zip(counted, keras.tree.flatten(values), strict=True):
+        shape = tuple(int(size) for size in value.shape[1:])
+        macs = 0
+        if isinstance(layer, COUNTED):
+            # Each number of the output is a sum over the kernel's window and input channels.
+            macs = int(np.prod(shape, dtype=np.int64)) * int(np.prod(layer.kernel.shape[:-1], dtype=np.int64))
+        parameters = sum(int(np.prod(v.shape)) for v in layer.trainable_variables)
+        costs.append(LayerCost(layer.name, type(layer).__name__, shape, parameters, macs))
+    return costs
