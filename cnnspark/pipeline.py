@@ -127,7 +127,12 @@ def run_all(
         progress("evaluate")
         result.evaluation = str(folder / EVALUATION)
         result.held_out = tuple(card.data["held_out"]) if trained_model is None else ()
-        facts = {"conservation": summary["statement"], "model": _card_facts(card), "configuration": config.to_dict()}
+        facts = {
+            "conservation": summary["statement"],
+            "inputs unlike the training data": (summary["guard"] or {}).get("outside"),
+            "model": _card_facts(card),
+            "configuration": config.to_dict(),
+        }
         measured = stages.evaluate_callset(
             spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
             result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
@@ -172,7 +177,7 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Co
 
 
 def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
-    """The filter of a run: by the configured number, else by the configured precision or the best the card has.
+    """The filter of a run: by the configured number or sensitivity, else by the precision, or the best the card has.
 
     A model whose validation data never reached the precision has no threshold for it; the next lower one that both
     types reached is used, and said.
@@ -180,6 +185,8 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
     choice = config.filter
     if choice.threshold is not None:
         return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
+    if choice.sensitivity is not None:
+        return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
     reached = {float(p) for p in card.thresholds.get(GROUPS[0], {}) if _reached(card, p)}
     wanted = choice.precision or 0.95
     if wanted not in reached:
@@ -197,7 +204,16 @@ def _reached(card: Card, precision: str) -> bool:
 
 
 def _card_facts(card: Card) -> dict[str, Any]:
-    return {"model": card.model, "SHA-256": card.sha256, **card.training, **card.data}
+    return {
+        "model": card.model,
+        "SHA-256": card.sha256,
+        "thresholds by precision": card.thresholds,
+        "thresholds by sensitivity": card.sensitivity_thresholds,
+        "calibration": dataclasses.asdict(card.calibration),
+        "validation": card.metrics,
+        **card.training,
+        **card.data,
+    }
 
 
 def _plain(value: Any) -> Any:

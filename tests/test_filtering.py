@@ -87,6 +87,6 @@ def test_dropping_the_old_filters_leaves_no_undeclared_one(tmp_path: Path) -> No
     records = ["c1 5 . A C . q10 CNN_2D=2.000", "c1 6 . A C . q10 DP=5", "c1 7 . A C . q10 CNN_2D=-2.000"]
     settings = FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False)
     work = filter_work(write_vcf(tmp_path / "a.vcf.gz", records, head), settings)
-    lines, counts = work(Block(0, Region("c1")))
+    lines, counts, _ = work(Block(0, Region("c1")))
     assert [line.split("\t")[6] for line in lines] == ["PASS", ".", "CNN_2D_LOW"]
     assert counts == {"passed": 1, "not scored": 1, "filtered": 1}
