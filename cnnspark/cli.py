@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 2 usage or configuration, 3 the inputs do not fit (preflight),
-4 failed and resumable (--if-exists resume), 5 not good enough (score --strict)."""
+4 failed and resumable (--if-exists resume), 5 not good enough (--strict)."""
 
 
 class NaturalOrderGroup(click.Group):
@@ -96,6 +96,9 @@ reference_option = click.option("--reference", metavar="FASTA", help="Reference:
 sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads are of.")
 region_option = click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="chr20 or chr20:1,000-2,000; may be repeated."
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
 )
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
@@ -273,9 +276,7 @@ def train_summary(result: TrainResult) -> dict[str, Any]:
     type=click.Choice(["error", "skip"]),
     help="A REF that is not the reference's: stop, or pass the record through unscored [error].",
 )
-@click.option(
-    "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
-)
+@strict_option
 @exists_option
 @common_options
 def score(
@@ -396,9 +397,10 @@ def show_(data: str | None, at: str, alt: str | None, out: str, **options: Any) 
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
 @region_option
 @sample_option
+@strict_option
 @exists_option
 @common_options
-def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
+def run_(out: str, model: str | None, strict: bool, if_exists: str, **options: Any) -> None:
     """Do all of it, from a YAML or flags.
 
     Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
@@ -407,7 +409,7 @@ def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
     run = Run(_kept(options))
     from cnnspark import pipeline
 
-    result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists)
+    result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists, strict)
     run.show(result.to_dict(), result.text())
 
 

@@ -10,8 +10,8 @@ training's, so one number says a lost annotation, a shifted one and one out of r
 
 Alleles come in clusters (paralogs, repeats), so a few hundred of the very same kind of callset differ from the whole by
 more than chance among independent alleles would have it. How much, is measured on the training alleles themselves: for
-each name, the distance of chunks of neighbouring alleles from all of them. It shrinks as that of a mean, with 1 /
-sqrt(n); ``noise`` is what stands above sqrt(n).
+each name, the distance of chunks of neighbouring alleles from all others. It shrinks as that of two means, with
+sqrt(1 / n + 1 / m); ``noise`` is what stands before it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HIGHEST_LIMIT = 0.95
 # Fewer than this many scored alleles say nothing about a callset.
 LEAST_ALLELES = 20
 # The training alleles are cut into this many chunks, or more: of 50 to 500 alleles. Most of them, by the quantile, are
-# no further from all than a name's noise says.
+# no further from the others than a name's noise says.
 CHUNKS, CHUNK_ALLELES, CHUNK_QUANTILE = 20, (50, 500), 0.95
 # Names that the sentence lists; guard.json has all.
 NAMED = 4
@@ -44,7 +44,8 @@ class Histogram:
     """How one annotation or site feature lies in the training alleles.
 
     ``counts``: missing, below the first edge, one for each bin, above the last edge. A bin has its lower edge, the last
-    bin both; a single edge is a bin of one value; without edges every value was missing.
+    bin both; a single edge is a bin of one value; without edges every value was missing. n neighbouring alleles are
+    mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
     """
 
     name: str
@@ -131,11 +132,12 @@ def known_values(names: Sequence[str], values: np.ndarray) -> KnownValues:
     for name, column in zip(names, values.T, strict=True):
         edges = _bin_edges(column)
         counts = _count(column, edges)
-        apart = [distance(_count(column[chunk], edges), counts) for chunk in chunks]
+        inside = [_count(column[chunk], edges) for chunk in chunks]
+        apart = [distance(chunk, counts - chunk) for chunk in inside]
         # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
         widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0
-        noise = round(widest * math.sqrt(rows), 4)
-        histograms.append(Histogram(name, tuple(edges.tolist()), tuple(counts.tolist()), noise))
+        noise = widest / math.sqrt(1 / rows + 1 / max(1, n - rows))
+        histograms.append(Histogram(name, tuple(edges.tolist()), tuple(counts.tolist()), round(noise, 4)))
     return KnownValues(n, tuple(histograms))
 
 
@@ -159,12 +161,17 @@ class InputDistance:
 
     def __str__(self) -> str:
         parts = [f"distance {self.distance:.2f}"]
-        if abs(self.missing - self.trained_missing) > 0.1:
+        if abs(self.missing - self.trained_missing) >= 0.1:
             parts.append(f"missing in {self.missing:.0%}, in training {self.trained_missing:.0%}")
         if self.out_of_range >= 0.01:
             span = "any" if self.minimum is None else f"{self.minimum:.4g} to {self.maximum:.4g}"
             parts.append(f"{self.out_of_range:.0%} outside {span}")
         return f"{self.name} ({'; '.join(parts)})"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more
 
 
 @dataclass(frozen=True)
@@ -185,11 +192,14 @@ class Comparison:
         outside = self.outside
         if not outside:
             return ""
-        more = f" and {len(outside) - NAMED} more (guard.json)" if len(outside) > NAMED else ""
+        # Another caller lacks dozens of annotations at once: their names say it all.
+        lost = [each.name for each in outside if each.missing - each.trained_missing > 0.5]
+        shifted = [str(each) for each in outside if each.name not in lost]
+        parts = [f"{_listed(lost)} {'is' if len(lost) == 1 else 'are'} missing"] if lost else []
+        parts += [f"{_listed(shifted)} {'lies' if len(shifted) == 1 else 'lie'} elsewhere"] if shifted else []
         return (
-            f"the callset is not what the model was trained on: {len(outside)} of its {len(self.inputs)} inputs lie "
-            f"elsewhere, {', '.join(map(str, outside[:NAMED]))}{more}; use or train a model for this caller, depth and "
-            "sequencing"
+            f"the callset is not what the model was trained on: of its {len(self.inputs)} inputs {', '.join(parts)} "
+            "(all are in guard.json); use or train a model for this caller, depth and sequencing"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -81,12 +81,14 @@ def run_all(
     config: Config,
     model: str | None = None,
     if_exists: str = "fail",
+    strict: bool = False,
 ) -> PipelineResult:
     """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
 
     A model is trained on the truth's blocks but for the last share of each contig, and the evaluation is on the regions
     that were held out; they also chose the epoch and the thresholds, so its figures are a little kind. With
-    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError.
+    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError, and with ``strict``
+    QualityError where the callset is not what the model was trained on.
     """
     folder = Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
@@ -110,7 +112,7 @@ def run_all(
 
     progress("score")
     scored = str(folder / SCORED)
-    summary = stages.score_callset(spark, paths, model, scored, config, if_exists)
+    summary = stages.score_callset(spark, paths, model, scored, config, if_exists, strict=strict)
     progress("filter")
     filtered = str(folder / FILTERED)
     outcome = filter_with(spark, scored, filtered, config, card)

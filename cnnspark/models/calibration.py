@@ -17,7 +17,7 @@ import numpy as np
 LEAST_OF_EACH_CLASS = 25
 # A network that ranks backwards or not at all would get a slope of 0 or less, and scores of three decimals would be
 # equal where logits differ.
-LEAST_SLOPE = 0.05
+LEAST_SLOPE = 0.01
 _MOST_STEPS = 100
 _LEAST_STEP = 1e-10
 
