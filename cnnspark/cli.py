@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 2 usage or configuration, 3 the inputs do not fit (preflight),
-4 failed and resumable (--if-exists resume), 5 quality gate."""
+4 failed and resumable (--if-exists resume), 5 not good enough (--strict)."""
 
 
 class NaturalOrderGroup(click.Group):
@@ -97,6 +97,9 @@ reference_option = click.option("--reference", metavar="FASTA", help="Reference:
 sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads are of.")
 region_option = click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="chr20 or chr20:1,000-2,000; may be repeated."
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
 )
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
@@ -274,9 +277,12 @@ def train_summary(result: TrainResult) -> dict[str, Any]:
     type=click.Choice(["error", "skip"]),
     help="A REF that is not the reference's: stop, or pass the record through unscored [error].",
 )
+@strict_option
 @exists_option
 @common_options
-def score(model: str, out: str, no_merge: bool, on_ref_mismatch: str | None, if_exists: str, **options: Any) -> None:
+def score(
+    model: str, out: str, no_merge: bool, on_ref_mismatch: str | None, strict: bool, if_exists: str, **options: Any
+) -> None:
     """Score a callset's alleles: INFO/CNN_2D, in VCF shards and one merged, indexed VCF."""
     kept = _kept(options)
     if on_ref_mismatch:
@@ -285,7 +291,7 @@ def score(model: str, out: str, no_merge: bool, on_ref_mismatch: str | None, if_
     from cnnspark import stages
 
     result = stages.score_callset(
-        run.spark("score"), run.paths(**options), model, out, run.config, if_exists, not no_merge
+        run.spark("score"), run.paths(**options), model, out, run.config, if_exists, not no_merge, strict
     )
     run.show(result, f"{result['statement']}\n{result['merged'] or out}")
 
@@ -295,21 +301,22 @@ def score(model: str, out: str, no_merge: bool, on_ref_mismatch: str | None, if_
 @click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz.")
 @click.option("--threshold", type=float, metavar="X", help="Filter records whose score is below this.")
 @click.option("--precision", type=float, metavar="P", help="Filter below the threshold that gives this precision.")
+@click.option("--sensitivity", type=float, metavar="S", help="... that keeps this share of the true alleles.")
 @click.option("--key", metavar="KEY", help="INFO key of the score [CNN_2D, else CNN_1D].")
 @click.option("--invalidate-previous-filters", is_flag=True, help="Drop the callset's own FILTERs.")
 @replace_option
 @common_options
 def filter_(
-    vcf: str, out: str, threshold: float | None, precision: float | None, key: str | None,
+    vcf: str, out: str, threshold: float | None, precision: float | None, sensitivity: float | None, key: str | None,
     invalidate_previous_filters: bool, if_exists: str, **options: Any,
 ) -> None:  # fmt: skip
-    """Set FILTER by score: by a number, or by the precision that the model's card promises."""
+    """Set FILTER by score: by a number, or by the precision or sensitivity that the model's card promises."""
     run = Run(_kept(options))
     from cnnspark import stages
 
     result = stages.filter_callset(
         run.spark("filter"), vcf, out, run.config, precision, threshold, key,
-        not invalidate_previous_filters, if_exists == "overwrite",
+        not invalidate_previous_filters, if_exists == "overwrite", sensitivity,
     )  # fmt: skip
     run.show(result, filter_text(result, out))
 
@@ -435,9 +442,10 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
 @region_option
 @sample_option
+@strict_option
 @exists_option
 @common_options
-def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
+def run_(out: str, model: str | None, strict: bool, if_exists: str, **options: Any) -> None:
     """Do all of it, from a YAML or flags.
 
     Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
@@ -446,7 +454,7 @@ def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
     run = Run(_kept(options))
     from cnnspark import pipeline
 
-    result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists)
+    result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists, strict)
     run.show(result.to_dict(), result.text())
 
 

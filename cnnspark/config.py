@@ -57,9 +57,10 @@ def absolute_path(path: str) -> str:
 
 @dataclass(frozen=True)
 class FilterChoice:
-    """Which threshold ``run`` filters by: a precision of the model's card, or a number."""
+    """Which threshold ``run`` filters by: a number, else a sensitivity, else a precision of the model's card."""
 
     precision: float | None = 0.95
+    sensitivity: float | None = None
     threshold: float | None = None
 
 

@@ -29,6 +29,6 @@ class RunError(CnnsparkError):
 
 
 class QualityError(CnnsparkError):
-    """The output was written but does not meet the quality that was asked for."""
+    """The work was done but does not meet the quality that was asked for; what is left is said."""
 
     exit_code = 5

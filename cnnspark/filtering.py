@@ -1,16 +1,17 @@
-"""FILTER from scores: by a number, or by the precision that the model's card promises."""
+"""FILTER from scores: by a number, or by the precision or the sensitivity that the model's card promises."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnspark.alleles import unscorable_reason, variant_type
 from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
 from cnnspark.scoring import ALT_SCORES, lines_of
+from cnnspark.shards import BlockLines, BlockOutput
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 GROUPS = ("SNP", "INDEL")
@@ -44,27 +45,27 @@ def score_key_of(header: VcfHeader, wanted: str | None) -> str:
     raise UsageError("the callset has no INFO/CNN_2D or CNN_1D; score it first with 'cnnspark score', or give --key")
 
 
-def card_thresholds(header: VcfHeader, key: str, precision: float) -> dict[str, float]:
-    """Thresholds by type for a precision, from the header lines that scoring wrote.
+def card_thresholds(header: VcfHeader, key: str, wanted: float, kind: str = "precision") -> dict[str, float]:
+    """Thresholds by type for a precision or, by ``kind``, a sensitivity, from the header lines that scoring wrote.
 
-    Raises UsageError, naming the precisions there are, where the model's card has none for it.
+    Raises UsageError, naming those there are, where the model's card has none for it.
     """
     found: dict[str, dict[float, float]] = {group: {} for group in GROUPS}
     for line in header.lines:
         if line.startswith(f"##cnnspark_threshold=<ID={key}_"):
             values = dict(re.findall(r"[<,](\w+)=([^,>]*)", line))
-            if values.get("Group") in found:
-                found[values["Group"]][float(values["Precision"])] = float(values["Value"])
+            if values.get("Group") in found and kind.capitalize() in values:
+                found[values["Group"]][float(values[kind.capitalize()])] = float(values["Value"])
     if not any(found.values()):
-        raise UsageError("the callset's header has no thresholds of a model's card; give --threshold")
+        raise UsageError(f"the callset's header has no thresholds by {kind} of a model's card; give --threshold")
     thresholds = {}
-    for group, by_precision in found.items():
-        if precision in by_precision:
-            thresholds[group] = by_precision[precision]
+    for group, by_share in found.items():
+        if wanted in by_share:
+            thresholds[group] = by_share[wanted]
             continue
-        known = ", ".join(f"{p:g}" for p in sorted(by_precision)) or "none"
+        known = ", ".join(f"{p:g}" for p in sorted(by_share)) or "none"
         raise UsageError(
-            f"the model's card has no {group} threshold for precision {precision:g} (it has {known}); "
+            f"the model's card has no {group} threshold for {kind} {wanted:g} (it has {known}); "
             "choose one of these or give --threshold"
         )
     return thresholds
@@ -105,11 +106,11 @@ def _number(text: str) -> float:
         return float("-inf")
 
 
-def filter_work(vcf: str, settings: FilterSettings) -> Callable[[Block], tuple[Iterable[str], Counter]]:
+def filter_work(vcf: str, settings: FilterSettings) -> BlockLines:
     """What a task does with each block: its lines with FILTER set, and the counts of what passed."""
     source = VcfSource(vcf)
 
-    def work(block: Block) -> tuple[Iterable[str], Counter]:
+    def work(block: Block) -> BlockOutput:
         counts: Counter[str] = Counter()
         records = list(source.records(block.region, block.first_record))
         for record in records:
@@ -121,6 +122,6 @@ def filter_work(vcf: str, settings: FilterSettings) -> Callable[[Block], tuple[I
                 continue
             counts["passed" if passed else "filtered"] += 1
             record.set_filter(settings.id, not passed, settings.keep_filters)
-        return lines_of(records), counts
+        return BlockOutput(lines_of(records), counts)
 
     return work

@@ -82,12 +82,14 @@ def run_all(
     config: Config,
     model: str | None = None,
     if_exists: str = "fail",
+    strict: bool = False,
 ) -> PipelineResult:
     """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
 
     A model is trained on the truth's blocks but for the last share of each contig, and the evaluation is on the regions
     that were held out; they also chose the epoch and the thresholds, so its figures are a little kind. With
-    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError.
+    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError, and with ``strict``
+    QualityError where the callset is not what the model was trained on.
     """
     folder = Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
@@ -113,7 +115,7 @@ def run_all(
 
     progress("score")
     scored = str(folder / SCORED)
-    summary = stages.score_callset(spark, paths, model, scored, config, if_exists)
+    summary = stages.score_callset(spark, paths, model, scored, config, if_exists, strict=strict)
     progress("filter")
     filtered = str(folder / FILTERED)
     outcome = filter_with(spark, scored, filtered, config, card)
@@ -130,7 +132,12 @@ def run_all(
         progress("evaluate")
         result.evaluation = str(folder / EVALUATION)
         result.held_out = tuple(card.data["held_out"]) if trained_model is None else ()
-        facts = {"conservation": summary["statement"], "model": _card_facts(card), "configuration": config.to_dict()}
+        facts = {
+            "conservation": summary["statement"],
+            "inputs unlike the training data": (summary["guard"] or {}).get("outside"),
+            "model": _card_facts(card),
+            "configuration": config.to_dict(),
+        }
         measured = stages.evaluate_callset(
             spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
             result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
@@ -180,7 +187,7 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Co
 
 
 def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
-    """The filter of a run: by the configured number, else by the configured precision or the best the card has.
+    """The filter of a run: by the configured number or sensitivity, else by the precision, or the best the card has.
 
     A model whose validation data never reached the precision has no threshold for it; the next lower one that both
     types reached is used, and said.
@@ -188,6 +195,8 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
     choice = config.filter
     if choice.threshold is not None:
         return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
+    if choice.sensitivity is not None:
+        return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
     reached = {float(p) for p in card.thresholds.get(GROUPS[0], {}) if _reached(card, p)}
     wanted = choice.precision or 0.95
     if wanted not in reached:
@@ -205,7 +214,16 @@ def _reached(card: Card, precision: str) -> bool:
 
 
 def _card_facts(card: Card) -> dict[str, Any]:
-    return {"model": card.model, "SHA-256": card.sha256, **card.training, **card.data}
+    return {
+        "model": card.model,
+        "SHA-256": card.sha256,
+        "thresholds by precision": card.thresholds,
+        "thresholds by sensitivity": card.sensitivity_thresholds,
+        "calibration": dataclasses.asdict(card.calibration),
+        "validation": card.metrics,
+        **card.training,
+        **card.data,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,14 +17,17 @@ from cnnspark.alleles import unscorable_reason
 from cnnspark.annotations import AnnotationReader
 from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
-from cnnspark.errors import InputError, UsageError
+from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
-from cnnspark.log import quiet_stderr
+from cnnspark.guard import add_counts, compare, count_values, pack_counts
+from cnnspark.log import progress, quiet_stderr
 from cnnspark.models.card import Card, score
 from cnnspark.models.spec import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
+from cnnspark.runs import write_json
+from cnnspark.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
@@ -112,13 +116,14 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
         f'##INFO=<ID={ALT_SCORES},Number=A,Type=Float,Description="{key} of each ALT, missing where not scored">',
         f"##cnnspark_model=<ID={key},Version={__version__},Model={card.model},ModelSHA256={card.sha256}>",
     ]
-    for group, by_precision in sorted(card.thresholds.items()):
-        for precision, threshold in sorted(by_precision.items()):
-            if threshold is not None:
-                lines.append(
-                    f"##cnnspark_threshold=<ID={key}_{group}_precision_{precision},Key={key},Group={group},"
-                    f"Precision={precision},Value={threshold:.3f}>"
-                )
+    for kind, by_group in (("Precision", card.thresholds), ("Sensitivity", card.sensitivity_thresholds)):
+        for group, by_share in sorted(by_group.items()):
+            for share, threshold in sorted(by_share.items()):
+                if threshold is not None:
+                    lines.append(
+                        f"##cnnspark_threshold=<ID={key}_{group}_{kind.lower()}_{share},Key={key},Group={group},"
+                        f"{kind}={share},Value={threshold:.3f}>"
+                    )
     return header.without_lines([f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]).with_lines(lines)
 
 
@@ -192,15 +197,14 @@ def _bundle(path: str, digest: str, threads: int) -> Bundle:
     return bundle
 
 
-def score_work(
-    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings
-) -> Callable[[Block], tuple[Iterable[str], Counter]]:
-    """What a task does with each block: its lines with scores, and the counts of what was scored and why not."""
+def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings) -> BlockLines:
+    """What a task does with each block: its lines with scores, the counts of what was scored and why not, and how the
+    model's inputs lie."""
     bundle = _bundle(model, card.sha256, settings.threads)
     source = BlockTensors(inputs, card.annotation_names, tensors)
     key = score_key(card)
 
-    def work(block: Block) -> tuple[Iterable[str], Counter]:
+    def work(block: Block) -> BlockOutput:
         records = source.records(block)
         batch, counts = source.build(records, block)
         scores = np.zeros(len(batch), np.float64)
@@ -213,9 +217,35 @@ def score_work(
         counts["alleles scored"] = len(batch)
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
         counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
-        return lines_of(records), counts
+        return BlockOutput(lines_of(records), counts, input_counts(card, batch))
 
     return work
+
+
+def input_counts(card: Card, batch: TensorBatch) -> list[str]:
+    """How the alleles' annotations and site features lie in the card's histograms; empty where it has none."""
+    if card.known is None:
+        return []
+    features = batch.site_features[:, : len(card.feature_names)]  # a model that names none uses none
+    return pack_counts(count_values(card.known, np.concatenate([batch.annotations, features], axis=1)))
+
+
+def compare_inputs(path: Path, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:
+    """Writes how far the callset's inputs are from the training data to ``path``, and warns where they are elsewhere.
+
+    Returns what it wrote; None where the card does not say what the model knows. Raises QualityError with ``strict``
+    instead of the warning.
+    """
+    if card.known is None:
+        return None
+    comparison = compare(card.known, add_counts(card.known, (row.input_counts for row in rows)))
+    found = comparison.to_json()
+    write_json(path, found)
+    if sentence := comparison.sentence():
+        if strict:
+            raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")
+        progress(f"warning: {sentence}")
+    return found
 
 
 def lines_of(records: Iterable[Record]) -> Iterator[str]:

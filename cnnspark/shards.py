@@ -5,6 +5,7 @@ Layout of a run's folder (see also :mod:`cnnspark.runs`)::
     run.json                     what the run is: inputs, configuration, blocks (written first)
     shards/block-000000.vcf.gz   header, then the block's records, BGZF
     manifest/block-000000.json   the block's row: counts, keys, digest, bytes; its presence means "finished"
+    guard.json                   of a scoring run: how far its inputs are from what the model was trained on
     merged.vcf.gz, .tbi          unless --no-merge
     manifest.json, _SUCCESS      when all counts agree
 """
@@ -17,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pysam
 
@@ -29,12 +30,12 @@ from cnnspark.vcf import ENCODING, VcfHeader
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SHARDS, MERGED = "shards", "merged.vcf.gz"
+SHARDS, MERGED, GUARD = "shards", "merged.vcf.gz", "guard.json"
 
 
 def shard_folder(out: str, stage: str = "score") -> RunFolder:
     """The run folder of a stage that writes shards."""
-    return RunFolder(out, stage, (SHARDS, MERGED, f"{MERGED}.tbi", f"{MERGED}.csi"))
+    return RunFolder(out, stage, (SHARDS, MERGED, f"{MERGED}.tbi", f"{MERGED}.csi", GUARD))
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,19 @@ class ShardRow:
     header_digest: str
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
+    input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
 
 
-# A block's work: its lines in order, and the counter that is filled while they are drawn.
-BlockLines = Callable[[Block], tuple[Iterable[str], Counter]]
+class BlockOutput(NamedTuple):
+    """A block's lines in order, the counter that is filled while they are drawn, and what its row says of its inputs
+    (:func:`cnnspark.guard.pack_counts`)."""
+
+    lines: Iterable[str]
+    counts: Counter
+    input_counts: Sequence[str] = ()
+
+
+BlockLines = Callable[[Block], BlockOutput]
 
 
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) -> ShardRow:
@@ -74,8 +84,8 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
             header_bytes = shard.tell() >> 16
-            lines, counts = work(block)
-            for line in lines:
+            output = work(block)
+            for line in output.lines:
                 digest.add(line)
                 last = ":".join(line.split("\t", 2)[:2])
                 first = first or last
@@ -100,7 +110,8 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             header_bytes=header_bytes,
             header_digest=hashlib.sha256(header.encode(ENCODING)).hexdigest(),
             seconds=round(time.monotonic() - started, 3),
-            counts=dict(sorted(counts.items())),
+            counts=dict(sorted(output.counts.items())),
+            input_counts=list(output.input_counts),
         )
         os.replace(temporary, folder.out / SHARDS / name)
     finally:

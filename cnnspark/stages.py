@@ -38,7 +38,7 @@ from cnnspark.regions import clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import RunFolder, file_identity, write_json
 from cnnspark.schema import UNKNOWN
-from cnnspark.shards import MERGED, BlockLines, ShardRow, shard_folder, write_shards
+from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader, VcfSource
 
@@ -72,7 +72,8 @@ def _finish(
         "conservation": dataclasses.asdict(proof),
         "counts": total_counts(rows),
         "merged": str(target) if target else None,
-        "shards": [dataclasses.asdict(row) for row in rows],
+        # The inputs' counts stand there added up.
+        "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
     }
     folder.succeed(manifest)
     progress(str(proof))
@@ -81,15 +82,18 @@ def _finish(
 
 def score_callset(
     spark: SparkSession, paths: InputPaths, model: str, out: str, config: Config, if_exists: str = "fail",
-    merge: bool = True,
+    merge: bool = True, strict: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
 
-    Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing).
+    Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
+    ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
     """
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     card = read_card(model)
+    if strict and card.known is None:
+        raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
     tensors = scoring.model_tensors(model, card, config.tensors)
     model = str(Path(model).absolute())
@@ -111,20 +115,29 @@ def score_callset(
             return scoring.score_work(inputs, model, card, tensors, settings)
 
         rows = write_shards(spark, folder, blocks, header, make_work)
-        facts = {"stage": "score", "config": config.to_dict(), "model": card.sha256, "key": scoring.score_key(card)}
-        return _finish(folder, blocks, rows, header, folder.out / MERGED if merge else None, facts)
+        compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
+        facts = {
+            "stage": "score",
+            "config": config.to_dict(),
+            "model": card.sha256,
+            "key": scoring.score_key(card),
+            "guard": compared,
+        }
+        summary = _finish(folder, blocks, rows, header, folder.out / MERGED if merge else None, facts)
+        return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
 def filter_callset(
     spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
+    sensitivity: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Sets FILTER by score and writes ``out`` (``.vcf.gz``) with its index. ``vcf`` may be the folder of a scoring run.
 
-    Exactly one of ``precision`` (of the model's card) and ``threshold`` is given.
+    Exactly one of ``precision`` and ``sensitivity`` (of the model's card) and ``threshold`` is given.
     """
-    if (precision is None) == (threshold is None):
-        raise UsageError("give either --threshold or --precision")
+    if sum(choice is not None for choice in (precision, sensitivity, threshold)) != 1:
+        raise UsageError("give one of --threshold, --precision and --sensitivity")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold is {threshold}; give a number")
     target = _new_callset(out, overwrite)
@@ -137,6 +150,9 @@ def filter_callset(
         if precision is not None:
             thresholds = filtering.card_thresholds(checked.header, key, precision)
             reason = f"precision {precision:g} on the model's validation data"
+        elif sensitivity is not None:
+            thresholds = filtering.card_thresholds(checked.header, key, sensitivity, "sensitivity")
+            reason = f"sensitivity {sensitivity:g} on the model's validation data"
         else:
             assert threshold is not None
             thresholds = dict.fromkeys(filtering.GROUPS, threshold)
@@ -355,8 +371,8 @@ def call_candidates(
     def make_work() -> BlockLines:
         source, genome = ReadSource(read_path, reference_path), ReferenceSource(reference_path)
 
-        def work(block: Block) -> tuple[Iterable[str], Counter]:
-            return candidate_lines(block.region, source, genome, settings, sample), Counter()
+        def work(block: Block) -> BlockOutput:
+            return BlockOutput(candidate_lines(block.region, source, genome, settings, sample), Counter())
 
         return work
 

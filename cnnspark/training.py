@@ -31,8 +31,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
+from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.spec import (
     GATK_MODELS,
@@ -130,7 +133,7 @@ def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
 
 
 def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJob:
-    """What all replicas must agree on, from the training alleles: quantiles, annotation ranges, class weights.
+    """What all replicas must agree on, from the training alleles: quantiles, ranges and histograms, class weights.
 
     Raises InputError where a class is missing.
     """
@@ -174,6 +177,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         ranges=training_ranges(spec.annotation_names, annotations),
         class_weights=balanced if settings.balance_classes else (1.0, 1.0),
         data_facts=facts,
+        known=known_values((*spec.annotation_names, *spec.feature_names), np.concatenate([annotations, features], 1)),
     )
 
 

@@ -121,6 +121,12 @@ class TrainingData:
         return tuple(str(Region(contig, first, last + 1)) for contig, first, last, _ in regions)
 
     @property
+    def validation_blocks(self) -> np.ndarray:
+        """The block of each held-out tensor, int64 (n_validation,), in the order of :meth:`validation_batches`."""
+        held = [block for block in self.dataset.blocks if block["block"] in set(self.validation)]
+        return np.repeat([block["block"] for block in held], [block["tensors"] for block in held])
+
+    @property
     def tensor_settings(self) -> dict[str, Any]:
         """How the tensors were built, as plain values; a model scores tensors of the same settings."""
         return dict(self.dataset.card["config"]["tensors"])

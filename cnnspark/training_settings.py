@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnspark.errors import UsageError
+from cnnspark.guard import KnownValues
 from cnnspark.models.card import Range
 from cnnspark.models.spec import ModelSpec
 
@@ -84,6 +85,7 @@ class ReplicaJob:
     ranges: tuple[Range, ...]
     class_weights: tuple[float, float]  # of false and true alleles
     data_facts: dict[str, Any]
+    known: KnownValues
     resume: bool = False
 
     @property
@@ -107,6 +109,7 @@ class ReplicaJob:
         values["settings"] = TrainSettings(**settings)
         values["spec"] = ModelSpec.from_json(values["spec"])
         values["ranges"] = tuple(Range(**r) for r in values["ranges"])
+        values["known"] = KnownValues.from_json(values["known"])
         values["class_weights"] = tuple(values["class_weights"])
         return ReplicaJob(**values)
 

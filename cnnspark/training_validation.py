@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +13,9 @@ import tensorflow as tf
 import cnnspark
 from cnnspark.alleles import VariantType
 from cnnspark.errors import RunError
-from cnnspark.metrics import auprc, auroc, thresholds_by_precision
+from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
+from cnnspark.metrics import calibration as calibration_figures
+from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
 from cnnspark.models.card import Card, score
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
@@ -21,6 +25,18 @@ if TYPE_CHECKING:
     from cnnspark.training_worker import Trainer
 
 VALIDATION_BATCH = 64
+# Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.
+SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the held-out alleles say of a trained network; see :class:`cnnspark.models.card.Card`."""
+
+    metrics: dict[str, float]  # "AUPRC SNP" and the like
+    thresholds: dict[str, dict[str, float | None]]  # by group and precision
+    sensitivity_thresholds: dict[str, dict[str, float | None]]  # by group and sensitivity
+    calibration: Platt
 
 
 class Validation:
@@ -55,35 +71,52 @@ class Validation:
         figures = {"loss": float(loss.mean()), "AUPRC": auprc(self.labels, logits), "AUROC": auroc(self.labels, logits)}
         return {name: float(value) for name, value in figures.items() if value is not None}
 
-    def by_group(self, logits: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float | None]]]:
-        """Metrics as "AUPRC SNP", and score thresholds by group and precision."""
-        scores = score(1 / (1 + np.exp(-logits.astype(np.float64))))
+    def findings(self, logits: np.ndarray) -> Findings:
+        """The calibration, and figures and thresholds of the calibrated scores by group."""
+        calibration = fit_platt(logits, self.labels)
+        scores = score(probabilities(calibration(logits)))
+        # Two numbers fitted on the alleles that measure them would flatter: each half is measured by the other's fit.
+        before = probabilities(logits)
+        after = probabilities(cross_fitted(logits, self.labels, self.data.validation_blocks))
         groups = np.array([VariantType(t).group for t in self.types])
         metrics: dict[str, float] = {"loss ALL": self.metrics(logits)["loss"]}
-        thresholds: dict[str, dict[str, float | None]] = {}
+        found = Findings(metrics, {}, {}, calibration)
         for name in ("ALL", "SNP", "INDEL"):
             chosen = np.ones(len(groups), bool) if name == "ALL" else groups == name
             labels, values = self.labels[chosen], scores[chosen]
             metrics[f"alleles {name}"], metrics[f"true {name}"] = float(len(labels)), float(labels.sum())
             if not len(labels):
                 continue
-            for metric, value in (("AUPRC", auprc(labels, values)), ("AUROC", auroc(labels, values))):
-                if value is not None:
-                    metrics[f"{metric} {name}"] = float(value)
-            points = thresholds_by_precision(labels, values)
-            thresholds[name] = {f"{p:.2f}": float(at.threshold) if at else None for p, at in points.items()}
-        return metrics, thresholds
+            figures = {
+                "AUPRC": auprc(labels, values),
+                "AUROC": auroc(labels, values),
+                "calibration error": calibration_figures(labels, after[chosen])[1],
+                "calibration error uncalibrated": calibration_figures(labels, before[chosen])[1],
+            }
+            metrics |= {f"{metric} {name}": float(value) for metric, value in figures.items() if value is not None}
+            found.thresholds[name] = _by_text(thresholds_by_precision(labels, values))
+            found.sensitivity_thresholds[name] = _by_text(thresholds_by_sensitivity(labels, values, SENSITIVITIES))
+        return found
 
 
-def trained_card(job: ReplicaJob, state: TrainingState, metrics: dict[str, float], thresholds: dict[str, Any]) -> Card:
+def _by_text(points: Mapping[float, OperatingPoint | None]) -> dict[str, float | None]:
+    """Thresholds by "0.90", "0.995" or the like."""
+    return {f"{share:.2f}" if share == round(share, 2) else f"{share:g}": at.threshold if at else None
+            for share, at in points.items()}  # fmt: skip
+
+
+def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings) -> Card:
     """The card of a finished training."""
     packages = ("keras", "tensorflow", "numpy")
     return Card(
         model=job.settings.model,
         spec=job.spec,
         ranges=job.ranges,
-        thresholds=thresholds,
-        metrics=metrics,
+        thresholds=findings.thresholds,
+        sensitivity_thresholds=findings.sensitivity_thresholds,
+        calibration=findings.calibration,
+        metrics=findings.metrics,
+        known=job.known,
         # What depends on the clock stays out: the same training gives the same card.
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history

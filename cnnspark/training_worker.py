@@ -263,10 +263,10 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
         history.write(row)
 
     trainer.set_weights(state.best)
-    metrics, thresholds = validation.by_group(validation.logits())
+    findings = validation.findings(validation.logits())
     if replicas.rank == 0:
-        save_bundle(job.model_out, trainer.model, trained_card(job, state, metrics, thresholds), replace=True)
-    return {"best_epoch": state.best_epoch, "epochs": state.epoch, "metrics": metrics}
+        save_bundle(job.model_out, trainer.model, trained_card(job, state, findings), replace=True)
+    return {"best_epoch": state.best_epoch, "epochs": state.epoch, "metrics": findings.metrics}
 
 
 def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Path) -> TrainingState:

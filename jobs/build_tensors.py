@@ -5,7 +5,7 @@
         --truth truth.vcf.gz --bed confident.bed --out tensors
 
 Takes the options of 'cnnspark tensors'; --help lists them. Exit codes: 0 done, 2 usage or configuration,
-3 the inputs do not fit, 4 failed and resumable, 5 quality gate.
+3 the inputs do not fit, 4 failed and resumable.
 """
 
 import sys

@@ -4,7 +4,7 @@
         --vcf scored --truth truth.vcf.gz --bed confident.bed --reference ref.fa --out evaluation
 
 Takes the options of 'cnnspark evaluate'; --help lists them. Exit codes: 0 done, 2 usage or configuration,
-3 the inputs do not fit, 4 failed and resumable, 5 quality gate.
+3 the inputs do not fit, 4 failed and resumable.
 """
 
 import sys

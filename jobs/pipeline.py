@@ -4,7 +4,7 @@
         --config conf/cluster.yaml --out run
 
 Takes the options of 'cnnspark run'; --help lists them. Exit codes: 0 done, 2 usage or configuration,
-3 the inputs do not fit, 4 failed and resumable, 5 quality gate.
+3 the inputs do not fit, 4 failed and resumable, 5 not good enough (score and run with --strict).
 """
 
 import sys

@@ -4,7 +4,7 @@
         --vcf sample.vcf.gz --reads sample.bam --reference ref.fa --model model --out scored
 
 Takes the options of 'cnnspark score'; --help lists them. Exit codes: 0 done, 2 usage or configuration,
-3 the inputs do not fit, 4 failed and resumable, 5 quality gate.
+3 the inputs do not fit, 4 failed and resumable, 5 not good enough (score and run with --strict).
 """
 
 import sys

@@ -4,7 +4,7 @@
         --data tensors --model-out model --replicas 4 --epochs 10
 
 Takes the options of 'cnnspark train'; --help lists them. Exit codes: 0 done, 2 usage or configuration,
-3 the inputs do not fit, 4 failed and resumable, 5 quality gate.
+3 the inputs do not fit, 4 failed and resumable.
 """
 
 import sys

@@ -68,6 +68,7 @@ class SyntheticData:
         self.validation = dict(np.load(self.folder / "validation.npz"))
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
         self.n_row_groups = 99
+        self.validation_blocks = np.arange(self.n_validation) // 50
         self.tensor_settings = {"read_limit": 128}
         self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()

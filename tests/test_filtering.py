@@ -60,6 +60,20 @@ def test_a_precision_that_the_card_does_not_have_names_those_it_has() -> None:
         card_thresholds(HEADER, "CNN_1D", 0.9)
 
 
+def test_thresholds_by_sensitivity_stand_beside_those_by_precision() -> None:
+    lines = [
+        f"##cnnspark_threshold=<ID=CNN_2D_{g}_sensitivity_0.995,Key=CNN_2D,Group={g},Sensitivity=0.995,Value={v}>"
+        for g, v in (("SNP", "-2.500"), ("INDEL", "-1.250"), ("ALL", "-3.000"))
+    ]
+    header = HEADER.with_lines(lines)
+    assert card_thresholds(header, "CNN_2D", 0.995, "sensitivity") == {"SNP": -2.5, "INDEL": -1.25}
+    assert card_thresholds(header, "CNN_2D", 0.9) == card_thresholds(HEADER, "CNN_2D", 0.9)
+    with pytest.raises(UsageError, match="SNP threshold for sensitivity 0.9 .it has 0.995"):
+        card_thresholds(header, "CNN_2D", 0.9, "sensitivity")
+    with pytest.raises(UsageError, match="no thresholds by sensitivity"):
+        card_thresholds(HEADER, "CNN_2D", 0.9, "sensitivity")
+
+
 def test_the_score_is_found_in_the_header_or_named() -> None:
     assert score_key_of(HEADER, None) == "CNN_2D"
     with pytest.raises(UsageError, match="no INFO/VQSLOD"):
@@ -87,6 +101,6 @@ def test_dropping_the_old_filters_leaves_no_undeclared_one(tmp_path: Path) -> No
     records = ["c1 5 . A C . q10 CNN_2D=2.000", "c1 6 . A C . q10 DP=5", "c1 7 . A C . q10 CNN_2D=-2.000"]
     settings = FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False)
     work = filter_work(write_vcf(tmp_path / "a.vcf.gz", records, head), settings)
-    lines, counts = work(Block(0, Region("c1")))
+    lines, counts, _ = work(Block(0, Region("c1")))
     assert [line.split("\t")[6] for line in lines] == ["PASS", ".", "CNN_2D_LOW"]
     assert counts == {"passed": 1, "not scored": 1, "filtered": 1}

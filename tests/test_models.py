@@ -6,6 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.guard import known_values
 from cnnspark.models import layers as ours
 from cnnspark.models.bundle import Bundle, load_bundle, save_bundle
+from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card, score, training_ranges
 from cnnspark.models.registry import BUILDERS, build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import NEVER_SEEN, ModelSpec, quantile_edges
@@ -250,6 +253,42 @@ def test_a_bundle_gives_the_same_numbers_after_saving_in_safe_mode(
     assert bundle.predict({name: values[:0] for name, values in batch.items()}).shape == (0,)
     np.testing.assert_allclose(bundle.predict(padded(batch, 8)), probability, rtol=1e-5)
     assert bundle.card == read_card(saved)
+
+
+def test_predictions_are_calibrated_and_rank_as_before(batch: dict, saved: Path) -> None:
+    bundle = load_bundle(saved)
+    plain = bundle.logits(batch).astype(np.float64)
+    calibrated = Bundle(dataclasses.replace(bundle.card, calibration=Platt(0.5, -1.25)), bundle.model)
+    probability = calibrated.predict(batch)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-(0.5 * plain - 1.25))), rtol=1e-9)
+    np.testing.assert_array_equal(np.argsort(probability), np.argsort(plain))
+
+
+def test_calibration_and_histograms_come_back_from_the_card(batch: dict, saved: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(saved)
+    known = known_values(bundle.card.annotation_names, batch["annotations"])
+    card = dataclasses.replace(
+        bundle.card, calibration=Platt(0.5, -1.25), sensitivity_thresholds={"ALL": {"0.999": -3.0}}, known=known
+    )
+    assert read_card(tmp_path / "m") == save_bundle(tmp_path / "m", bundle.model, card)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("calibration", {"slope": 0, "intercept": 0}),
+        ("calibration", 3),
+        ("known", {"alleles": 3}),
+        ("known", {"alleles": 3, "histograms": [{"name": "x", "edges": [1, 2], "counts": [1], "noise": 1}]}),
+        ("sensitivity_thresholds", []),
+    ],
+)
+def test_a_damaged_calibration_or_histogram_is_refused(saved: Path, tmp_path: Path, name: str, value: object) -> None:
+    shutil.copytree(saved, tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "model.json").read_text())
+    (tmp_path / "m" / "model.json").write_text(json.dumps(card | {name: value}))
+    with pytest.raises(InputError, match="incomplete"):
+        read_card(tmp_path / "m")
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from cnnspark.errors import InputError
+from cnnspark.filtering import card_thresholds
+from cnnspark.guard import add_counts, known_values
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import AlleleKey
-from cnnspark.scoring import annotate, format_score, score_header
+from cnnspark.scoring import annotate, format_score, input_counts, score_header
 from cnnspark.vcf import Record, VcfHeader
 from tests.test_batches import ragged
 
 CARD = Card(
-    model="reads", spec=ModelSpec(), thresholds={"SNP": {"0.90": 1.25, "0.99": None}}, sha256="0123456789abcdef" * 4
+    model="reads",
+    spec=ModelSpec(),
+    thresholds={"SNP": {"0.90": 1.25, "0.99": None}},
+    sensitivity_thresholds={"SNP": {"0.995": -1.5}},
+    sha256="0123456789abcdef" * 4,
 )
 
 
@@ -48,7 +56,36 @@ def test_the_header_says_scale_direction_model_and_thresholds() -> None:
     assert header.info["CNN_ALT_SCORES"].number == "A"
     for said in ("higher is more likely true", "-16.118", "model reads", CARD.sha256, "Precision=0.90,Value=1.250"):
         assert said in text
-    assert "0.99" not in text
+    assert "<ID=CNN_2D_SNP_sensitivity_0.995,Key=CNN_2D,Group=SNP,Sensitivity=0.995,Value=-1.500>" in text
+    assert "0.99," not in text
+
+
+def test_filtering_finds_the_thresholds_that_scoring_wrote() -> None:
+    by_precision = {"SNP": {"0.90": 1.25}, "INDEL": {"0.90": 2.0}, "ALL": {"0.90": 3.0}}
+    by_sensitivity = {"SNP": {"0.90": -4.0, "0.995": -5.0}, "INDEL": {"0.90": -6.0}}
+    card = dataclasses.replace(CARD, thresholds=by_precision, sensitivity_thresholds=by_sensitivity)
+    header = score_header(VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"]), "x.vcf", card)
+    assert card_thresholds(header, "CNN_2D", 0.9) == {"SNP": 1.25, "INDEL": 2.0}
+    assert card_thresholds(header, "CNN_2D", 0.9, "sensitivity") == {"SNP": -4.0, "INDEL": -6.0}
+
+
+def test_a_models_inputs_are_counted_in_the_order_of_its_card() -> None:
+    spec = ModelSpec(("QUAL", "INFO/DP"), ("f1",), ((0.0,) * 9,) * 2, ((0.0,) * 9,))
+    tensors = ragged([1, 1, 1])
+    tensors.annotations = np.array([[10, 3], [20, np.nan], [30, 9]], np.float32)
+    tensors.site_features = np.array([[0.5], [0.5], [7]], np.float32)
+    names = (*spec.annotation_names, *spec.feature_names)
+    known = known_values(names, np.array([[10, 3, 0.5], [30, 5, 0.5]], np.float32))
+    counts = add_counts(known, [input_counts(Card("features", spec, known=known), tensors)])
+    assert [sum(each) for each in counts] == [3, 3, 3]
+    assert (counts[0][0], counts[0][1], counts[0][-1]) == (0, 0, 0)
+    assert (counts[1][0], counts[1][-1]) == (1, 1)  # one missing, and 9 is above 5
+    assert counts[2] == [0, 0, 2, 1]
+    # a model that uses no site features counts none of those that the tensors have
+    few = Card("reference", dataclasses.replace(spec, feature_names=(), feature_edges=()))
+    few = dataclasses.replace(few, known=known_values(names[:2], tensors.annotations))
+    assert len(input_counts(few, tensors)) == 2
+    assert input_counts(CARD, tensors) == []
 
 
 def test_scoring_again_replaces_the_lines_of_the_last_time() -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pysam
@@ -16,7 +15,7 @@ from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError, UsageError
 from cnnspark.merge import check_conservation, merge_shards
 from cnnspark.regions import Region
-from cnnspark.shards import MERGED, finished_rows, shard_folder, write_shard
+from cnnspark.shards import MERGED, BlockOutput, finished_rows, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
 from tests.conftest import read_lines, write_vcf
 
@@ -35,11 +34,11 @@ def run(source: VcfSource, out: Path, records: int, if_exists: str = "fail", fai
     folder.open({"stage": "test"}, blocks, if_exists)
     (out / "shards").mkdir(exist_ok=True)
 
-    def work(block: Block) -> tuple[Iterable[str], Counter]:
+    def work(block: Block) -> BlockOutput:
         done.append(block.index)
         if block.index == fail_at:
             raise RuntimeError("killed")
-        return source.lines(block.region), Counter({"seen": block.records})
+        return BlockOutput(source.lines(block.region), Counter({"seen": block.records}))
 
     finished = {row.block for row in finished_rows(folder)}
     for block in blocks:
@@ -139,14 +138,14 @@ def test_a_shard_with_other_records_is_refused(source: VcfSource, tmp_path: Path
     folder.open({}, blocks, "fail")
     (tmp_path / "out" / "shards").mkdir()
 
-    def work(block: Block) -> tuple[Iterable[str], Counter]:
+    def work(block: Block) -> BlockOutput:
         lines = list(source.lines(block.region))
         changed = {
             "lose": lines[1:],
             "double": [*lines, lines[-1]],
             "alter": [lines[0].replace("\tA\t", "\tG\t"), *lines[1:]],
         }
-        return changed[change], Counter()
+        return BlockOutput(changed[change], Counter())
 
     with pytest.raises(RunError):
         write_shard(folder, blocks[0], source.header.text(), work)

@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle
 from cnnspark.training import TrainResult, _Follower, _run_child, prepare_job, progress_line, train
 from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
@@ -63,7 +64,7 @@ def test_two_replicas_of_16_equal_one_of_32_with_dropout(spark: "SparkSession", 
     two, _ = run(spark, dataset, tmp_path / "two", model="reads", replicas=2)
     # Not nearly: lanes are added in one order, whoever has computed them.
     np.testing.assert_array_equal(weights(two.model_out), weights(one.model_out))
-    assert one.card.history == two.card.history
+    assert dataclasses.replace(one.card, sha256="") == dataclasses.replace(two.card, sha256="")
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all("validation AUPRC" in line and "alleles/s" in line and "left" in line for line in lines)
 
@@ -101,8 +102,40 @@ def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str
 
     kept = score(bundle.predict(held)) >= card.thresholds["ALL"]["0.70"] - 1e-4
     assert held["label"][kept].mean() >= 0.70
-    assert set(card.thresholds) == {"ALL", "SNP", "INDEL"}
+    assert set(card.thresholds) == set(card.sensitivity_thresholds) == {"ALL", "SNP", "INDEL"}
     assert not checkpoint_folder(uninterrupted).exists()
+
+
+@pytest.mark.spark
+def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> None:
+    from cnnspark.metrics import calibration as calibration_figures
+    from cnnspark.models.calibration import cross_fitted, fit_platt, probabilities
+    from cnnspark.models.card import score
+
+    bundle, held = load_bundle(uninterrupted), synthetic_batch(70, seed=2)
+    labels, logits = held["label"], bundle.logits(held)
+    found, expected = bundle.card.calibration, fit_platt(logits, labels)
+    assert (found.slope, found.intercept) == pytest.approx((expected.slope, expected.intercept), rel=1e-3)
+    assert found.slope != 1
+    honest = probabilities(cross_fitted(logits, labels, np.arange(70) // 50))
+    for name, values in (("calibration error", honest), ("calibration error uncalibrated", probabilities(logits))):
+        error = calibration_figures(labels, values)[1]
+        assert bundle.card.metrics[f"{name} ALL"] == pytest.approx(error, abs=1e-3)
+    # true alleles at or above a threshold are the share that it is for, and one score more would lose too many
+    scores = score(bundle.predict(held))[labels == 1]
+    for wanted in ("0.90", "0.95", "0.99", "0.995", "0.999"):
+        threshold = bundle.card.sensitivity_thresholds["ALL"][wanted]
+        assert np.mean(scores >= threshold - 1e-4) >= float(wanted)
+        assert np.mean(scores > threshold + 1e-4) < float(wanted)
+
+
+@pytest.mark.spark
+def test_the_card_has_histograms_of_the_training_alleles(uninterrupted: str) -> None:
+    known = load_bundle(uninterrupted).card.known
+    trained = synthetic_batch(65, seed=1)
+    assert known is not None and known.alleles == 65
+    values = np.concatenate([trained["annotations"], trained["site_features"]], axis=1)
+    assert known == known_values(("QD", "FS", "MQ", "f1", "f2", "f3", "f4"), values)
 
 
 @pytest.mark.spark

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnspark.errors import InputError
+from cnnspark.models.calibration import probabilities
 from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, file_digest, read_card
 from cnnspark.models.registry import feed, model_inputs
 
@@ -44,9 +45,8 @@ class Bundle:
         return self._logits(feed(batch, self._dtypes)).numpy()
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The probability (B,) float64 that each allele of a padded batch is real."""
-        # float64, so that scores of very sure alleles still differ
-        return 0.5 * (1 + np.tanh(0.5 * self.logits(batch).astype(np.float64)))
+        """The calibrated probability (B,) float64 that each allele of a padded batch is real."""
+        return probabilities(self.card.calibration(self.logits(batch)))
 
 
 def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bool = False) -> Card:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from cnnspark.errors import InputError
+from cnnspark.guard import KnownValues
+from cnnspark.models.calibration import Platt
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
 
@@ -70,7 +72,9 @@ class Card:
     """Everything about a model but its weights.
 
     ``thresholds`` are scores (see :func:`score`), by group of types ("ALL", "SNP", "INDEL") and precision as text
-    ("0.90"); None where that precision was not reached on the validation blocks.
+    ("0.90"); None where that precision was not reached on the validation blocks. ``sensitivity_thresholds`` are those
+    that keep a share of the true alleles. Cards that were written before there were ``sensitivity_thresholds``,
+    ``calibration`` or ``known`` have none: their logits are taken as they are, and no callset is compared with them.
     """
 
     model: str
@@ -83,6 +87,9 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
+    sensitivity_thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    calibration: Platt = Platt()
+    known: KnownValues | None = None  # last, as it is long
 
     @property
     def annotation_names(self) -> tuple[str, ...]:
@@ -103,11 +110,15 @@ class Card:
     def from_json(values: Mapping[str, Any]) -> Card:
         """The card that :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is not one."""
         kept = {k: v for k, v in values.items() if k not in ("format", "format_version", "schema")}
-        for name in ("thresholds", "metrics", "training", "data", "versions"):
+        kept.setdefault("sensitivity_thresholds", {})
+        for name in ("thresholds", "sensitivity_thresholds", "metrics", "training", "data", "versions"):
             if not isinstance(kept[name], dict):
                 raise TypeError(f"'{name}' is not an object")
         kept["spec"] = ModelSpec.from_json(kept["spec"])
         kept["ranges"] = tuple(Range(**r) for r in kept["ranges"])
+        kept["calibration"] = Platt(**kept.get("calibration", {}))
+        if kept.get("known") is not None:
+            kept["known"] = KnownValues.from_json(kept["known"])
         return Card(**kept)
 
 

@@ -1,0 +1,254 @@
+"""Whether a callset is what a model knows: its annotations and site features against those of the training alleles.
+
+The model's card holds a histogram of each named input. Tasks count each block's values in the same cells, the counts
+travel in the blocks' manifest rows, and the driver compares the sums. Pure, and cheap: some milliseconds a block.
+
+The distance is the total variation between two histograms, half the sum over the cells of |p - q|: the share of the
+alleles that would have to have another value for the two to be alike (0 alike, 1 nothing in common; Levin, Peres and
+Wilmer, "Markov chains and mixing times", 4.1). Missing values are a cell, and so are values below and above all of the
+training's, so one number says a lost annotation, a shifted one and one out of range.
+
+Alleles come in clusters (paralogs, repeats), so a few hundred of the very same kind of callset differ from the whole by
+more than chance among independent alleles would have it. How much, is measured on the training alleles themselves: for
+each name, the distance of chunks of neighbouring alleles from all others. It shrinks as that of two means, with
+sqrt(1 / n + 1 / m); ``noise`` is what stands before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+# Tenths of the training alleles, or fewer where values repeat: finer cells would mostly add noise.
+BINS = 10
+# A quarter of the alleles elsewhere, beyond the noise. With a caller's own annotations the same callset has .05, reads
+# thinned to 80 % .25, to half .61 (INFO/DP), another sequencing .84 (insert size), another caller 1.
+LIMIT = 0.25
+# However few the alleles: where all are elsewhere, that is said.
+HIGHEST_LIMIT = 0.95
+# Fewer than this many scored alleles say nothing about a callset.
+LEAST_ALLELES = 20
+# The training alleles are cut into this many chunks, or more: of 50 to 500 alleles. Most of them, by the quantile, are
+# no further from the others than a name's noise says.
+CHUNKS, CHUNK_ALLELES, CHUNK_QUANTILE = 20, (50, 500), 0.95
+# Names that the sentence lists; guard.json has all.
+NAMED = 4
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How one annotation or site feature lies in the training alleles.
+
+    ``counts``: missing, below the first edge, one for each bin, above the last edge. A bin has its lower edge, the last
+    bin both; a single edge is a bin of one value; without edges every value was missing. n neighbouring alleles are
+    mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    noise: float
+
+    @property
+    def missing_share(self) -> float:
+        return self.counts[0] / max(1, sum(self.counts))
+
+
+@dataclass(frozen=True)
+class KnownValues:
+    """What a model has seen: a histogram of each of its named inputs over ``alleles`` training alleles."""
+
+    alleles: int
+    histograms: tuple[Histogram, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The inputs' names, in the order of the counts."""
+        return tuple(histogram.name for histogram in self.histograms)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> KnownValues:
+        """From plain JSON values. Raises KeyError, TypeError or ValueError where they are not such."""
+        histograms = []
+        for each in values["histograms"]:
+            histogram = Histogram(**each | {k: tuple(each[k]) for k in ("edges", "counts")})
+            if len(histogram.counts) != _cells(histogram.edges):
+                raise ValueError(f"the histogram of '{histogram.name}' has {len(histogram.counts)} counts")
+            histograms.append(histogram)
+        return KnownValues(int(values["alleles"]), tuple(histograms))
+
+
+def _cells(edges: Sequence[float] | np.ndarray) -> int:
+    """Missing, below, the bins, above."""
+    return max(1, len(edges) - 1) + 3 if len(edges) else 3
+
+
+def _bin_edges(column: np.ndarray) -> np.ndarray:
+    """Distinct tenths of the finite values of ``column`` (n,), float64; none where there are none."""
+    seen = column[np.isfinite(column)].astype(np.float64)
+    return np.unique(np.quantile(seen, np.linspace(0, 1, BINS + 1))) if len(seen) else np.zeros(0)
+
+
+def _count(column: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """int64 counts of the values of ``column`` (n,), as in :class:`Histogram`."""
+    seen = column[np.isfinite(column)].astype(np.float64)
+    counts = np.zeros(_cells(edges), np.int64)
+    counts[0] = len(column) - len(seen)
+    if not len(edges):
+        counts[-1] = len(seen)
+        return counts
+    bins = max(1, len(edges) - 1)
+    places = np.clip(np.searchsorted(edges, seen, side="right"), 1, bins)
+    places[seen < edges[0]] = 0
+    places[seen > edges[-1]] = bins + 1
+    counts[1:] = np.bincount(places, minlength=bins + 2)
+    return counts
+
+
+def count_values(known: KnownValues, values: np.ndarray) -> list[list[int]]:
+    """The counts of each column of ``values`` (n, names), in the cells of the card's histograms."""
+    columns = zip(known.histograms, values.T, strict=True)
+    return [_count(column, np.array(histogram.edges)).tolist() for histogram, column in columns]
+
+
+def distance(counts: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndarray) -> float:
+    """Total variation between two histograms of the same cells (module docstring); 0 where one is empty."""
+    p, q = np.asarray(counts, np.float64), np.asarray(others, np.float64)
+    if not p.sum() or not q.sum():
+        return 0.0
+    return float(0.5 * np.abs(p / p.sum() - q / q.sum()).sum())
+
+
+def known_values(names: Sequence[str], values: np.ndarray) -> KnownValues:
+    """The histograms of training alleles ``values`` (n, names), NaN where missing, in the order of the genome."""
+    n = len(values)
+    rows = min(max(n // CHUNKS, CHUNK_ALLELES[0]), CHUNK_ALLELES[1])
+    chunks = [slice(first, first + rows) for first in range(0, n - rows + 1, rows)]
+    histograms = []
+    for name, column in zip(names, values.T, strict=True):
+        edges = _bin_edges(column)
+        counts = _count(column, edges)
+        inside = [_count(column[chunk], edges) for chunk in chunks]
+        apart = [distance(chunk, counts - chunk) for chunk in inside]
+        # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
+        widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0
+        noise = widest / math.sqrt(1 / rows + 1 / max(1, n - rows))
+        histograms.append(Histogram(name, tuple(edges.tolist()), tuple(counts.tolist()), round(noise, 4)))
+    return KnownValues(n, tuple(histograms))
+
+
+@dataclass(frozen=True)
+class InputDistance:
+    """How far one annotation or site feature of a callset is from the training data."""
+
+    name: str
+    distance: float
+    limit: float
+    missing: float  # share of the alleles
+    trained_missing: float
+    out_of_range: float  # share of the alleles below the least or above the greatest trained value
+    minimum: float | None  # trained
+    maximum: float | None
+    counts: tuple[int, ...]
+
+    @property
+    def known(self) -> bool:
+        return self.distance <= self.limit
+
+    def __str__(self) -> str:
+        parts = [f"distance {self.distance:.2f}"]
+        if abs(self.missing - self.trained_missing) >= 0.1:
+            parts.append(f"missing in {self.missing:.0%}, in training {self.trained_missing:.0%}")
+        if self.out_of_range >= 0.01:
+            span = "any" if self.minimum is None else f"{self.minimum:.4g} to {self.maximum:.4g}"
+            parts.append(f"{self.out_of_range:.0%} outside {span}")
+        return f"{self.name} ({'; '.join(parts)})"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A callset's inputs against those that the model knows; none where there were too few alleles."""
+
+    alleles: int
+    inputs: tuple[InputDistance, ...]
+
+    @property
+    def outside(self) -> list[InputDistance]:
+        """The inputs that are not as the model knows them, the furthest beyond its limit first."""
+        strange = [each for each in self.inputs if not each.known]
+        return sorted(strange, key=lambda each: each.limit - each.distance)
+
+    def sentence(self) -> str:
+        """What is wrong and what to do; empty where all is as the model knows it."""
+        outside = self.outside
+        if not outside:
+            return ""
+        # Another caller lacks dozens of annotations at once: their names say it all.
+        lost = [each.name for each in outside if each.missing - each.trained_missing > 0.5]
+        shifted = [str(each) for each in outside if each.name not in lost]
+        parts = [f"{_listed(lost)} {'is' if len(lost) == 1 else 'are'} missing"] if lost else []
+        parts += [f"{_listed(shifted)} {'lies' if len(shifted) == 1 else 'lie'} elsewhere"] if shifted else []
+        return (
+            f"the callset is not what the model was trained on: of its {len(self.inputs)} inputs {', '.join(parts)} "
+            "(all are in guard.json); use or train a model for this caller, depth and sequencing"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: the verdict first, then every input."""
+        rows = [asdict(each) | {"known": each.known, "counts": list(each.counts)} for each in self.inputs]
+        return {
+            "alleles": self.alleles,
+            "compared": bool(self.inputs),
+            "outside": [each.name for each in self.outside],
+            "inputs": rows,
+        }
+
+
+def compare(known: KnownValues, counts: Sequence[Sequence[int]]) -> Comparison:
+    """Compares a callset's counts (:func:`add_counts` of all blocks) with the training data's.
+
+    The limit is LIMIT and the noise of both sides: noise x sqrt(1 / n + 1 / n_trained).
+    """
+    alleles = sum(counts[0]) if counts else 0
+    if alleles < LEAST_ALLELES:
+        return Comparison(alleles, ())
+    scale = math.sqrt(1 / alleles + 1 / max(1, known.alleles))
+    inputs = []
+    for histogram, found in zip(known.histograms, counts, strict=True):
+        inputs.append(
+            InputDistance(
+                name=histogram.name,
+                distance=round(distance(found, histogram.counts), 6),
+                limit=round(min(HIGHEST_LIMIT, LIMIT + histogram.noise * scale), 6),
+                missing=round(found[0] / alleles, 6),
+                trained_missing=round(histogram.missing_share, 6),
+                out_of_range=round((found[1] + found[-1]) / alleles, 6),
+                minimum=histogram.edges[0] if histogram.edges else None,
+                maximum=histogram.edges[-1] if histogram.edges else None,
+                counts=tuple(found),
+            )
+        )
+    return Comparison(alleles, tuple(inputs))
+
+
+def pack_counts(counts: Sequence[Sequence[int]]) -> list[str]:
+    """Counts as short texts: a manifest row holds a hundred such, and a genome has thousands of rows."""
+    return [" ".join(map(str, each)) for each in counts]
+
+
+def add_counts(known: KnownValues, packed: Iterable[Sequence[str]]) -> list[list[int]]:
+    """The blocks' counts (:func:`pack_counts`) added up; blocks without any add nothing."""
+    total = [np.zeros(len(histogram.counts), np.int64) for histogram in known.histograms]
+    for block in packed:
+        for sums, text in zip(total, block, strict=False):
+            sums += np.array(text.split(), np.int64)
+    return [sums.tolist() for sums in total]
