@@ -177,7 +177,10 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         ranges=training_ranges(spec.annotation_names, annotations),
         class_weights=balanced if settings.balance_classes else (1.0, 1.0),
         data_facts=facts,
-        known=known_values((*spec.annotation_names, *spec.feature_names), np.concatenate([annotations, features], 1)),
+        known=known_values(
+            (*spec.annotation_names, *spec.feature_names),
+            np.concatenate([annotations, features[:, : len(spec.feature_names)]], axis=1),
+        ),
     )
 
 
