@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,10 +218,10 @@ class EpochProgress:
         }
 
 
-def open_data(job: ReplicaJob) -> TrainingData:
-    """The dataset of the job, by the opener that its settings name."""
+def open_data(job: ReplicaJob, fields: Iterable[str]) -> TrainingData:
+    """The dataset of the job, by the opener that its settings name; of its tensors only the named fields."""
     module, _, function = job.settings.data_opener.partition(":")
-    return getattr(importlib.import_module(module), function)(job.data, job.settings.validation)
+    return getattr(importlib.import_module(module), function)(job.data, job.settings.validation, fields)
 
 
 def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
@@ -231,8 +231,8 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     """
     settings = job.settings
     folder = checkpoint_folder(job.model_out)
-    data = open_data(job)
     trainer = Trainer(job, replicas)
+    data = open_data(job, trainer.dtypes)
     state = _starting_state(job, trainer, folder)
     trainer.restore(state)
     validation = Validation(trainer, data)

@@ -100,6 +100,6 @@ class SyntheticData:
         return self.train["annotations"][:limit], self.train["site_features"][:limit]
 
 
-def open_synthetic(path: str, validation: Any) -> SyntheticData:
+def open_synthetic(path: str, validation: Any, fields: Any = None) -> SyntheticData:
     """The opener that the settings of the tests name."""
     return SyntheticData(path)
