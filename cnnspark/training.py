@@ -6,9 +6,8 @@ tasks (:mod:`cnnspark.training_worker`): it can join a cluster once in a process
 workers.
 The model's folder must be on storage that driver and executors share.
 
-The same settings and data give the same weights, bit by bit, on any number of replicas that divides the lanes of a
-batch (:mod:`cnnspark.training_worker`). Any other number adds the same gradients in another order: a step's gradient
-agrees to 1e-6, and weights then drift apart as those of any training in float32 do that rounds differently.
+The same settings and data give the same weights, bit by bit, on any number of replicas up to the lanes of a batch
+(:mod:`cnnspark.training_step`).
 """
 
 from __future__ import annotations
@@ -161,6 +160,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         ranges=training_ranges(spec.annotation_names, annotations),
         class_weights=balanced if settings.balance_classes else (1.0, 1.0),
         data_facts=facts,
+        lanes=settings.lanes_used(opened.n_row_groups),
     )
 
 

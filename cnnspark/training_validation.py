@@ -18,7 +18,7 @@ from cnnspark.training_state import TrainingState
 
 if TYPE_CHECKING:
     from cnnspark.training_data import TrainingData
-    from cnnspark.training_worker import Trainer
+    from cnnspark.training_step import Trainer
 
 VALIDATION_BATCH = 64
 

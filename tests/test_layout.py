@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
-TENSORFLOW = {"training_worker", "training_validation", "losses"} | {
+TENSORFLOW = {"losses", *(f"training_{n}" for n in ("worker", "validation", "step", "replicas", "log"))} | {
     f"models.{n}" for n in ("bundle", "registry", "layers", "reads", "features")
 }
 

@@ -212,7 +212,7 @@ def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_o
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"replicas": 3}, "cannot be dealt to 3 replicas"),
+        ({"replicas": 33}, "cannot be dealt to 33 replicas"),
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"dropout": 1.0}, "dropout"),
