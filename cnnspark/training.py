@@ -82,6 +82,8 @@ def train(
     model_out = os.path.abspath(model_out)
     folder = checkpoint_folder(model_out)
     _check_folders(Path(model_out), folder, settings.if_exists)
+    if settings.log_dir and "://" not in settings.log_dir:
+        settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     job = prepare_job(data, model_out, settings)
     if settings.if_exists == "resume" and Path(model_out).exists():
         card = read_card(model_out)
@@ -99,6 +101,8 @@ def train(
     with _Follower(folder / HISTORY_FILE, settings.epochs, say):
         _run_with_retries(spark, job, say)
     card = read_card(model_out)
+    if len(card.history) < settings.epochs:
+        say(f"{settings.patience} epochs without a better validation AUPRC: ended after {len(card.history)}")
     shutil.rmtree(folder, ignore_errors=True)
     return TrainResult(model_out, card)
 

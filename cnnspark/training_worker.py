@@ -8,9 +8,11 @@ ends. With several replicas, TF_CONFIG says who they are.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from cnnspark.training_data import TrainingData
 
 ENDED_BY_PARENT = 70
+# prctl(2)
+PR_SET_PDEATHSIG = 1
 
 
 def open_data(job: ReplicaJob, fields: Iterable[str]) -> TrainingData:
@@ -133,8 +137,15 @@ def _end_with_parent() -> None:
     os._exit(ENDED_BY_PARENT)
 
 
+def _die_with_parent() -> None:
+    """Has Linux kill this process when the task's ends: one that is stopped does not see its standard input close."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Reads the job, trains, prints the result as the last line and waits for the end of standard input."""
+    _die_with_parent()
     job = ReplicaJob.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))

@@ -121,9 +121,9 @@ def test_the_reads_network_learns_what_only_the_reads_show(spark: "SparkSession"
 def test_a_killed_replica_costs_one_retry_and_changes_nothing(
     spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
-    (Path(dataset) / "kill").write_text("1")  # the second epoch
+    (Path(dataset) / "fault").write_text("kill epoch 1")  # the second
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2)
-    assert not (Path(dataset) / "kill").exists()
+    assert not (Path(dataset) / "fault").exists()
     assert sum("trying again" in line for line in lines) == 1
     assert sum(line.startswith("epoch 1/2") for line in lines) == 1  # the first epoch was not done again
     np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
@@ -133,8 +133,8 @@ def test_a_killed_replica_costs_one_retry_and_changes_nothing(
 def test_a_failed_training_is_resumed_by_the_same_command_and_only_by_the_same(
     spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
-    out, kill = tmp_path / "model", Path(dataset) / "kill"
-    kill.write_text("1")
+    out = tmp_path / "model"
+    (Path(dataset) / "fault").write_text("kill epoch 1")
     with pytest.raises(RunError, match="--if-exists resume"):
         run(spark, dataset, out, max_retries=0)
     assert not out.exists() and checkpoint_folder(str(out)).exists()
