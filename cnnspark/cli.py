@@ -219,17 +219,19 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks.")
 @click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas.")
 @click.option("--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2].")
+@click.option("--patience", type=int, metavar="N", help="End after N epochs without a better validation AUPRC [never].")
+@click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there.")
 @exists_option
 @common_options
 def train(
     data: str, model_out: str, name: str, replicas: int, epochs: int, batch_size: int, validation: tuple[str, ...],
-    if_exists: str, **options: Any,
+    patience: int | None, log_dir: str | None, if_exists: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train a network on a dataset, one replica a task, gradients all-reduced."""
     run = Run(_kept(options))
     from cnnspark import training
 
-    settings = train_settings(run.config, name, replicas, epochs, batch_size, validation, if_exists)
+    settings = train_settings(run.config, name, replicas, epochs, batch_size, validation, if_exists, patience, log_dir)
     result = training.train(run.spark("train"), data, model_out, settings, progress)
     summary = train_summary(result)
     run.show(summary, f"best epoch {summary['best_epoch']}, validation {summary['text']}: {model_out}")
@@ -237,7 +239,7 @@ def train(
 
 def train_settings(
     config: Config, name: str | None, replicas: int | None, epochs: int | None, batch_size: int | None,
-    validation: Sequence[str], if_exists: str,
+    validation: Sequence[str], if_exists: str, patience: int | None = None, log_dir: str | None = None,
 ) -> TrainSettings:  # fmt: skip
     """The configuration's training settings with the flags over them."""
     import dataclasses
@@ -246,6 +248,7 @@ def train_settings(
         key: value
         for key, value in {
             "model": name, "replicas": replicas, "epochs": epochs, "batch_size": batch_size, "if_exists": if_exists,
+            "patience": patience, "log_dir": log_dir,
         }.items()
         if value is not None
     }  # fmt: skip

@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from cnnspark.blocks import Block
 from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
 from cnnspark.runs import RunFolder, read_json, write_json
-from cnnspark.schema import FIELDS, AlleleKey, TensorBatch
+from cnnspark.schema import FIELD, FIELDS, AlleleKey, TensorBatch
 
 if TYPE_CHECKING:
     from petastorm.unischema import Unischema
@@ -40,6 +40,7 @@ CARD, DATA = "dataset.json", "data"
 FORMAT_VERSION = 1
 # About half a megabyte of tensors at 30x. Training deals whole row groups to its streams, so they are many and even.
 ROW_GROUP_ROWS = 64
+_ALL_ROW_GROUPS = 1 << 30
 
 _BYTES_FIELDS = tuple(field for field in FIELDS if field.name not in ("annotations", "site_features"))
 _KEY_COLUMNS: tuple[tuple[str, Any], ...] = (
@@ -264,8 +265,12 @@ class Dataset:
         whose number modulo n is i. Raises RunError where fewer or more rows come than the card promises: Petastorm's
         thread pool is known to lose row groups silently, its ``dummy`` pool (used here) is not, and this would tell.
         """
+        import petastorm.reader
         from petastorm import make_batch_reader
 
+        # The dummy pool naps for 0.1 s whenever it has used up the few row groups that are announced to it ahead; it
+        # reads each when it is asked for, so that announcing all of them costs nothing.
+        petastorm.reader._VENTILATE_EXTRA_ROWGROUPS = _ALL_ROW_GROUPS
         expected = sum(rows for i, rows in enumerate(self.row_groups(blocks)) if i % shards == shard)
         seen = 0
         with _quiet():
@@ -302,18 +307,43 @@ class Dataset:
             yield decode(values), values
 
 
-def decode(values: Mapping[str, np.ndarray]) -> TensorBatch:
-    """Tensors from a row group's columns. ``keys`` is left empty where the key columns were not read."""
-    counts = values["row_count"].astype(np.int64)
+def training_columns(fields: Iterable[str] | None) -> list[str] | None:
+    """The columns that training reads for a network of these inputs: names of the schema's fields, others ignored.
+
+    None stands for all.
+    """
+    if fields is None:
+        return None
+    wanted = {field.name for field in FIELDS} & set(fields)
+    if any(FIELD[name].per_read for name in wanted) or "row_count" in fields:
+        wanted.add("row_count")
+    # What the weights, the noise and the figures by type need, whatever the network looks at.
+    wanted |= {"contig", "start", "ref", "alt", "variant_type", "label", "weight"}
+    return [name for name in arrow_schema().names if name in wanted]
+
+
+def decode(values: Mapping[str, np.ndarray], with_keys: bool = True) -> TensorBatch:
+    """Tensors from a row group's columns.
+
+    A field whose column was not read has no width, (rows or n, 0), and without ``row_count`` no allele has rows.
+    ``keys`` is left empty where the key columns were not read, or are not wanted.
+    """
+    n = len(next(iter(values.values())))
+    counts = values["row_count"].astype(np.int64) if "row_count" in values else np.zeros(n, np.int64)
     arrays: dict[str, np.ndarray] = {}
-    for field in _BYTES_FIELDS:
-        flat: np.ndarray = np.frombuffer(b"".join(values[field.name]), dtype=np.dtype(field.dtype).newbyteorder("<"))
-        shape = [size for size in field.shape if size != "R"]
-        arrays[field.name] = flat.reshape(-1, *shape).astype(field.dtype, copy=False)  # (rows or n, ...)
-    for name in ("annotations", "site_features"):
-        arrays[name] = np.stack(list(values[name])).astype(np.float32, copy=False)  # (n, A) or (n, F)
+    for field in FIELDS:
+        if field.name not in values:
+            arrays[field.name] = np.zeros((counts.sum() if field.per_read else n, 0), field.dtype)
+        elif field in _BYTES_FIELDS:
+            flat: np.ndarray = np.frombuffer(
+                b"".join(values[field.name]), dtype=np.dtype(field.dtype).newbyteorder("<")
+            )
+            shape = [size for size in field.shape if size != "R"]
+            arrays[field.name] = flat.reshape(-1, *shape).astype(field.dtype, copy=False)  # (rows or n, ...)
+        else:
+            arrays[field.name] = np.stack(list(values[field.name])).astype(np.float32, copy=False)  # (n, A) or (n, F)
     keys = []
-    if "ref" in values:
+    if with_keys and "ref" in values:
         columns = ("contig", "start", "ref", "alt", "alt_index", "record_index", "variant_type")
         keys = [AlleleKey(*row) for row in zip(*(values[name].tolist() for name in columns), strict=True)]
     return TensorBatch(keys=keys, row_offsets=np.concatenate([[0], np.cumsum(counts)]), **arrays)

@@ -53,6 +53,45 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def smoothed(loss: Loss, share: float) -> Loss:
+    """The loss where each label is wrong with probability ``share / 2``: (1 - share/2) L(z, y) + (share/2) L(z, 1 - y).
+
+    With cross-entropy that is label smoothing over two classes (Szegedy et al. 2016, "Rethinking the Inception
+    architecture", section 7): its least value lies at a finite logit, ln((2 - share) / share).
+    """
+    if not share:
+        return loss
+
+    def of_both(labels: Any, logits: Any) -> Any:
+        labels = ops.cast(labels, logits.dtype)
+        return (1.0 - share / 2) * loss(labels, logits) + (share / 2) * loss(1.0 - labels, logits)
+
+    return of_both
+
+
+def weighting_hard_examples(loss: Loss, strength: float) -> Loss:
+    """The loss times 1 + strength (1 - p), the weight taken as a constant: what the network gets wrong counts more.
+
+    The weight is that of Chang et al. 2017 ("Active bias", eq. 3, "weighted by difficulty", w = 1 - p + a constant)
+    with the probability of now in place of its mean over past epochs. So it depends on the example and the weights
+    alone: it is the same on any number of replicas, there is nothing to carry over when a run is resumed, and no
+    example, a mislabelled one least of all, weighs more than ``1 + strength`` times another.
+    """
+    if not strength:
+        return loss
+
+    def weighted(labels: Any, logits: Any) -> Any:
+        difficulty = -ops.expm1(-surprise(labels, logits))  # 1 - p
+        return (1.0 + strength * ops.stop_gradient(difficulty)) * loss(labels, logits)
+
+    return weighted
+
+
+def training_loss(name: str, label_smoothing: float = 0.0, hard_examples: float = 0.0) -> Loss:
+    """The loss that is trained on; validation shows :func:`loss_by_name`. UsageError where there is none such."""
+    return weighting_hard_examples(smoothed(loss_by_name(name), label_smoothing), hard_examples)
+
+
 def loss_by_name(name: str) -> Loss:
     """The loss called ``name``; UsageError where there is none."""
     if name not in LOSSES:

@@ -97,12 +97,19 @@ class TensorBatch:
 
     def take(self, chosen: Sequence[int]) -> TensorBatch:
         """The chosen alleles, in the order given."""
-        rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(s.start, s.stop) for s in map(self.rows, chosen))])
         index = np.asarray(chosen, dtype=np.int64)
         counts = np.diff(self.row_offsets)[index]
-        fields = {f.name: getattr(self, f.name)[rows if f.per_read else index] for f in FIELDS}
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        rows = np.repeat(self.row_offsets[index] - offsets[:-1], counts) + np.arange(offsets[-1])
+        fields = {f.name: getattr(self, f.name)[rows if f.per_read else index] for f in FIELDS}
         return TensorBatch(keys=[self.keys[i] for i in chosen] if self.keys else [], row_offsets=offsets, **fields)
+
+    def part(self, first: int, last: int) -> TensorBatch:
+        """Alleles ``first:last`` as views of these arrays, without a copy."""
+        rows = slice(int(self.row_offsets[first]), int(self.row_offsets[last]))
+        fields = {f.name: getattr(self, f.name)[rows if f.per_read else slice(first, last)] for f in FIELDS}
+        offsets = self.row_offsets[first : last + 1] - self.row_offsets[first]
+        return TensorBatch(keys=self.keys[first:last], row_offsets=offsets, **fields)
 
     @staticmethod
     def concatenate(batches: Sequence[TensorBatch]) -> TensorBatch:

@@ -6,9 +6,8 @@ tasks (:mod:`cnnspark.training_worker`): it can join a cluster once in a process
 workers.
 The model's folder must be on storage that driver and executors share.
 
-The same settings and data give the same weights, bit by bit, on any number of replicas that divides the lanes of a
-batch (:mod:`cnnspark.training_worker`). Any other number adds the same gradients in another order: a step's gradient
-agrees to 1e-6, and weights then drift apart as those of any training in float32 do that rounds differently.
+The same settings and data give the same weights, bit by bit, on any number of replicas up to the lanes of a batch
+(:mod:`cnnspark.training_step`).
 """
 
 from __future__ import annotations
@@ -94,6 +93,8 @@ def train(
     model_out = os.path.abspath(model_out)
     folder = checkpoint_folder(model_out)
     _check_folders(Path(model_out), folder, settings.if_exists)
+    if settings.log_dir and "://" not in settings.log_dir:
+        settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     job = prepare_job(data, model_out, settings)
     if settings.if_exists == "resume" and Path(model_out).exists():
         card = read_card(model_out)
@@ -111,6 +112,8 @@ def train(
     with _Follower(folder / HISTORY_FILE, settings.epochs, say):
         _run_with_retries(spark, job, say)
     card = read_card(model_out)
+    if len(card.history) < settings.epochs:
+        say(f"{settings.patience} epochs without a better validation AUPRC: ended after {len(card.history)}")
     shutil.rmtree(folder, ignore_errors=True)
     return TrainResult(model_out, card)
 
@@ -181,6 +184,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
             (*spec.annotation_names, *spec.feature_names),
             np.concatenate([annotations, features[:, : len(spec.feature_names)]], axis=1),
         ),
+        lanes=settings.lanes_used(opened.n_row_groups),
     )
 
 

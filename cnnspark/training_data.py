@@ -8,13 +8,13 @@ that is short of rows begins its next pass early, one that has more leaves the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cnnspark.batches import pad_rows
-from cnnspark.dataset import Dataset, decode, example_keys
+from cnnspark.dataset import Dataset, decode, example_keys, training_columns
 from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region, parse_region
 from cnnspark.schema import TensorBatch
@@ -96,9 +96,12 @@ def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int],
 class TrainingData:
     """A dataset split into training and validation blocks, as the trainer reads it."""
 
-    def __init__(self, dataset: Dataset, train: Sequence[int], validation: Sequence[int]):
+    def __init__(
+        self, dataset: Dataset, train: Sequence[int], validation: Sequence[int], columns: Sequence[str] | None = None
+    ):
         """Raises InputError where tensors have no label."""
         self.dataset, self.train, self.validation = dataset, list(train), list(validation)
+        self.columns = columns
         self.annotation_names = dataset.annotation_names
         self.feature_names = dataset.feature_names
         by_number = {block["block"]: block for block in dataset.blocks}
@@ -173,7 +176,8 @@ class TrainingData:
         turn = 0
         while True:
             order = np.random.Generator(np.random.PCG64([seed, epoch, stream, turn]))
-            groups = self.dataset.read(self.train, seed=int(order.integers(1, 2**31)), shard=stream, shards=streams)
+            chosen = int(order.integers(1, 2**31))
+            groups = self.dataset.read(self.train, self.columns, seed=chosen, shard=stream, shards=streams)
             for shuffled in _shuffled(groups, order):
                 waiting.append(shuffled)
                 held += len(shuffled[1]["label"])
@@ -185,8 +189,8 @@ class TrainingData:
 
     def validation_batches(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
         """Every held-out tensor once, in the files' order; the last batch of a row group may be short."""
-        for values in self.dataset.read(self.validation):
-            tensors, scalars = decode(values), _scalars(values)
+        for values in self.dataset.read(self.validation, self.columns):
+            tensors, scalars = decode(values, with_keys=False), _scalars(values)
             for first in range(0, len(scalars["label"]), batch_size):
                 chosen = np.arange(first, min(first + batch_size, len(scalars["label"])))
                 yield pad_rows(tensors, chosen) | {name: value[chosen] for name, value in scalars.items()}
@@ -231,7 +235,7 @@ def _shuffled(
         joined = {name: np.concatenate([group[name] for group in held]) for name in held[0]}
         permutation = order.permutation(len(joined["label"]))
         joined = {name: column[permutation] for name, column in joined.items()}
-        return decode({k: v for k, v in joined.items() if k != "ref"}), _scalars(joined)
+        return decode(joined, with_keys=False), _scalars(joined)
 
     for group in groups:
         held.append(group)
@@ -244,7 +248,7 @@ def _shuffled(
 
 def _slice(part: tuple[TensorBatch, dict[str, np.ndarray]], first: int, last: int) -> tuple[TensorBatch, dict]:
     tensors, scalars = part
-    return tensors.take(range(first, last)), {name: value[first:last] for name, value in scalars.items()}
+    return tensors.part(first, last), {name: value[first:last] for name, value in scalars.items()}
 
 
 def _take(
@@ -266,7 +270,13 @@ def _take(
     return (TensorBatch.concatenate([part[0] for part in parts]), scalars), left
 
 
-def open_training_data(path: str, validation: float | Sequence[str]) -> TrainingData:
-    """A dataset's training and validation blocks; see :func:`hold_out`."""
+def open_training_data(
+    path: str, validation: float | Sequence[str], fields: Iterable[str] | None = None
+) -> TrainingData:
+    """A dataset's training and validation blocks; see :func:`hold_out`.
+
+    Args:
+        fields: what of a tensor is read, as :func:`cnnspark.dataset.training_columns` takes it; all by default.
+    """
     dataset = Dataset(path)
-    return TrainingData(dataset, *hold_out(dataset, validation))
+    return TrainingData(dataset, *hold_out(dataset, validation), training_columns(fields))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnspark.errors import UsageError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.card import Range
 from cnnspark.models.spec import ModelSpec
@@ -26,7 +26,7 @@ class TrainSettings:
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
-    lanes: int = 4  # parts of a batch that are computed apart; replicas that divide it give the same weights to the bit
+    lanes: int = 4  # parts of a batch that are computed apart: as many replicas give the same weights, to the bit
     learning_rate: float = 1e-3
     # Adam's usual 1e-7 is as small as the rounding of a gradient, which it then blows up to whole steps: the weights of
     # two replicas would drift from those of one.
@@ -34,8 +34,14 @@ class TrainSettings:
     warmup_share: float = 0.05  # of all steps: Adam's first moments are noise
     clip_norm: float = 5.0  # of the whole gradient; far above what healthy batches have
     loss: str = "cross_entropy"
+    label_smoothing: float = 0.0  # share of the labels taken for coin tosses
+    hard_examples: float = 0.0  # what the network gets wrong weighs up to 1 + this
     balance_classes: bool = True
     dropout: float = 0.3
+    drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
+    flip_strand: bool = False  # half of the examples as if they had been read from the other strand
+    mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
+    patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
     seed: int = 1
     validation: float | tuple[str, ...] = 0.2  # the last share of each contig, or regions; whole blocks
     quantile_sample: int = 50_000  # alleles; quantiles of more differ in the third digit
@@ -43,6 +49,7 @@ class TrainSettings:
     timeout_seconds: int = 300  # of one all-reduce; the first one waits for the slowest replica to be compiled
     slot_wait_seconds: int = 60  # for executors to register
     max_retries: int = 2
+    log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
     if_exists: str = "fail"  # the model's folder or a checkpoint: fail, resume, overwrite
     data_opener: str = "cnnspark.training_data:open_training_data"
 
@@ -50,28 +57,54 @@ class TrainSettings:
         for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.batch_size % self.replicas:
+        if self.batch_size < self.replicas:
             raise UsageError(
-                f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas; choose a multiple"
+                f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas; make it larger"
             )
         if not self.learning_rate > 0 or not self.clip_norm > 0:
             raise UsageError("learning_rate and clip_norm must be above 0")
         if not 0 <= self.warmup_share < 1 or not 0 <= self.dropout < 1:
             raise UsageError("warmup_share and dropout must be at least 0 and below 1")
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.drop_reads < 1:
+            raise UsageError("label_smoothing and drop_reads must be at least 0 and below 1")
+        if self.hard_examples < 0 or self.patience < 0:
+            raise UsageError("hard_examples and patience must be at least 0")
+        if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
+            raise UsageError(
+                f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
+            )
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
+    @property
+    def augments(self) -> bool:
+        """Whether training examples are changed."""
+        return self.drop_reads > 0 or self.flip_strand
+
     def lanes_used(self, row_groups: int) -> int:
-        """``lanes`` where batch, replicas and the data's row groups allow it, else one for each replica."""
-        fits = self.lanes % self.replicas == 0 and self.batch_size % self.lanes == 0 and row_groups >= self.lanes
-        return self.lanes if fits else self.replicas
+        """How many lanes a batch is computed in: the most up to ``lanes`` that divide it and have a row group each.
+
+        The replicas are not in it as long as there are fewer of them. Raises InputError where there are fewer row
+        groups than replicas, UsageError where the batch cannot be dealt to so many.
+        """
+        if row_groups < self.replicas:
+            raise InputError(
+                f"{self.replicas} replicas need as many row groups, the training blocks have {row_groups}; "
+                "use fewer replicas or more data"
+            )
+        possible = [n for n in range(1, min(self.batch_size, row_groups) + 1) if self.batch_size % n == 0]
+        enough = [n for n in possible if n >= self.replicas]
+        if not enough:
+            raise UsageError(
+                f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas and {row_groups} row "
+                "groups; choose a multiple of the replicas"
+            )
+        return max([n for n in enough if n <= self.lanes], default=enough[0])
 
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
-        free = ("replicas", "threads", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists")
-        kept = {name: value for name, value in asdict(self).items() if name not in free}
-        # Where the lanes do not suit the replicas, these do matter.
-        return kept | {"lanes": self.lanes_used(self.lanes)}
+        free = ("replicas", "threads", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir")
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
 
 @dataclass(frozen=True)
@@ -86,13 +119,15 @@ class ReplicaJob:
     class_weights: tuple[float, float]  # of false and true alleles
     data_facts: dict[str, Any]
     known: KnownValues
+    lanes: int  # that this batch, these data and, where there are more of them, these replicas allow
     resume: bool = False
 
     @property
     def fingerprint(self) -> str:
         """A digest of everything that the weights depend on."""
         data = {name: value for name, value in self.data_facts.items() if name != "path"}  # a dataset may move
-        facts = [self.settings.identity(), self.spec.to_json(), self.class_weights, data]
+        identity = self.settings.identity() | {"lanes": self.lanes}
+        facts = [identity, self.spec.to_json(), self.class_weights, data]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

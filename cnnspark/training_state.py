@@ -30,6 +30,10 @@ class TrainingState:
     best_value: float = -np.inf
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def is_over(self, patience: int) -> bool:
+        """Whether training ends early: the last ``patience`` epochs (0: never) were no better than one before."""
+        return 0 < patience <= self.epoch - self.best_epoch
+
     def save(self, folder: Path, fingerprint: str) -> None:
         """Writes the checkpoint so that a reader sees the old one or the new one, never a part."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,11 +48,14 @@ class TrainingState:
         for name in ("weights", "optimizer", "best"):
             arrays |= {f"{name}_{i:04d}": values for i, values in enumerate(getattr(self, name))}
         temporary = folder / f".{STATE_FILE}.{os.getpid()}"
-        with open(temporary, "wb") as out:
-            np.savez(out, **arrays)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, folder / STATE_FILE)
+        try:
+            with open(temporary, "wb") as out:
+                np.savez(out, **arrays)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(temporary, folder / STATE_FILE)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @staticmethod
     def load(folder: Path, fingerprint: str) -> TrainingState | None:

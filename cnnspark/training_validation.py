@@ -22,7 +22,7 @@ from cnnspark.training_state import TrainingState
 
 if TYPE_CHECKING:
     from cnnspark.training_data import TrainingData
-    from cnnspark.training_worker import Trainer
+    from cnnspark.training_step import Trainer
 
 VALIDATION_BATCH = 64
 # Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.

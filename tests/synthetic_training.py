@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class SyntheticData:
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
         self.n_row_groups = 99
         self.validation_blocks = np.arange(self.n_validation) // 50
+        self.passes = 0  # over the validation alleles
         self.tensor_settings = {"read_limit": 128}
         self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
@@ -78,7 +81,7 @@ class SyntheticData:
     def train_batches(self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[dict]]:
         order = np.random.default_rng([seed, epoch]).permutation(self.n_train)
         for first in range(0, self.n_train, batch_size):
-            self._interfere(mine.stop == lanes, epoch)
+            self._interfere(mine.stop == lanes, f"epoch {epoch}")
             # the last batch may be short, and a lane of it empty
             yield [self._lane(order[first : first + batch_size][lane::lanes]) for lane in mine]
 
@@ -87,14 +90,24 @@ class SyntheticData:
         rows = -(-int(batch["row_count"].max(initial=1)) // 8) * 8
         return {name: values[:, :rows] if name in PER_READ else values for name, values in batch.items()}
 
-    def _interfere(self, last_replica: bool, epoch: int) -> None:
-        """Kills the last replica's process in the epoch that the file ``kill`` names, once."""
-        order = self.folder / "kill"
-        if last_replica and order.exists() and int(order.read_text()) == epoch:
-            order.unlink()
+    def _interfere(self, last_replica: bool, when: str) -> None:
+        """What the file ``fault`` orders for this moment ("kill epoch 1"), by the last replica and once."""
+        order = self.folder / "fault"
+        if not last_replica or not order.exists() or not order.read_text().endswith(f" {when}"):
+            return
+        kind = order.read_text().split()[0]
+        order.unlink()
+        if kind == "kill":
             os._exit(9)
+        if kind == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if kind == "full":
+            # Files of this process end after so many bytes, as on a full disk: the history fits, weights do not.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
     def validation_batches(self, batch_size: int) -> Iterator[dict]:
+        self.passes += 1
+        self._interfere(True, f"pass {self.passes}")
         for first in range(0, self.n_validation, batch_size):
             yield {name: values[first : first + batch_size] for name, values in self.validation.items()}
 
@@ -102,9 +115,16 @@ class SyntheticData:
         return self.train["annotations"][:limit], self.train["site_features"][:limit]
 
 
-def open_synthetic(path: str, validation: Any) -> SyntheticData:
+def open_synthetic(path: str, validation: Any, fields: Any = None) -> SyntheticData:
     """The opener that the settings of the tests name."""
     return SyntheticData(path)
+
+
+def open_one_row_group(path: str, validation: Any, fields: Any = None) -> SyntheticData:
+    """The same as if it lay in one row group."""
+    data = SyntheticData(path)
+    data.n_row_groups = 1
+    return data
 
 
 class GatkData(SyntheticData):
@@ -120,9 +140,9 @@ class GatkData(SyntheticData):
             batch["site_features"] = batch["site_features"][:, :0]
 
 
-def open_gatk_1d(path: str, validation: Any) -> GatkData:
+def open_gatk_1d(path: str, validation: Any, fields: Any = None) -> GatkData:
     return GatkData(path, with_reads=False)
 
 
-def open_gatk_2d(path: str, validation: Any) -> GatkData:
+def open_gatk_2d(path: str, validation: Any, fields: Any = None) -> GatkData:
     return GatkData(path, with_reads=True)

@@ -20,7 +20,10 @@ MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 SPARK = {"session"}
 # The networks and the losses are Keras alone, so that they run on any of its backends.
 KERAS = {"losses"} | {f"models.{n}" for n in ("registry", "layers", "reads", "reference", "features", "gatk")}
-TENSORFLOW = {"training_worker", "training_validation", "models.bundle", "models.gatk_import"}
+TENSORFLOW = {f"training_{n}" for n in ("worker", "validation", "step", "replicas", "log")} | {
+    "models.bundle",
+    "models.gatk_import",
+}
 BACKENDS = {"tensorflow", "torch", "jax"}
 
 

@@ -154,9 +154,9 @@ def test_the_reads_network_learns_what_only_the_reads_show(spark: "SparkSession"
 def test_a_killed_replica_costs_one_retry_and_changes_nothing(
     spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
-    (Path(dataset) / "kill").write_text("1")  # the second epoch
+    (Path(dataset) / "fault").write_text("kill epoch 1")  # the second
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2)
-    assert not (Path(dataset) / "kill").exists()
+    assert not (Path(dataset) / "fault").exists()
     assert sum("trying again" in line for line in lines) == 1
     assert sum(line.startswith("epoch 1/2") for line in lines) == 1  # the first epoch was not done again
     np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
@@ -166,8 +166,8 @@ def test_a_killed_replica_costs_one_retry_and_changes_nothing(
 def test_a_failed_training_is_resumed_by_the_same_command_and_only_by_the_same(
     spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
-    out, kill = tmp_path / "model", Path(dataset) / "kill"
-    kill.write_text("1")
+    out = tmp_path / "model"
+    (Path(dataset) / "fault").write_text("kill epoch 1")
     with pytest.raises(RunError, match="--if-exists resume"):
         run(spark, dataset, out, max_retries=0)
     assert not out.exists() and checkpoint_folder(str(out)).exists()
@@ -245,7 +245,7 @@ def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_o
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"replicas": 3}, "cannot be dealt to 3 replicas"),
+        ({"replicas": 33}, "cannot be dealt to 33 replicas"),
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"dropout": 1.0}, "dropout"),

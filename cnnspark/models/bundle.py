@@ -1,4 +1,7 @@
-"""A model bundle: a folder with the network (``model.keras``) and its card (``model.json``). No pickle anywhere."""
+"""A model bundle: a folder with the network (``model.keras``) and its card (``model.json``). No pickle anywhere.
+
+The rows of the training's history stand in ``history.json``, too, for those who want to draw them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import tensorflow as tf
 
 from cnnspark.errors import InputError
 from cnnspark.models.calibration import probabilities
-from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, file_digest, read_card
+from cnnspark.models.card import CARD_FILE, HISTORY_FILE, NETWORK_FILE, Card, file_digest, read_card
 from cnnspark.models.registry import feed, model_inputs
 
 
@@ -64,6 +67,9 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
         card = dataclasses.replace(card, sha256=file_digest(staging / NETWORK_FILE))
         text = json.dumps(card.to_json(), indent=1, allow_nan=False)
         (staging / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        if card.history:
+            rows = json.dumps(card.history, indent=1, allow_nan=False)
+            (staging / HISTORY_FILE).write_text(rows + "\n", encoding="utf-8")
         staging.chmod(0o777 & ~_umask())
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

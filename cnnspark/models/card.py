@@ -24,6 +24,7 @@ FORMAT = "cnnspark-model"
 FORMAT_VERSION = 1
 CARD_FILE = "model.json"
 NETWORK_FILE = "model.keras"
+HISTORY_FILE = "history.json"
 # The score's smoothing: keeps it within +-16.1 however sure the network is.
 EPSILON = 1e-7
 

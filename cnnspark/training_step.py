@@ -1,0 +1,245 @@
+"""One replica's network and its compiled steps: gradients lane by lane, their sum over all replicas, one update.
+
+Each replica owns plain variables and applies the same summed gradient to them, so all stay equal, and equal to one
+replica with the whole batch: lanes are the same rows whoever computes them, and their gradients are added as whole
+numbers, of which the order of adding does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnnspark.augmentation import augment
+from cnnspark.losses import loss_by_name, training_loss
+from cnnspark.models.layers import QuantileEncoding, noise_keys
+from cnnspark.models.registry import LEAST_ROWS, build_model, feed, model_inputs
+from cnnspark.schema import FIELD
+from cnnspark.training_replicas import Replicas, compute_type
+from cnnspark.training_settings import ReplicaJob
+from cnnspark.training_state import TrainingState
+
+# A gradient is counted in units of 2^-36 = 1.5e-11, a millionth of Adam's epsilon.
+UNITS = 2.0**36
+# What all lanes together may reach, far above any gradient that leads anywhere: 2^62 units.
+LARGEST = 2.0**26
+# float16 loses gradients below 6e-8: the loss is scaled up, half as much after a step that overflows, twice as much
+# after so many that did not (Micikevicius et al. 2018, "Mixed precision training", 3.2).
+FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
+
+
+def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
+    """The network with layers that compute in ``compute``; its weights, its codes and its logit stay float32."""
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if not isinstance(layer, (keras.layers.InputLayer, QuantileEncoding)) and layer.name not in ("logit", "logits"):
+            config["dtype"] = f"mixed_{compute}"
+        return layer.__class__.from_config(config)
+
+    return keras.models.clone_model(model, clone_function=clone)
+
+
+def pack_lanes(
+    batches: Sequence[Mapping[str, np.ndarray]],
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """The lanes as one batch: ``(arrays, starts (L + 1,), rows (L,), counts (L,))``, int32.
+
+    Lane i are the examples ``starts[i]:starts[i + 1]`` with its own padding, ``rows[i]`` reads; behind them stands
+    padding of the deepest. A lane without examples gets one of zeros, ``counts[i]`` 0: it takes part like the others.
+    """
+    counts = [len(batch["label"]) for batch in batches]
+    sizes = [max(1, count) for count in counts]
+    arrays = {}
+    for name, first in batches[0].items():
+        parts = [batch[name] for batch in batches]
+        parts = [part if len(part) else np.zeros((1, *part.shape[1:]), part.dtype) for part in parts]
+        if name in FIELD and FIELD[name].per_read:
+            most = max(part.shape[1] for part in parts)
+            padding = [(0, 0)] * first.ndim
+            parts = [np.pad(part, [padding[0], (0, most - part.shape[1]), *padding[2:]]) for part in parts]
+        arrays[name] = np.concatenate(parts)
+    per_read = [name for name in arrays if name in FIELD and FIELD[name].per_read]
+    rows = [max([LEAST_ROWS, *(batch[name].shape[1] for name in per_read)]) for batch in batches]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    return arrays, starts.astype(np.int32), np.array(rows, np.int32), np.array(counts, np.int32)
+
+
+class Trainer:
+    """The network, its optimizer and the compiled steps of one replica.
+
+    ``model`` is the network in float32, which validates and is saved; with mixed precision another with the same
+    weights is trained.
+    """
+
+    def __init__(self, job: ReplicaJob, replicas: Replicas):
+        settings = job.settings
+        self.replicas, self.job = replicas, job
+        # The same weights at first on every replica and in every run.
+        keras.utils.set_random_seed(settings.seed)
+        self.model = self._trained = build_model(settings.model, job.spec)
+        # The first replica's choice: a machine may have another GPU.
+        names = ("float32", "bfloat16", "float16")
+        own = np.array([names.index(compute_type(settings.mixed_precision))])
+        self.compute_type = names[int(replicas.from_first([own])[0][0])]
+        if self.compute_type != "float32":
+            self._trained = in_mixed_precision(self.model, self.compute_type)
+            self._copy_weights(self.model, self._trained)
+        self._copied = True
+        self.loss = loss_by_name(settings.loss)
+        self._training_loss = training_loss(settings.loss, settings.label_smoothing, settings.hard_examples)
+        self.optimizer = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.adam_epsilon)
+        variables = self._trained.trainable_variables
+        self.optimizer.build(variables)
+        # Scale of the loss, and steps since it changed; not used but with float16.
+        self._scale = tf.Variable(FIRST_SCALE if self.compute_type == "float16" else 1.0)
+        self._steps_at_scale = tf.Variable(0)
+        # What batch normalisation gathers while it is trained.
+        self._statistics = [v for v in self._trained.non_trainable_variables if v.name.startswith("moving_")]
+        self._sizes = [int(np.prod(v.shape)) for v in (*variables, *self._statistics)]
+        self.dtypes = model_inputs(self.model)
+        self.class_weights = np.asarray(job.class_weights, np.float32)
+        self._bound = LARGEST / job.lanes
+        inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.model.inputs}
+        row, index = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
+        # No dimension that varies between batches is fixed, so each function is compiled once.
+        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, row, row, index, index, index])
+        summed, rate = tf.TensorSpec([sum(self._sizes) + 3], tf.int64), tf.TensorSpec([], tf.float32)
+        self._update = tf.function(self._apply_gradient, input_signature=[summed, rate])
+        self._logits = tf.function(lambda x: self.model(x, training=False), input_signature=[inputs])
+
+    def _lanes_gradient(
+        self, inputs: dict[str, Any], labels: Any, weights: Any, starts: Any, rows: Any, counts: Any
+    ) -> Any:
+        """The sum of this replica's lanes, int64 (parameters + statistics + 3,), in units of 1 / UNITS.
+
+        Behind gradient and statistics: the share of the loss, lanes whose loss is not finite (or beyond all
+        measure), and lanes whose gradient is not.
+        """
+
+        def one(lane: Any, total: Any, rest: Any) -> tuple[Any, Any, Any]:
+            begin, end = starts[lane], starts[lane + 1]
+            part = {
+                name: values[begin:end, : rows[lane]] if name in FIELD and FIELD[name].per_read else values[begin:end]
+                for name, values in inputs.items()
+            }
+            share = tf.cast(counts[lane], tf.float32) / self.job.settings.batch_size
+            counted, more = self._lane_gradient(part, labels[begin:end], weights[begin:end], share)
+            return lane + 1, total + counted, rest + more
+
+        state = [tf.constant(0), tf.zeros([sum(self._sizes)], tf.int64), tf.zeros([3], tf.int64)]
+        done = tf.while_loop(lambda lane, *_: lane < tf.size(rows), one, state, parallel_iterations=1)
+        return tf.concat(done[1:], axis=0)
+
+    def _lane_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any, share: Any) -> tuple[Any, Any]:
+        before = [tf.identity(v.value) for v in self._statistics]
+        with tf.GradientTape() as tape:
+            losses = self._training_loss(labels, tf.cast(self._trained(inputs, training=True), tf.float32))
+            # Over the global batch, so that the sum over the lanes is its mean.
+            total = tf.reduce_sum(weights * losses) / self.job.settings.batch_size
+            scaled = total * self._scale
+        parts = list(tape.gradient(scaled, self._trained.trainable_variables))
+        for variable, old in zip(self._statistics, before, strict=True):
+            parts.append(share * (variable.value - old) * self._scale)
+            # The next lane, and every replica, begins with what the step began with.
+            variable.assign(old)
+        flat = tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
+        if self.compute_type == "float16":
+            flat /= self._scale
+        # Few passes over the gradient: it is long, and a lane short. An infinity or a NaN ends up in the norm, too.
+        norm = tf.sqrt(2 * tf.nn.l2_loss(flat))
+        good = [tf.abs(total) < self._bound, norm < self._bound]
+        loss = tf.where(good[0], total, 0.0) * UNITS
+        rest = [tf.cast(loss, tf.int64), *(tf.cast(tf.logical_not(ok), tf.int64) for ok in good)]
+        return tf.cast(flat * UNITS, tf.int64), tf.stack(rest)
+
+    def _apply_gradient(self, summed: Any, rate: Any) -> Any:
+        """One update from the sum over all lanes; returns the loss of the global batch, NaN where there is none."""
+        bad_losses, bad_gradients = summed[-2], summed[-1]
+        values = tf.cast(summed[:-2], tf.float32) / UNITS
+        *parts, loss = tf.split(values, [*self._sizes, 1])
+        variables = self._trained.trainable_variables
+        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, variables, strict=False)]
+        # Clipped by the norm of the whole gradient, hence after the sum.
+        norm = tf.linalg.global_norm(gradients)
+        factor = tf.minimum(1.0, self.job.settings.clip_norm / (norm + 1e-12))
+        finite = bad_losses + bad_gradients == 0
+
+        def update() -> Any:
+            self.optimizer.learning_rate.assign(rate)
+            # Outside the replicas' context the optimizer sees one replica and does not add the gradients up again.
+            self.optimizer.apply([g * factor for g in gradients], variables)
+            for variable, change in zip(self._statistics, parts[len(variables) :], strict=True):
+                variable.assign_add(tf.reshape(change, variable.shape))
+            return tf.constant(True)
+
+        tf.cond(finite, update, lambda: tf.constant(False))
+        overflowed = tf.constant(False)
+        if self.compute_type == "float16":
+            overflowed = tf.logical_and(bad_losses == 0, self._scale > 1.0)
+            self._adapt_scale(finite)
+        return tf.where(tf.logical_or(finite, overflowed), loss[0], np.nan)
+
+    def _adapt_scale(self, finite: Any) -> None:
+        steps = tf.where(finite, self._steps_at_scale + 1, 0)
+        grown = steps >= SCALE_STEPS
+        scale = tf.where(finite, tf.where(grown, self._scale * 2, self._scale), self._scale / 2)
+        self._scale.assign(tf.clip_by_value(scale, 1.0, MOST_SCALE))
+        self._steps_at_scale.assign(tf.where(grown, 0, steps))
+
+    def train(self, batches: Sequence[Mapping[str, np.ndarray]], step: int, rate: float) -> float:
+        """One step on this replica's lanes of a global batch; returns the loss of the global batch."""
+        settings = self.job.settings
+        lanes = []
+        for batch in batches:
+            keys = noise_keys(batch["example_key"], settings.seed, step)
+            batch = {**batch, "noise_key": keys}
+            if settings.augments:
+                batch = augment(batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec)
+            lanes.append(batch)
+        arrays, starts, rows, counts = pack_lanes(lanes)
+        labels = arrays["label"]
+        # An example in place of none weighs nothing.
+        weights = arrays["weight"] * self.class_weights[(labels > 0.5).astype(np.int64)]
+        inputs = feed(arrays, self.dtypes)
+        summed = self.replicas.sum_tensor(self._share(inputs, labels, weights, starts, rows, counts))
+        self._copied = self.model is self._trained
+        return float(self._update(summed, np.float32(rate)))
+
+    def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The network's output (B,) in float32, without dropout."""
+        if not self._copied:
+            self._copy_weights(self._trained, self.model)
+            self._copied = True
+        return self._logits(feed(batch, self.dtypes)).numpy()
+
+    @staticmethod
+    def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+        for old, new in zip(source.weights, target.weights, strict=True):
+            new.assign(old)
+
+    def _optimizer_state(self) -> list[Any]:
+        scale = [self._scale, self._steps_at_scale] if self.compute_type == "float16" else []
+        return [*self.optimizer.variables, *scale]
+
+    def state(self) -> TrainingState:
+        """The state at the start of a run."""
+        weights = [np.array(w) for w in self._trained.weights]
+        return TrainingState(weights, [np.array(v) for v in self._optimizer_state()], weights)
+
+    def restore(self, state: TrainingState) -> None:
+        """Weights and optimizer variables as they were."""
+        self.set_weights(state.weights)
+        for variable, values in zip(self._optimizer_state(), state.optimizer, strict=True):
+            variable.assign(values)
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Weights only."""
+        for model in (self.model, self._trained):
+            for variable, values in zip(model.weights, weights, strict=True):
+                variable.assign(values)
+        self._copied = True
