@@ -163,9 +163,10 @@ class InputDistance:
         parts = [f"distance {self.distance:.2f}"]
         if abs(self.missing - self.trained_missing) >= 0.1:
             parts.append(f"missing in {self.missing:.0%}, in training {self.trained_missing:.0%}")
-        if self.out_of_range >= 0.01:
-            span = "any" if self.minimum is None else f"{self.minimum:.4g} to {self.maximum:.4g}"
-            parts.append(f"{self.out_of_range:.0%} outside {span}")
+        if self.minimum is None:
+            parts.append("never there in training")
+        elif self.out_of_range >= 0.01:
+            parts.append(f"{self.out_of_range:.0%} outside {self.minimum:.4g} to {self.maximum:.4g}")
         return f"{self.name} ({'; '.join(parts)})"
 
 

@@ -220,7 +220,7 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "thresholds by precision": card.thresholds,
         "thresholds by sensitivity": card.sensitivity_thresholds,
         "calibration": dataclasses.asdict(card.calibration),
-        "validation": card.metrics,
+        "figures on the held-out blocks": card.metrics,
         **card.training,
         **card.data,
     }

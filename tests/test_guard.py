@@ -127,6 +127,12 @@ def test_the_sentence_says_what_lies_elsewhere_with_figures_and_a_remedy() -> No
     assert compared(alleles(500, seed=7)).sentence() == ""
 
 
+def test_an_annotation_that_training_never_had_is_said() -> None:
+    values = alleles(300, seed=11)
+    known = known_values(NAMES, np.where([[True, False, True]], alleles(6000, seed=1), np.float32(NAN)))
+    assert "INFO/FS (distance" in (text := compared(values, known).sentence()) and "never there in training" in text
+
+
 def test_many_strange_inputs_are_counted_not_listed() -> None:
     names = tuple(f"x{i}" for i in range(20))
     values = np.random.default_rng(0).normal(size=(400, 20))

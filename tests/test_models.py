@@ -270,7 +270,8 @@ def test_calibration_and_histograms_come_back_from_the_card(batch: dict, saved: 
     card = dataclasses.replace(
         bundle.card, calibration=Platt(0.5, -1.25), sensitivity_thresholds={"ALL": {"0.999": -3.0}}, known=known
     )
-    assert read_card(tmp_path / "m") == save_bundle(tmp_path / "m", bundle.model, card)
+    written = save_bundle(tmp_path / "m", bundle.model, card)
+    assert read_card(tmp_path / "m") == written
 
 
 @pytest.mark.parametrize(
