@@ -22,6 +22,7 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.label_sources import read_label_table
 from cnnspark.metrics import auprc, auroc, format_table
 from cnnspark.schema import UNKNOWN
+from cnnspark.scoring import score_key
 from cnnspark.session import spark_session
 from cnnspark.vcf import Record
 
@@ -105,7 +106,7 @@ def main() -> None:
     print(format_table(measured.metrics))
     baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
     print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")
-    ours = measured.metrics["ALL"]["CNN_2D"]
+    ours = measured.metrics["ALL"][score_key(result.card)]
     print(
         f"{options.model}: AUPRC {ours['auprc']:.4f} ({ours['auprc_low']:.4f}-{ours['auprc_high']:.4f}), "
         f"best epoch {result.best_epoch}, trained on {summary['tensors']} tensors; seconds: "
