@@ -21,6 +21,7 @@ from cnnspark import stages, training
 from cnnspark.config import InputPaths, load_config
 from cnnspark.label_sources import read_label_table
 from cnnspark.metrics import auprc, auroc, format_table
+from cnnspark.models.spec import MODELS_WITHOUT_READS
 from cnnspark.schema import UNKNOWN
 from cnnspark.scoring import score_key
 from cnnspark.session import spark_session
@@ -83,7 +84,9 @@ def main() -> None:
         [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.replicas={options.replicas}",
          f"train.seed={options.seed}", "train.validation=0.1", "blocks.records=500", *options.settings],
     )  # fmt: skip
-    inputs = {"vcf": str(vcf), "reads": str(sim / "DEV.bam"), "reference": str(sim / "ref.fa.gz")}
+    inputs = {"vcf": str(vcf), "reference": str(sim / "ref.fa.gz")}
+    if options.model not in MODELS_WITHOUT_READS:
+        inputs["reads"] = str(sim / "DEV.bam")
     first = tuple(f"{contig}:1-{cut}" for contig, cut in cuts.items())
     rest = tuple(f"{contig}:{cut + 1}-" for contig, cut in cuts.items())
     spark = spark_session("accuracy", "local[2]")

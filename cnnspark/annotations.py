@@ -30,6 +30,8 @@ KNOWN: tuple[str, ...] = (
     # of the sample
     *("FORMAT/GQ", "FORMAT/DP", "FORMAT/AD"),
 )
+# What GATK's published networks know, in their order.
+GATK_ANNOTATIONS = ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum")
 _NUMERIC = ("Integer", "Float")
 _LARGEST = float(np.finfo(np.float32).max)
 

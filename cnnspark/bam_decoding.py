@@ -78,11 +78,13 @@ def _long_cigar(data, at, end):
 
 
 @jit
-def survey(data, region_start, region_end, drop_flags, min_mapping_quality):
+def survey(data, region_start, region_end, drop_flags, min_mapping_quality, keep_unaligned):
     """First pass over the records: what to keep and how much room it takes.
 
-    ``drop_flags`` are the SAM FLAG bits that drop a read. Returns (offsets, starts, ends, cigar offsets, cigar counts)
-    int64 (kept,), and counts int64 (len(REASONS),).
+    ``drop_flags`` are the SAM FLAG bits that drop a read. With ``keep_unaligned``, reads that are unmapped or have no
+    aligned base are kept where they stand, one base long, as htslib's own search by region has them.
+
+    Returns (offsets, starts, ends, cigar offsets, cigar counts) int64 (kept,), and counts int64 (len(REASONS),).
     """
     n = 0
     at = 0
@@ -122,7 +124,7 @@ def survey(data, region_start, region_end, drop_flags, min_mapping_quality):
         if bases <= 0:
             counts[_NO_SEQUENCE] += 1
             continue
-        if operations == 0:
+        if operations == 0 and not keep_unaligned:
             counts[_NO_CIGAR] += 1
             continue
         if cigar + 4 * operations + (bases + 1) // 2 + bases > at:
@@ -149,6 +151,10 @@ def survey(data, region_start, region_end, drop_flags, min_mapping_quality):
                 span += length
             elif operation > 8:
                 known = False
+        if keep_unaligned and (operations == 0 or flag & 0x4 or span == 0):
+            span = np.int64(1)
+            if operations == 0:
+                query = np.int64(bases)
         if not known or query != bases:
             counts[_MALFORMED] += 1
             continue

@@ -60,5 +60,6 @@ def scoring_batches(tensors: TensorBatch, size: int) -> Iterator[tuple[np.ndarra
     for first in range(0, len(order), size):
         chosen = order[first : first + size]
         batch = pad_rows(tensors, chosen)
+        batch["variant_type"] = np.array([tensors.keys[i].variant_type for i in chosen], dtype=np.int32)
         batch["example_key"] = np.array([key_of(tensors.keys[i]) for i in chosen], dtype=np.int32)
         yield chosen, batch

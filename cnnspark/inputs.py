@@ -41,8 +41,14 @@ class CheckedInputs:
 
 
 @contextmanager
-def checked_inputs(paths: InputPaths, config: Config, out: Path, needs_reads: bool = True) -> Iterator[CheckedInputs]:
-    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts."""
+def checked_inputs(
+    paths: InputPaths, config: Config, out: Path, needs_reads: bool = True, needs_reference: bool | None = None
+) -> Iterator[CheckedInputs]:
+    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts.
+
+    The reference is needed where the reads are, if nothing else is said; what is not needed is not looked at.
+    """
+    needs_reference = needs_reads if needs_reference is None else needs_reference
     vcf = required(paths.vcf, "--vcf")
     callset.require_file(vcf, "callset")
     with ExitStack() as stack:
@@ -60,23 +66,25 @@ def checked_inputs(paths: InputPaths, config: Config, out: Path, needs_reads: bo
         source.path = vcf  # what messages name
         stack.callback(source.close)
         reads = reference = None
-        if needs_reads:
+        if needs_reference:
             callset.require_file(required(paths.reference, "--reference"), "reference")
             reference = ReferenceSource(str(paths.reference))
+        if needs_reads:
             reads = ReadSource(required(paths.reads, "--reads"), paths.reference)
         regions = [parse_region(text, source.contigs) for text in paths.regions]
         found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch)
         for warning in found.warnings:
             progress(f"warning: {warning}")
-        if not needs_reads:
+        if reference is None:
             found.contig_lengths = dict(source.header.contig_lengths)
         inputs = scoring.Inputs(
             vcf=readable,
-            reads=paths.reads,
+            reads=paths.reads if needs_reads else None,
             reference=paths.reference or "",
             sample=found.sample,
         )
-        used = [vcf, *(str(p) for p in (paths.reads, paths.reference) if needs_reads)]
+        needed = ((paths.reads, needs_reads), (paths.reference, needs_reference))
+        used = [vcf, *(str(path) for path, needs in needed if needs)]
         identity = {
             "version": __version__,
             "inputs": {path: file_identity(path) for path in used},

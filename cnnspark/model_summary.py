@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnspark.annotations import KNOWN
+from cnnspark.annotations import GATK_ANNOTATIONS, KNOWN
 from cnnspark.features import SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import NETWORK_FILE, Card, read_card
-from cnnspark.models.spec import BINS, MODELS, ModelSpec
+from cnnspark.models.spec import BINS, GATK_MODELS, MODELS, ModelSpec
 
 if TYPE_CHECKING:
     import keras
 
-GATK_MODELS = ("gatk_1d", "gatk_2d")
 # Inputs that go together, by what a user knows them as.
 INPUTS = (
     ("reads", ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")),
@@ -31,11 +30,7 @@ INPUTS = (
 
 def usual_spec(name: str) -> ModelSpec:
     """A spec with the annotations that cnnspark knows, or those of GATK's networks, and all site features."""
-    names = KNOWN
-    if name in GATK_MODELS:
-        from cnnspark.models.gatk_import import GATK_ANNOTATIONS
-
-        names = GATK_ANNOTATIONS
+    names = GATK_ANNOTATIONS if name in GATK_MODELS else KNOWN
     # Any ascending quantiles: what they are changes no shape.
     edges = tuple(float(edge) for edge in range(BINS + 1))
     return ModelSpec(tuple(names), SITE_FEATURES, (edges,) * len(names), (edges,) * len(SITE_FEATURES))

@@ -150,7 +150,8 @@ def column_positions(reference: np.ndarray, start: int) -> np.ndarray:
 
 def allele_columns(reference: np.ndarray, alternate: np.ndarray) -> tuple[int, int]:
     """The columns [first, last) in which ALT differs from REF; REF's first base where the window shows none."""
-    differing = np.flatnonzero(reference != alternate)
+    # Tensors of encoding gatk have no alternate.
+    differing = np.flatnonzero((reference != alternate) & alternate.any())
     return (int(differing[0]), int(differing[-1]) + 1) if len(differing) else (REF_COLUMN, REF_COLUMN + 1)
 
 

@@ -19,9 +19,10 @@ from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.card import Card, read_card
+from cnnspark.models.spec import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.runs import file_identity, write_json
-from cnnspark.scoring import model_tensors
+from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def run_all(
     if trained_model is None:
         progress("tensors")
         data, model = str(folder / TENSORS), str(folder / MODEL)
-        stages.build_dataset(spark, paths, data, config, if_exists)
+        # A network that looks at no reads is trained without them, as it will score.
+        built_from = dataclasses.replace(paths, reads=None) if config.train.model in MODELS_WITHOUT_READS else paths
+        stages.build_dataset(spark, built_from, data, config, if_exists)
         progress("train")
         training.train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
     else:
@@ -144,12 +147,17 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
     if model is not None:
         model_tensors(model, read_card(model), config.tensors)
+        needs_reads = looks_at_reads(read_card(model))
+    else:
+        needs_reads = config.train.model not in MODELS_WITHOUT_READS
+        training.check_data(config.train.model, config.tensors.encoding, needs_reads)
     if truth is not None:
         truth.check(paths.reference)
     if paths.vcf is not None:
         require_file(paths.vcf, "callset")
     require_file(required(paths.reference, "--reference"), "reference")
-    ReadSource(required(paths.reads, "--reads"), paths.reference).close()
+    if needs_reads or paths.vcf is None:
+        ReadSource(required(paths.reads, "--reads"), paths.reference).close()
 
 
 def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Config, if_exists: str) -> str:

@@ -64,6 +64,8 @@ def check_inputs(
         if reads.mapped_reads == 0:
             raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
         found.sample = choose_sample(vcf, reads, sample, found.warnings)
+    elif reference is not None:
+        found.sample = choose_column(vcf, sample, found.warnings)
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
     _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
@@ -147,6 +149,19 @@ def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warning
         f"{reads.path} holds reads of '{reads.samples[0]}' but {vcf.path} has {_some(samples)}; "
         "give the matching reads, or name the callset's sample with --sample"
     )
+
+
+def choose_column(vcf: VcfSource, wanted: str | None, warnings: list[str]) -> str:
+    """The callset's sample whose FORMAT column is used where there are no reads; "" where it has none.
+
+    Raises InputError where the one asked for is not there.
+    """
+    samples = vcf.header.samples
+    if wanted is not None and wanted not in samples:
+        raise InputError(f"{vcf.path} has no sample '{wanted}' (it has {_some(samples)}); check --sample")
+    if wanted is None and len(samples) > 1:
+        warnings.append(f"{vcf.path} has {len(samples)} samples; '{samples[0]}' is taken, another by --sample")
+    return wanted or (samples[0] if samples else "")
 
 
 def check_one_sample(reads: ReadSource) -> None:

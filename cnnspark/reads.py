@@ -124,7 +124,9 @@ def _quiet_htslib() -> Iterator[None]:
 class ReadSource:
     """An indexed BAM or CRAM, a local path or a URL that htslib opens. Open it inside the task.
 
-    ``samples`` are the distinct SM of the read groups, in the header's order; ``contig_lengths`` the contigs.
+    ``samples`` are the distinct SM of the read groups, in the header's order; ``contig_lengths`` the contigs. The
+    assembled haplotypes that HaplotypeCaller's ``-bamout`` holds beside the reads, in a read group that calls itself
+    artificial, are left out of both.
     """
 
     def __init__(self, path: str, reference_path: str | None = None, index: str | None = None):
@@ -160,9 +162,9 @@ class ReadSource:
             if local:
                 self._check_complete()
         header = self._file.header.to_dict()
-        self.samples: tuple[str, ...] = tuple(
-            dict.fromkeys(group["SM"] for group in header.get("RG", []) if "SM" in group)
-        )
+        groups = [group for group in header.get("RG", []) if not _is_artificial(group.get("ID", ""))]
+        self._has_artificial_reads = len(groups) < len(header.get("RG", []))
+        self.samples: tuple[str, ...] = tuple(dict.fromkeys(group["SM"] for group in groups if "SM" in group))
         self.contig_lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
         # Records are handed on under the barest header: the file's own text would be copied for each region.
         self._bare_header = pysam.AlignmentHeader.from_references(list(self._file.references), list(self._file.lengths))
@@ -179,11 +181,12 @@ class ReadSource:
         """How many reads are mapped, from the index; None where it does not say (CRAM)."""
         return None if self._file.is_cram else int(self._file.mapped)
 
-    def read(self, region: Region, read_filter: ReadFilter) -> ReadBatch:
+    def read(self, region: Region, read_filter: ReadFilter | None) -> ReadBatch:
         """All reads whose aligned span overlaps the region, less those that the filter drops.
 
         Reads without sequence ('*') or without aligned bases, and reads whose CIGAR and sequence disagree, are dropped
-        and counted too. Raises InputError naming file and region if the contig is unknown or the file is damaged.
+        and counted too. Without a filter reads without aligned bases are kept: they end one base after their start.
+        Raises InputError naming file and region if the contig is unknown or the file is damaged.
         """
         if region.contig not in self.contig_lengths:
             raise InputError(
@@ -195,7 +198,9 @@ class ReadSource:
         with _quiet_htslib():
             try:
                 if start < end:
-                    records = self._file.fetch(region.contig, start, end)
+                    records: Iterator[pysam.AlignedSegment] = iter(self._file.fetch(region.contig, start, end))
+                    if self._has_artificial_reads:
+                        records = (r for r in records if not (r.has_tag("RG") and _is_artificial(r.get_tag("RG"))))
                     while stream := self._raw_records(records):
                         batches.append(_decode(stream, start, end, read_filter))
             except (OSError, ValueError) as error:
@@ -208,7 +213,7 @@ class ReadSource:
                     f"{remedy}; 'samtools quickcheck' and 'samtools index' help to find out"
                 ) from None
         if not batches:
-            batches.append(_decode(b"", 0, END_OF_CONTIG, read_filter))
+            batches.append(no_reads())
         return batches[0] if len(batches) == 1 else ReadBatch.concatenate(batches)
 
     def _raw_records(self, records: Iterator[pysam.AlignedSegment]) -> bytes:
@@ -227,6 +232,10 @@ class ReadSource:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _is_artificial(read_group: object) -> bool:
+    return "artificial" in str(read_group).lower()
 
 
 def _one_line(error: Exception) -> str:
@@ -277,10 +286,16 @@ def _header_bytes(stream: bytes) -> int:
     return at
 
 
-def _decode(stream: bytes, start: int, end: int, read_filter: ReadFilter) -> ReadBatch:
+def no_reads() -> ReadBatch:
+    """A batch of no reads."""
+    return _decode(b"", 0, END_OF_CONTIG, None)
+
+
+def _decode(stream: bytes, start: int, end: int, read_filter: ReadFilter | None) -> ReadBatch:
     """The kept ones of the records in an uncompressed BAM stream without its header."""
     data = np.frombuffer(stream, np.uint8)
-    rows, counts = survey(data, start, end, read_filter.flags, read_filter.min_mapping_quality)
+    drop, least = (read_filter.flags, read_filter.min_mapping_quality) if read_filter else (0, 0)
+    rows, counts = survey(data, start, end, drop, least, read_filter is None)
     dropped = {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if count and reason != KEPT}
     arrays: dict[str, Any] = dict(zip(_UNPACKED, unpack(data, rows), strict=True))
     return ReadBatch(starts=rows[1], ends=rows[2], dropped=dropped, **arrays)

@@ -20,6 +20,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import Card, score
+from cnnspark.models.spec import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 ALT_SCORES = "CNN_ALT_SCORES"
 SCORE_DIGITS = 3
-MODELS_WITHOUT_READS = ("reference", "gatk_1d")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,20 @@ class Inputs:
     reference: str
     sample: str = ""
 
+    @property
+    def paths(self) -> list[str]:
+        """The files that are read."""
+        return [path for path in (self.vcf, self.reads, self.reference) if path]
+
+
+def looks_at_reads(card: Card) -> bool:
+    """Whether reads are needed to score with the model."""
+    return card.model not in MODELS_WITHOUT_READS and (card.model != "features" or bool(card.feature_names))
+
 
 def score_key(card: Card) -> str:
     """The INFO key of a model's scores: by whether it looks at reads."""
-    return "CNN_1D" if card.model in MODELS_WITHOUT_READS else "CNN_2D"
+    return "CNN_2D" if looks_at_reads(card) else "CNN_1D"
 
 
 def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettings:
@@ -113,15 +123,16 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
 
 
 class BlockTensors:
-    """Builds the tensors of one block after another; files stay open between them. Make it inside the task."""
+    """Builds the tensors of one block after another; files stay open between them. Make it inside the task.
+
+    Without reads among the inputs tensors have none (:func:`cnnspark.tensors.build_tensors`).
+    """
 
     def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings):
         self.inputs, self.settings = inputs, settings
         self.vcf = VcfSource(inputs.vcf)
         self.reference = ReferenceSource(inputs.reference)
-        if inputs.reads is None:
-            raise InputError("this model looks at reads; give --reads")
-        self.reads = ReadSource(inputs.reads, inputs.reference)
+        self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
         self.annotations = AnnotationReader(self.vcf.header, annotations)
 
     def records(self, block: Block) -> list[Record]:

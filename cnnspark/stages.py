@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark import callset, dataset, filtering, scoring
-from cnnspark.annotations import default_annotations
+from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import ScoreReader, callset_counts, score_names
-from cnnspark.features import SITE_FEATURES
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
@@ -40,6 +39,7 @@ from cnnspark.report import write_report
 from cnnspark.runs import RunFolder, file_identity, write_json
 from cnnspark.schema import UNKNOWN
 from cnnspark.shards import MERGED, BlockLines, ShardRow, shard_folder, write_shards
+from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader, VcfSource
 
 if TYPE_CHECKING:
@@ -90,11 +90,12 @@ def score_callset(
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     card = read_card(model)
+    needs_reads = scoring.looks_at_reads(card)
     tensors = scoring.model_tensors(model, card, config.tensors)
     model = str(Path(model).absolute())
-    with checked_inputs(paths, config, folder.out) as checked:
+    with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
-        seen = [checked.inputs.vcf, str(paths.reads), str(paths.reference), model, str(folder.out.parent)]
+        seen = [*checked.inputs.paths, model, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
         identity = checked.identity | {
@@ -191,15 +192,20 @@ def build_dataset(
 ) -> dict[str, Any]:
     """Builds labelled tensors of a callset and writes them through Petastorm. Alleles of unknown label are left out.
 
-    Without truth or labels all alleles are written, unlabelled.
+    Without truth or labels all alleles are written, unlabelled. Without reads tensors have none, and no site features:
+    for models that look at none.
     """
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
-    with checked_inputs(paths, config, folder.out) as checked:
+    with_reads = paths.reads is not None
+    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked:
         used = truth.check(paths.reference) if truth else []
-        names = config.annotations or default_annotations(checked.header)
-        check_executors(spark, [checked.inputs.vcf, str(paths.reads), str(paths.reference), *used])
+        names = config.annotations or (
+            GATK_ANNOTATIONS if config.tensors.encoding == "gatk" else default_annotations(checked.header)
+        )
+        features = feature_names(config.tensors, with_reads)
+        check_executors(spark, [*checked.inputs.paths, *used])
         blocks = _plan(spark, checked, config)
         identity = checked.identity | {
             "stage": "tensors",
@@ -221,17 +227,18 @@ def build_dataset(
                     write_tensors(folder, block, source, labeller)
                 yield block.index
 
-        with dataset.materialize(spark, folder, len(names), len(SITE_FEATURES)):
+        with dataset.materialize(spark, folder, len(names), len(features)):
             if missing:
                 deal(spark, missing).mapPartitions(write).count()
         facts = {
             "sample": inputs.sample,
+            "with_reads": with_reads,
             "config": config.to_dict(),
             "inputs": identity["inputs"] | identity["truth"],
             # Of the callset's records: what conservation is proved by elsewhere.
             "callset_digest": add_digests(block.digest for block in blocks),
         }
-        card = dataset.write_card(spark, folder, names, SITE_FEATURES, facts)
+        card = dataset.write_card(spark, folder, names, features, facts)
         labelled = card["labels"]["true"] + card["labels"]["false"]
         if truth and not labelled:
             raise InputError("no allele lies inside the confident BED; give the BED of this sample and build")

@@ -7,27 +7,25 @@ the reads within fixed distances of it only, never on how records were grouped i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import numpy as np
 
 from cnnspark import alleles, features, kernels, rows
 from cnnspark.annotations import AnnotationReader
-from cnnspark.errors import InputError, UsageError
+from cnnspark.chunks import Scorable, agreeing, chunks, empty_batch, record_hash, scorable_records
+from cnnspark.errors import UsageError
 from cnnspark.features import SITE_FEATURES
-from cnnspark.reads import ReadBatch, ReadFilter, ReadSource
+from cnnspark.gatk_tensors import build_gatk_tensors
+from cnnspark.reads import ReadBatch, ReadFilter, ReadSource, no_reads
 from cnnspark.reference import ReferenceSource, encode_bases
 from cnnspark.regions import Region
-from cnnspark.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
+from cnnspark.schema import AlleleKey, TensorBatch
 from cnnspark.vcf import Record
 
 # Beyond this distance, reading twice around both records costs less than reading what lies between.
 _CHUNK_GAP = 2 * features.READ_REACH
-# Bounds of a chunk: the reads of 100 kb are some 40 MB at 60x.
-_CHUNK_SPAN = 100_000
-_CHUNK_RECORDS = 1_000
 # How far an indel is followed through its repeat; beyond, no read spans both sides.
 EXTENSION_LIMIT = 500
 _ACGT = frozenset("ACGT")
@@ -87,7 +85,7 @@ class Site:
 
 def build_tensors(
     records: Sequence[Record],
-    reads: ReadSource,
+    reads: ReadSource | None,
     reference: ReferenceSource,
     settings: TensorSettings,
     annotations: AnnotationReader,
@@ -96,6 +94,9 @@ def build_tensors(
 ) -> tuple[TensorBatch, Counter[str]]:
     """One tensor per scorable ALT of consecutive, position-sorted records of one contig, and the skipped by reason.
 
+    Without ``reads`` tensors have no rows and, as all site features are of reads, no site features
+    (:func:`feature_names`).
+
     ``neighbours`` are the sorted 0-based starts of the callset's records on the contig, at least those within
     ``features.FURTHEST`` bases of the block; None stands for the starts of ``records``. ``sample`` takes part in the
     choice of reads and names the FORMAT column.
@@ -103,55 +104,29 @@ def build_tensors(
     Raises InputError where REF disagrees with the reference (or the record is skipped, by ``settings``), where a contig
     is unknown to reads or reference, and where the reads cannot be read.
     """
+    if settings.encoding == "gatk":
+        return build_gatk_tensors(records, reads, reference, settings, annotations, sample)
     skipped: Counter[str] = Counter()
     calls = np.array([record.start for record in records] if neighbours is None else neighbours, np.int64)
-    scorable = list(_scorable(records, skipped))
+    scorable = list(scorable_records(records, skipped))
     batches = [
         batch
-        for chunk in _chunks(scorable)
+        for chunk in chunks(scorable, _CHUNK_GAP)
         if (batch := _build_chunk(chunk, reads, reference, settings, annotations, sample, calls, skipped)) is not None
     ]
-    return TensorBatch.concatenate(batches) if batches else _empty(len(annotations.names)), skipped
+    if batches:
+        return TensorBatch.concatenate(batches), skipped
+    return empty_batch(len(annotations.names), len(feature_names(settings, reads is not None))), skipped
 
 
-def _scorable(records: Sequence[Record], skipped: Counter[str]) -> Iterator[tuple[Record, tuple[int, ...]]]:
-    """The records with a scorable ALT and the numbers of those ALTs; the others are counted."""
-    for record in records:
-        indexes = []
-        for index, alt in enumerate(record.alts, 1):
-            reason = alleles.unscorable_reason(record.ref, alt)
-            if reason is None:
-                indexes.append(index)
-            else:
-                skipped[reason] += 1
-        if not record.alts:
-            skipped[alleles.NO_ALT] += 1
-        if indexes:
-            yield record, tuple(indexes)
-
-
-def _chunks(scorable: Sequence[tuple[Record, tuple[int, ...]]]) -> Iterator[list[tuple[Record, tuple[int, ...]]]]:
-    chunk: list[tuple[Record, tuple[int, ...]]] = []
-    end = 0
-    for item in scorable:
-        record = item[0]
-        if chunk and (
-            record.start < chunk[0][0].start
-            or record.start - end > _CHUNK_GAP
-            or record.end - chunk[0][0].start > _CHUNK_SPAN
-            or len(chunk) == _CHUNK_RECORDS
-        ):
-            yield chunk
-            chunk = []
-        end = max(end, record.end) if chunk else record.end
-        chunk.append(item)
-    if chunk:
-        yield chunk
+def feature_names(settings: TensorSettings, with_reads: bool) -> tuple[str, ...]:
+    """The site features that tensors of these settings have: none without reads, and none for GATK's networks."""
+    return SITE_FEATURES if with_reads and settings.encoding == "cnnspark" else ()
 
 
 def _build_chunk(
-    chunk: Sequence[tuple[Record, tuple[int, ...]]],
-    reads: ReadSource,
+    chunk: Sequence[Scorable],
+    reads: ReadSource | None,
     reference: ReferenceSource,
     settings: TensorSettings,
     annotations: AnnotationReader,
@@ -168,30 +143,25 @@ def _build_chunk(
     # Letters from text_start on: the core without what lies before the contig.
     text_start = max(core.start, 0)
     text = reference.sequence(contig, text_start, core.end)
-    sites = []
-    for record, indexes in chunk:
-        if alleles.ref_agrees(record.ref, _letters(record, text, text_start)):
-            sites.append(_site(record, indexes, text, text_start))
-        elif settings.on_ref_mismatch == "skip":
-            skipped[alleles.REF_MISMATCH] += len(indexes)
-        else:
-            there = text[max(record.start - text_start, 0) :][: min(len(record.ref), 30)] or "the end of the contig"
-            raise InputError(
-                f"{contig}:{record.start + 1} has REF {record.ref[:30]} where {reference.path} has {there}; give the "
-                "reference that the callset was made with, or skip such records with --on-ref-mismatch skip"
-            )
+    sites = [
+        _site(record, indexes, text, text_start)
+        for record, indexes in agreeing(chunk, text, text_start, reference, settings, skipped)
+    ]
     if not sites:
         return None
-    batch = reads.read(Region(contig, text_start, core.end), settings.read_filter)
+    batch = reads.read(Region(contig, text_start, core.end), settings.read_filter) if reads else no_reads()
     if len(batch):
         wide_start = min(core.start, int(batch.starts[0]))
         wide_end = max(core.end, int(batch.ends.max()))
     else:
         wide_start, wide_end = core.start, core.end
     codes = reference.codes(contig, wide_start, wide_end)
-    return _run_kernels(
+    tensors = _run_kernels(
         sites, batch, codes, wide_start, core, reference.lengths[contig], settings, annotations, sample, calls
     )
+    if reads is None:
+        tensors.site_features = tensors.site_features[:, :0]
+    return tensors
 
 
 def _run_kernels(
@@ -333,33 +303,10 @@ def _run_kernels(
     )
 
 
-def record_hash(seed: int, sample: str, record: Record) -> int:
-    """64 bits of (seed, sample, contig, POS): the same in every process, whatever the block."""
-    text = "\t".join((str(seed), sample, record.contig, str(record.start + 1)))
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
-
-
 def _offsets(lengths: Sequence[int]) -> np.ndarray:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
-
-
-def _empty(annotations: int) -> TensorBatch:
-    """A batch of no alleles."""
-    letters = {"R": 0, "A": annotations, "F": len(SITE_FEATURES), "W": WINDOW}
-    arrays: dict[str, np.ndarray] = {}
-    for f in FIELDS:
-        shape = tuple(letters[n] if isinstance(n, str) else n for n in f.shape)
-        arrays[f.name] = np.zeros(shape if f.per_read else (0, *shape), f.dtype)
-    return TensorBatch(keys=[], row_offsets=np.zeros(1, np.int64), **arrays)
-
-
-def _letters(record: Record, text: str, text_start: int) -> str:
-    """The reference's letters under REF, from ``text`` that begins at ``text_start``; blanks off the contig."""
-    offset = record.start - text_start
-    there = text[max(offset, 0) : max(offset + len(record.ref), 0)]
-    return (" " * -offset + there if offset < 0 else there).ljust(len(record.ref))
 
 
 def _site(record: Record, alt_indexes: tuple[int, ...], text: str, text_start: int) -> Site:

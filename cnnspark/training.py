@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.spec import MODELS, WITHOUT_SITE_FEATURES, ModelSpec, quantile_edges
+from cnnspark.models.spec import GATK_MODELS, MODELS, MODELS_WITHOUT_READS, ModelSpec, moments, quantile_edges
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -128,20 +128,23 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
     """
     module, _, function = settings.data_opener.partition(":")
     opened: TrainingData = getattr(importlib.import_module(module), function)(data, settings.validation)
+    check_data(settings.model, opened.tensor_settings.get("encoding", "cnnspark"), opened.with_reads)
     false_count, true_count = (int(count) for count in opened.label_counts)
     for count, name in ((false_count, "false"), (true_count, "true")):
         if not count:
             raise InputError(f"{data} has no {name} allele to train on; use more or other data")
     annotations, features = opened.feature_sample(settings.quantile_sample)
-    with_features = settings.model not in WITHOUT_SITE_FEATURES
     spec = ModelSpec(
         tuple(opened.annotation_names),
-        tuple(opened.feature_names) if with_features else (),
+        tuple(opened.feature_names),
         quantile_edges(annotations),
-        quantile_edges(features) if with_features else (),
+        quantile_edges(features),
         int(opened.tensor_settings["read_limit"]),
         settings.dropout,
     )
+    if settings.model in GATK_MODELS:
+        means, variances = moments(annotations)
+        spec = dataclasses.replace(spec, annotation_edges=(), annotation_means=means, annotation_variances=variances)
     both = false_count + true_count
     balanced = (both / (2 * false_count), both / (2 * true_count))
     facts = {
@@ -163,6 +166,24 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         class_weights=balanced if settings.balance_classes else (1.0, 1.0),
         data_facts=facts,
     )
+
+
+def check_data(model: str, encoding: str, with_reads: bool) -> None:
+    """Raises UsageError where the network cannot be trained on tensors that were built so.
+
+    A network that looks at no reads is scored without them; tensors built with reads have columns that the reads'
+    insertions open, which it would never see again.
+    """
+    wanted = "gatk" if model in GATK_MODELS else "cnnspark"
+    if encoding != wanted and model != "features":
+        raise UsageError(
+            f"'{model}' takes tensors of encoding {wanted}, these are of {encoding}; "
+            f"build them with --set tensors.encoding={wanted}"
+        )
+    if model in MODELS_WITHOUT_READS and with_reads:
+        raise UsageError(f"'{model}' looks at no reads; build its dataset without --reads")
+    if model not in (*MODELS_WITHOUT_READS, "features") and not with_reads:
+        raise UsageError(f"'{model}' looks at reads, these tensors have none; build the dataset with --reads")
 
 
 def check_slots(spark: SparkSession, settings: TrainSettings) -> None:

@@ -126,6 +126,11 @@ class TrainingData:
         return dict(self.dataset.card["config"]["tensors"])
 
     @property
+    def with_reads(self) -> bool:
+        """Whether reads were there when the tensors were built. Older datasets never were built without."""
+        return bool(self.dataset.card.get("with_reads", True))
+
+    @property
     def digest(self) -> str:
         """The dataset's content."""
         return str(self.dataset.card["sha256"])

@@ -60,7 +60,7 @@ class SyntheticData:
     """The files of :func:`write_synthetic` as training data."""
 
     annotation_names = ("QD", "FS", "MQ")
-    feature_names = ("f1", "f2", "f3", "f4")
+    feature_names: tuple[str, ...] = ("f1", "f2", "f3", "f4")
 
     def __init__(self, path: str):
         self.folder = Path(path)
@@ -69,6 +69,7 @@ class SyntheticData:
         self.n_train, self.n_validation = len(self.train["label"]), len(self.validation["label"])
         self.n_row_groups = 99
         self.tensor_settings = {"read_limit": 128}
+        self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
         self.held_out: tuple[str, ...] = ()
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
@@ -103,3 +104,24 @@ class SyntheticData:
 def open_synthetic(path: str, validation: Any) -> SyntheticData:
     """The opener that the settings of the tests name."""
     return SyntheticData(path)
+
+
+class GatkData(SyntheticData):
+    """The same as tensors of encoding gatk, which have no site features."""
+
+    feature_names = ()
+
+    def __init__(self, path: str, with_reads: bool):
+        super().__init__(path)
+        self.tensor_settings = {"read_limit": 128, "encoding": "gatk"}
+        self.with_reads = with_reads
+        for batch in (self.train, self.validation):
+            batch["site_features"] = batch["site_features"][:, :0]
+
+
+def open_gatk_1d(path: str, validation: Any) -> GatkData:
+    return GatkData(path, with_reads=False)
+
+
+def open_gatk_2d(path: str, validation: Any) -> GatkData:
+    return GatkData(path, with_reads=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from cnnspark.alleles import VariantType
+from cnnspark.annotations import GATK_ANNOTATIONS
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models import gatk
 from cnnspark.models.bundle import load_bundle
@@ -26,7 +27,7 @@ from cnnspark.schema import WINDOW
 from tests.synthetic_training import PER_READ, synthetic_batch
 
 KINDS = ("gatk_1d", "gatk_2d")
-SPEC = ModelSpec(annotation_names=gatk.GATK_ANNOTATIONS)
+SPEC = ModelSpec(annotation_names=GATK_ANNOTATIONS)
 
 
 def random_arrays(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
@@ -256,7 +257,7 @@ def test_a_bundle_of_imported_weights_keeps_them_and_says_which_tensors_it_needs
     gatk_bundle(kind, arrays, tmp_path / "m", source="weights.npz")
     np.testing.assert_allclose(load_bundle(tmp_path / "m").logits(batch), logits(models[kind], batch), atol=1e-5)
     card = read_card(tmp_path / "m")
-    assert card.model == kind and card.annotation_names == gatk.GATK_ANNOTATIONS
+    assert card.model == kind and card.annotation_names == GATK_ANNOTATIONS
     assert card.data["tensors"]["encoding"] == "gatk" and card.data["tensors"]["read_limit"] == 128
     with pytest.raises(InputError, match="exists"):
         gatk_bundle(kind, arrays, tmp_path / "m")

@@ -25,8 +25,6 @@ from cnnspark.models.layers import CODES, KeyedDropout, KeyedSpatialDropout, Row
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import WINDOW
 
-# The annotations that the published weights know, in their order.
-GATK_ANNOTATIONS = ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum")
 # Rows (reads) of the 2D tensor.
 GATK_ROWS = 128
 NORM_EPSILON = 1e-3

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import cnnspark
+from cnnspark.annotations import GATK_ANNOTATIONS
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.card import Card
-from cnnspark.models.gatk import GATK_ANNOTATIONS, GATK_ROWS, assign_weights, check_arrays
+from cnnspark.models.gatk import GATK_ROWS, assign_weights, check_arrays
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec
 from cnnspark.tensors import TensorSettings

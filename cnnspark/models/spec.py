@@ -10,8 +10,9 @@ import numpy as np
 
 # The networks there are; models.registry builds them.
 MODELS = ("features", "gatk_1d", "gatk_2d", "reads", "reference")
-# Those that take no site features: their callsets are scored without them, and without reads but for gatk_2d.
-WITHOUT_SITE_FEATURES = ("gatk_1d", "gatk_2d", "reference")
+# Those that take tensors of ``encoding: gatk``, and no others.
+GATK_MODELS = ("gatk_1d", "gatk_2d")
+MODELS_WITHOUT_READS = ("gatk_1d", "reference")
 
 # Bins of the piecewise-linear encoding: eight a feature were enough for annotations and site features alike.
 BINS = 8
