@@ -21,7 +21,7 @@ from cnnspark import stages, training
 from cnnspark.config import InputPaths, load_config
 from cnnspark.label_sources import read_label_table
 from cnnspark.metrics import auprc, auroc, format_table
-from cnnspark.models.spec import MODELS_WITHOUT_READS
+from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.schema import UNKNOWN
 from cnnspark.scoring import score_key
 from cnnspark.session import spark_session

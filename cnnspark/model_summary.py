@@ -13,7 +13,8 @@ from cnnspark.annotations import GATK_ANNOTATIONS, KNOWN
 from cnnspark.features import SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import NETWORK_FILE, Card, read_card
-from cnnspark.models.spec import BINS, GATK_MODELS, MODELS, ModelSpec
+from cnnspark.models.names import GATK_MODELS, MODELS
+from cnnspark.models.spec import BINS, ModelSpec
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import Card, score
-from cnnspark.models.spec import MODELS_WITHOUT_READS
+from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource

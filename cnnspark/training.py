@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.spec import GATK_MODELS, MODELS, MODELS_WITHOUT_READS, ModelSpec, moments, quantile_edges
+from cnnspark.models.names import GATK_MODELS, MODELS, MODELS_WITHOUT_READS
+from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
