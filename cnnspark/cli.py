@@ -18,7 +18,7 @@ import click
 
 from cnnspark import __version__, errors
 from cnnspark.log import progress, quiet_stderr, set_quiet
-from cnnspark.models.spec import MODELS
+from cnnspark.models.names import MODELS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -22,6 +22,7 @@ import numpy as np
 
 from cnnspark.errors import InputError, UsageError
 from cnnspark.keras_hdf5 import read_layers
+from cnnspark.models.card import CARD_FILE, file_digest
 from cnnspark.torch_pickle import MAX_PICKLE_BYTES, UnsafePickleError, named_tensors, read_pickle, tensor_array
 
 if TYPE_CHECKING:
@@ -121,14 +122,24 @@ def read_weights(path: str | os.PathLike[str], kind: str) -> dict[str, np.ndarra
 def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False) -> Card:
     """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
 
-    Raises what :func:`read_weights` raises, and InputError where ``model_out`` exists and is not to be overwritten.
+    Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
+    is no bundle.
     """
+    _check_target(Path(model_out), overwrite)
     arrays = read_weights(path, kind)
-    from cnnspark.models.card import file_digest
     from cnnspark.models.gatk_import import gatk_bundle
 
     source = f"{Path(path).name}, SHA-256 {file_digest(Path(path))}"
     return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
+    if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
+        raise UsageError(f"{target} is not a model bundle; choose another --model-out")
 
 
 def _content(path: Path) -> bytes:
@@ -165,7 +176,7 @@ def _arrays(path: str | os.PathLike[str], data: bytes) -> Arrays:
         return arrays(data)
     except UnsafePickleError as error:
         raise InputError(
-            f"{path} {error}, which no weights need, and nothing of it was run; get the file from its publisher"
+            f"{path} {_reason(error)}, which no weights need, and nothing of it was run; get it from its publisher"
         ) from None
     except Exception as error:  # damage leads to whatever the damaged part leads to
         raise InputError(f"{path} is damaged, or {what} of another kind ({_reason(error)}); get it again") from None
@@ -173,7 +184,12 @@ def _arrays(path: str | os.PathLike[str], data: bytes) -> Arrays:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+    return _printable(lines[0][:120]) if lines else type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """Text of the file for a terminal: what would move its cursor is a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _difference(stored: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -186,7 +202,7 @@ def _difference(stored: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ..
     for names, what in ((missing, "is missing"), (extra, "does not belong there")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            return f"{names[0][:60]}{more} {what}"
+            return f"{_printable(names[0][:60])}{more} {what}"
     return ""
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnspark.annotations import KNOWN
+from cnnspark.annotations import GATK_ANNOTATIONS, KNOWN
 from cnnspark.features import SITE_FEATURES
 from cnnspark.log import quiet_stderr
 from cnnspark.models.card import NETWORK_FILE, Card, read_card
-from cnnspark.models.spec import BINS, GATK_MODELS, MODELS, ModelSpec
+from cnnspark.models.names import GATK_MODELS, MODELS
+from cnnspark.models.spec import BINS, ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -30,11 +31,7 @@ INPUTS = (
 
 def usual_spec(name: str) -> ModelSpec:
     """A spec with the annotations that cnnspark knows, or those of GATK's networks, and all site features."""
-    names = KNOWN
-    if name in GATK_MODELS:
-        from cnnspark.models.gatk_import import GATK_ANNOTATIONS
-
-        names = GATK_ANNOTATIONS
+    names = GATK_ANNOTATIONS if name in GATK_MODELS else KNOWN
     # Any ascending quantiles: what they are changes no shape.
     edges = tuple(float(edge) for edge in range(BINS + 1))
     return ModelSpec(tuple(names), SITE_FEATURES, (edges,) * len(names), (edges,) * len(SITE_FEATURES))

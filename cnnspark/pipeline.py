@@ -19,7 +19,7 @@ from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.card import Card, read_card
-from cnnspark.models.spec import MODELS_WITHOUT_READS
+from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.runs import file_identity, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors

@@ -22,7 +22,7 @@ from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.models.card import Card, score
-from cnnspark.models.spec import MODELS_WITHOUT_READS
+from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource

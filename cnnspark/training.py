@@ -36,15 +36,8 @@ from cnnspark import errors
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.spec import (
-    GATK_MODELS,
-    MODELS,
-    MODELS_WITHOUT_READS,
-    MODELS_WITHOUT_SITE_FEATURES,
-    ModelSpec,
-    moments,
-    quantile_edges,
-)
+from cnnspark.models.names import GATK_MODELS, MODELS, MODELS_WITHOUT_READS
+from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -148,12 +141,11 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         if not count:
             raise InputError(f"{data} has no {name} allele to train on; use more or other data")
     annotations, features = opened.feature_sample(settings.quantile_sample)
-    with_features = settings.model not in MODELS_WITHOUT_SITE_FEATURES
     spec = ModelSpec(
         tuple(opened.annotation_names),
-        tuple(opened.feature_names) if with_features else (),
+        tuple(opened.feature_names),
         quantile_edges(annotations),
-        quantile_edges(features) if with_features else (),
+        quantile_edges(features),
         int(opened.tensor_settings["read_limit"]),
         settings.dropout,
     )
@@ -182,7 +174,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
         data_facts=facts,
         known=known_values(
             (*spec.annotation_names, *spec.feature_names),
-            np.concatenate([annotations, features[:, : len(spec.feature_names)]], axis=1),
+            np.concatenate([annotations, features], axis=1),
         ),
         lanes=settings.lanes_used(opened.n_row_groups),
     )

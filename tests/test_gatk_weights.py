@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import io
+import json
 import os
 import pickle
 import struct
@@ -21,8 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnspark import gatk_weights, torch_pickle
+from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
 from cnnspark.gatk_weights import LAYERS, GatkLayer, read_weights, weight_shapes
+from cnnspark.models.card import read_card
 
 # Two networks of a few hundred weights: with them a changed byte is mostly one that says where things are.
 SMALL = {
@@ -350,6 +354,33 @@ def test_plain_values_are_read_as_pythons_own_pickle_reads_them(protocol: int) -
     assert torch_pickle.read_pickle(pickle.dumps(plain, protocol)) == plain
 
 
+@pytest.mark.parametrize("name", ["keras", "module"])
+def test_the_command_makes_a_bundle_of_a_file(
+    tmp_path: Path, real_networks: None, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    arrays = arrays_of("2d")
+    path, out = write(tmp_path, FORMATS[name](arrays, "2d")), tmp_path / "models" / "gatk"
+    command = ["import-gatk", "--weights", str(path), "--kind", "2d", "--model-out", str(out)]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "gatk_2d"
+    card = read_card(out)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card.training["imported_from"] == f"weights.bin, SHA-256 {digest}"
+    from cnnspark.models.bundle import load_bundle
+
+    kernel = np.asarray(load_bundle(out).model.get_layer("conv_1").kernel)
+    np.testing.assert_array_equal(kernel, arrays["conv.0.weight"].transpose(2, 3, 1, 0))
+
+    assert main(command) == 2 and "--if-exists overwrite" in capsys.readouterr().err
+    assert main([*command, "--if-exists", "overwrite"]) == 0
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("kept")
+    command[-1] = str(tmp_path / "notes")
+    assert main([*command, "--if-exists", "overwrite"]) == 2 and (tmp_path / "notes" / "mine.txt").exists()
+    assert main([*command[:4], "1d", "--model-out", str(tmp_path / "none")]) == 3
+    assert "give --kind 2d" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 # ---- what is wrong
 
 
@@ -590,6 +621,7 @@ RAW = {
     "STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch MARKER\x85R.", "names os.system"),
     "dotted name": (b"\x80\x04\x8c\x05torch\x8c\x0fhub.load.system\x93)R.", "names torch.hub.load.system"),
     "name that is no text": (b"\x80\x04K\x01K\x02\x93.", "is damaged"),
+    "name with a line break": (b"\x80\x04\x8c\x02os\x8c\x06a\x1b[2J\n\x93.", "names os.a?[2J"),
     "call of a call": (b"\x80\x02c__builtin__\nset\n]\x85R(tR.", "calls what is not a function"),
     "call without a tuple": (b"\x80\x02c__builtin__\nset\nN R.", "is damaged"),
     "state of a function": (b"\x80\x02ctorch._utils\n_rebuild_tensor\n}b.", "is damaged"),

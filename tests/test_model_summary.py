@@ -16,8 +16,10 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.model_summary import bundle_summary, bundle_text, models_summary, models_text, usual_spec
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.card import Card, training_ranges
+from cnnspark.models.names import MODELS
 from cnnspark.models.registry import build_model, complexity, layer_costs
-from cnnspark.models.spec import MODELS, ModelSpec
+from cnnspark.models.spec import ModelSpec
+from tests.conftest import ROOT
 
 
 def macs_by_hand(output: tuple[int, ...], kernel: tuple[int, ...]) -> int:
@@ -71,6 +73,15 @@ def test_the_table_has_every_model_and_the_cost_that_it_is_allowed(capsys: pytes
     assert re.search(r"features +50 annotations, 87 site features +[\d,]+ +0\.17$", text, re.MULTILINE)
     assert main(["model-summary", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(summary))
+
+
+def test_the_documents_table_says_what_the_command_prints() -> None:
+    rows = re.findall(r"^\| `(\w+)`.*?\| ([\d,]+) \| ([\d.]+) \|", (ROOT / "docs/models.md").read_text(), re.MULTILINE)
+    costs = models_summary()["models"]
+    assert sorted(name for name, _, _ in rows) == sorted(MODELS)
+    for name, parameters, mmac in rows:
+        assert int(parameters.replace(",", "")) == costs[name]["parameters"], name
+        assert float(mmac) == pytest.approx(costs[name]["mmac"], abs=0.05 if costs[name]["mmac"] > 1 else 0.005), name
 
 
 def test_layers_are_listed_with_shapes_that_multiply_to_their_cost(capsys: pytest.CaptureFixture[str]) -> None:

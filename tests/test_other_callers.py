@@ -68,7 +68,7 @@ def test_such_a_callset_is_scored_as_one_whose_values_are_missing(spark: Any, sa
     own = scores(tmp_path / "own" / "merged.vcf.gz")
     assert found[0] == found[1] and len(found[0]) == len(own)
     assert all(math.isfinite(float(score)) for score in found[0])
-    # what is missing matters, and is not taken for zero or the like: most scores move, few far
+    # and what is missing does matter
     assert sum(a != b for a, b in zip(found[0], own, strict=True)) > len(own) / 2
 
 

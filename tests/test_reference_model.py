@@ -123,10 +123,17 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
 
 
 def open_windows(path: str, validation: Any) -> Any:
-    """The opener that the settings name: two annotations."""
+    """The opener that the settings name: two annotations, and no site features, as there are none without reads."""
     from tests.synthetic_training import SyntheticData
 
     class Windows(SyntheticData):
         annotation_names = ("a1", "a2")  # type: ignore[assignment]
+        feature_names = ()
+
+        def __init__(self, path: str):
+            super().__init__(path)
+            self.with_reads = False
+            for part in (self.train, self.validation):
+                part["site_features"] = part["site_features"][:, :0]
 
     return Windows(path)

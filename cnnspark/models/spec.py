@@ -8,13 +8,6 @@ from typing import Any
 
 import numpy as np
 
-# The networks there are; models.registry builds them.
-MODELS = ("features", "gatk_1d", "gatk_2d", "reads", "reference")
-# Those that take tensors of ``encoding: gatk``, and no others.
-GATK_MODELS = ("gatk_1d", "gatk_2d")
-MODELS_WITHOUT_READS = ("gatk_1d", "reference")
-MODELS_WITHOUT_SITE_FEATURES = ("gatk_1d", "gatk_2d", "reference")
-
 # Bins of the piecewise-linear encoding: eight a feature were enough for annotations and site features alike.
 BINS = 8
 # The edges of a value that the training data never have: nothing lies above them, so its code stays zero.
