@@ -227,9 +227,7 @@ def train(
     run = Run(_kept(options))
     from cnnspark import training
 
-    settings = train_settings(
-        run.config, name, replicas, epochs, batch_size, validation, if_exists, patience, log_dir
-    )
+    settings = train_settings(run.config, name, replicas, epochs, batch_size, validation, if_exists, patience, log_dir)
     result = training.train(run.spark("train"), data, model_out, settings, progress)
     summary = train_summary(result)
     run.show(summary, f"best epoch {summary['best_epoch']}, validation {summary['text']}: {model_out}")

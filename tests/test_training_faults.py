@@ -101,9 +101,7 @@ def test_an_absurd_learning_rate_is_said_at_once(spark: "SparkSession", dataset:
     assert not (tmp_path / "model").exists()
 
 
-def test_fewer_row_groups_than_replicas_are_said_before_anything_starts(
-    spark: "SparkSession", tmp_path: Path
-) -> None:
+def test_fewer_row_groups_than_replicas_are_said_before_anything_starts(spark: "SparkSession", tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "data", train=12, validation=4)
     settings = dataclasses.replace(SETTINGS, replicas=2, data_opener="tests.synthetic_training:open_one_row_group")
     with pytest.raises(InputError, match="2 replicas need as many row groups, the training blocks have 1"):
