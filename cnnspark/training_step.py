@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from cnnspark.augmentation import augment
 from cnnspark.losses import loss_by_name, training_loss
-from cnnspark.models.layers import QuantileEncoding, noise_keys
+from cnnspark.models.layers import AddToRows, ClearPadding, noise_keys
 from cnnspark.models.registry import LEAST_ROWS, build_model, feed, model_inputs
 from cnnspark.schema import FIELD
 from cnnspark.training_replicas import Replicas, compute_type
@@ -33,11 +33,16 @@ FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
 
 
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
-    """The network with layers that compute in ``compute``; its weights, its codes and its logit stay float32."""
+    """The network with layers that compute in ``compute``; its weights and its logit stay float32.
+
+    So do cnnspark's own layers, which turn codes and counts into channels, but for the two that stand between
+    convolutions.
+    """
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if not isinstance(layer, (keras.layers.InputLayer, QuantileEncoding)) and layer.name not in ("logit", "logits"):
+        own = type(layer).__module__.startswith("cnnspark.") and not isinstance(layer, (AddToRows, ClearPadding))
+        if not own and not isinstance(layer, keras.layers.InputLayer) and layer.name not in ("logit", "logits"):
             config["dtype"] = f"mixed_{compute}"
         return layer.__class__.from_config(config)
 
@@ -154,7 +159,8 @@ class Trainer:
         norm = tf.sqrt(2 * tf.nn.l2_loss(flat))
         good = [tf.abs(total) < self._bound, norm < self._bound]
         loss = tf.where(good[0], total, 0.0) * UNITS
-        rest = [tf.cast(loss, tf.int64), *(tf.cast(tf.logical_not(ok), tf.int64) for ok in good)]
+        # Not logical_not: TensorFlow turns "not less" into "greater or equal", which a NaN is not either.
+        rest = [tf.cast(loss, tf.int64), *(tf.cast(tf.where(ok, 0, 1), tf.int64) for ok in good)]
         return tf.cast(flat * UNITS, tf.int64), tf.stack(rest)
 
     def _apply_gradient(self, summed: Any, rate: Any) -> Any:

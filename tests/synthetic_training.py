@@ -102,7 +102,7 @@ class SyntheticData:
         if kind == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         if kind == "full":
-            # Files of this process end after so many bytes, as on a full disk: the history fits, weights do not.
+            # Files of this process end there, as on a full disk: the history fits, weights do not.
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
     def validation_batches(self, batch_size: int) -> Iterator[dict]:
