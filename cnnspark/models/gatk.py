@@ -131,9 +131,8 @@ class GatkReadTensor(keras.layers.Layer):
         row = row[:, :, None, :] * ops.cast(painted, "float32")[:, :, :, None]
         return ops.concatenate([read, columns, row], axis=-1)
 
-    def compute_output_shape(self, *shapes: Any, **named: Any) -> tuple[int | None, ...]:
-        rows = shapes[0][1] if shapes else None
-        return (None, None if rows is None else min(rows + self.empty_rows, GATK_ROWS), WINDOW, 15)
+    def compute_output_shape(self, *_: Any, **__: Any) -> tuple[int | None, ...]:
+        return (None, None, WINDOW, 15)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "empty_rows": self.empty_rows}
@@ -161,6 +160,7 @@ class RepeatLastRow(keras.layers.Layer):
         return ops.concatenate([x, copies], axis=1)[:, : self.limit]
 
     def compute_output_shape(self, shape: Any) -> tuple[int | None, ...]:
+        # Said, because Keras would take the cut at ``limit`` for a number of rows that never varies.
         rows = self.limit if self.exactly else None
         return (shape[0], rows, *shape[2:])
 
