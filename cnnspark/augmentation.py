@@ -51,7 +51,7 @@ def augment(
     batch = dict(batch)
     if not len(noise_key):
         return batch
-    if drop_reads and batch["row_count"].any():
+    if drop_reads:
         batch = drop_rows(batch, noise_key, drop_reads)
     if flip_strand:
         batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, spec.annotation_names, spec.feature_names)
@@ -65,7 +65,12 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
     reads; so does the mark of a row whose mate is a row (0x1000): where depth is lower, whole fragments are missing.
     """
     counts = batch["row_count"]
-    rows = next(values.shape[1] for name, values in batch.items() if name in FIELD and FIELD[name].per_read)
+    per_read = {
+        name: values for name, values in batch.items() if name in FIELD and FIELD[name].per_read and values.size
+    }
+    if not per_read:
+        return dict(batch)
+    rows = next(iter(per_read.values())).shape[1]
     share = most * uniform(noise_key, _DEPTH)
     with np.errstate(over="ignore"):
         row = (np.arange(rows, dtype=np.uint32) * np.uint32(_ROW)).view(np.int32)
@@ -81,11 +86,10 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
     order = np.argsort(~kept, axis=1, kind="stable")[:, :width]
     filled = np.arange(width) < left[:, None]
     thinned = dict(batch)
-    for name, values in batch.items():
-        if name in FIELD and FIELD[name].per_read:
-            index = order.reshape(*order.shape, *[1] * (values.ndim - 2))
-            moved = np.take_along_axis(values, index, axis=1)
-            thinned[name] = moved * filled.reshape(index.shape).astype(values.dtype)
+    for name, values in per_read.items():
+        index = order.reshape(*order.shape, *[1] * (values.ndim - 2))
+        moved = np.take_along_axis(values, index, axis=1)
+        thinned[name] = moved * filled.reshape(index.shape).astype(values.dtype)
     thinned["row_count"] = left.astype(counts.dtype)
     return thinned
 

@@ -62,6 +62,15 @@ def test_taking_and_concatenating_tensors_are_inverse() -> None:
     assert len(tensors.take([])) == 0
 
 
+def test_a_part_is_the_same_as_taking_it() -> None:
+    tensors = ragged([5, 1, 0, 7])
+    for first, last in ((0, 4), (1, 3), (2, 2), (3, 4)):
+        part, taken = tensors.part(first, last), tensors.take(range(first, last))
+        assert part.keys == taken.keys and part.row_offsets.tolist() == taken.row_offsets.tolist()
+        for field in FIELDS:
+            assert np.array_equal(getattr(part, field.name), getattr(taken, field.name))
+
+
 def test_example_keys_are_the_same_in_every_process() -> None:
     # Written down once: noise, hence weights, depend on them.
     assert example_key("chr1", 99, "A", "C") == -550996034

@@ -11,6 +11,7 @@ import pytest
 from cnnspark.dataset import CARD, DATA, Dataset, decode
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.regions import parse_region
+from cnnspark.schema import FIELDS
 from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
 from tests.conftest import Sample
 
@@ -105,6 +106,28 @@ def test_the_global_batch_does_not_depend_on_the_number_of_replicas(training: Tr
             assert len(ours["label"]) == 4
             for name, values in theirs.items():
                 np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"annotations", "site_features"}, {"reference", "alternate", "annotations"}, {"read_flags", "row_count"}]
+)
+def test_what_a_network_does_not_take_is_not_read_and_changes_nothing(
+    sample: Sample, training: TrainingData, fields: set[str]
+) -> None:
+    some = open_training_data(sample.dataset, 0.3, {*fields, "noise_key"})
+    per_read = any(name.startswith("read_") for name in fields)
+    assert set(some.columns or ()) & {field.name for field in FIELDS} == fields - {"row_count"}
+    assert ("row_count" in (some.columns or ())) == per_read
+    compared = {*fields, "label", "weight", "example_key"}
+    pairs = [
+        *zip(some.train_batches(range(2), 4, 16, 3, 1), training.train_batches(range(2), 4, 16, 3, 1), strict=True)
+    ]
+    held = [*zip(some.validation_batches(8), training.validation_batches(8), strict=True)]
+    for ours, theirs in [*((a, b) for pair in pairs for a, b in zip(*pair, strict=True)), *held]:
+        for name in compared:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+        for field in FIELDS:
+            assert field.name in fields or ours[field.name].shape[-1] == 0
 
 
 def test_an_epoch_is_nearly_one_pass_and_the_next_has_another_order(training: TrainingData) -> None:

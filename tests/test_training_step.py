@@ -6,9 +6,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import dataclasses
 import json
-import socket
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.training import run_replicas
 from cnnspark.errors import InputError, UsageError
 from cnnspark.losses import loss_by_name
 from cnnspark.models import registry
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.layers import noise_keys
 from cnnspark.models.registry import feed
-from cnnspark.training import _run_child, prepare_job
+from cnnspark.training import prepare_job
 from cnnspark.training_log import POINT_STEPS, EventLog
 from cnnspark.training_replicas import Replicas, compute_type
-from cnnspark.training_settings import ReplicaJob, TrainSettings
+from cnnspark.training_settings import TrainSettings
 from cnnspark.training_state import TrainingState
 from cnnspark.training_step import UNITS, Trainer, in_mixed_precision, pack_lanes
 from tests.synthetic_training import PER_READ, synthetic_batch, write_synthetic
@@ -241,39 +239,6 @@ def test_what_cannot_be_dealt_is_refused() -> None:
         TrainSettings(replicas=3).lanes_used(3)
 
 
-def run_replicas(job: ReplicaJob, count: int) -> None:
-    """The job by ``count`` replicas, each a process as the barrier tasks start them."""
-    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, replicas=count))
-    with_ports = [socket.socket() for _ in range(count)]
-    for probe in with_ports:
-        probe.bind(("127.0.0.1", 0))
-    workers = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in with_ports]
-    for probe in with_ports:
-        probe.close()
-    together, failures = threading.Barrier(count), []
-
-    def one(rank: int) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-        environment |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-        if count > 1:
-            cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
-            environment["TF_CONFIG"] = json.dumps(cluster)
-        command = [sys.executable, "-m", "cnnspark.training_worker"]
-        try:
-            _run_child(command, environment, job.to_json(), rank, together.wait)
-        except Exception as error:
-            failures.append(error)
-            together.abort()
-
-    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
 def test_one_two_and_three_replicas_end_with_the_same_weights_whatever_is_switched_on(
     data: str, tmp_path: Path
 ) -> None:
@@ -284,7 +249,7 @@ def test_one_two_and_three_replicas_end_with_the_same_weights_whatever_is_switch
     bundles = []
     for count in (1, 2, 3):
         job = prepare_job(data, str(tmp_path / f"model{count}"), settings)
-        run_replicas(dataclasses.replace(job, settings=dataclasses.replace(settings, replicas=count)), count)
+        run_replicas(job, count)
         bundles.append(load_bundle(tmp_path / f"model{count}"))
     for other in bundles[1:]:
         for old, new in zip(bundles[0].model.weights, other.model.weights, strict=True):
