@@ -110,6 +110,10 @@ def observe_causes(
                             for j in range(max(0, column - 1), min(read_length, behind + 1)):
                                 if cause[i, j] != _NONE and cause[i, j] <= _MOSAIC:
                                     why = cause[i, j]
+                            # An error in what was inserted makes another allele of it.
+                            for j in range(column, behind):
+                                if cause[i, j] > _MOSAIC:
+                                    why = cause[i, j]
                         gaps[g, 0], gaps[g, 1], gaps[g, 3], gaps[g, 4] = i, at, column, why
                         gaps[g, 2] = length if op == 1 else -length
                     g += 1
