@@ -99,7 +99,7 @@ def make_sequence(length: int, rng: np.random.Generator) -> np.ndarray:
     strong = rng.random(length) < gc
     half = rng.random(length) < 0.5
     codes = np.where(strong, np.where(half, C, G), np.where(half, A, T)).astype(np.uint8)
-    at = END_MARGIN + int(rng.exponential(350))
+    at = END_MARGIN + int(rng.exponential(550))
     while at < length - END_MARGIN - 400:
         kind = rng.random()
         if kind < 0.92:
@@ -118,7 +118,7 @@ def make_sequence(length: int, rng: np.random.Generator) -> np.ndarray:
             worn = rng.random(span) < 0.06
             stretch[worn] = rng.integers(1, 5, size=int(worn.sum()))
             codes[at : at + span] = stretch
-        at += span + 20 + int(rng.exponential(350))
+        at += span + 20 + int(rng.exponential(550))
     return codes
 
 
