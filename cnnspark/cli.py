@@ -439,7 +439,7 @@ def run_(out: str, model: str | None, if_exists: str, **options: Any) -> None:
 @cli.command()
 @click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Folder for everything.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated sample.")
-@click.option("--length", default=1_000_000, show_default=True, help="Bases of the simulated genome.")
+@click.option("--length", default=800_000, show_default=True, help="Bases of the simulated genome.")
 @exists_option
 @common_options
 def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> None:

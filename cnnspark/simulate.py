@@ -172,7 +172,8 @@ def _molecules(
         share = mechanisms.low_complexity
         molecules += make_low_complexity_copies(contig, variants, share, flank, draws["copies"])
     if mechanisms.chimeras:
-        stem = int(settings.fragment_mean + 2 * MARGIN)
+        # Long enough for every fragment, so short that most of them cross the breakpoint.
+        stem = int(max(settings.fragment_mean, settings.max_fragment / 2)) + 2 * MARGIN
         molecules += make_chimeras(contig, mechanisms.chimeras, stem, draws["chimeras"])
     if mechanisms.contamination:
         share = mechanisms.contamination

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pysam
 import pytest
 from sklearn.metrics import average_precision_score
 
+from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import read_bed
@@ -388,3 +390,18 @@ def test_settings_come_from_the_configuration(tmp_path: Path) -> None:
         files = simulate(tmp_path / name, settings)
         made[name] = len(true_alleles(files))
     assert 1.8 * made["same"] < made["more"] < 4.5 * made["same"]
+
+
+def test_the_command_takes_reference_regions_and_mechanisms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = made_reference(tmp_path)
+    arguments = ["simulate", "--out", str(tmp_path / "s"), "--reference", reference, "--region", "two", "--json"]
+    arguments += ["--mechanisms", "all=0", "--mechanisms", "motifs=9", "--coverage", "20", "--read-length", "100"]
+    assert main([*arguments, "--set", "simulate.profile=novaseq", "--set", "candidates.min_reads=3"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["reference"] == reference
+    rows = rows_of(result["causes"])
+    assert {row["chrom"] for row in rows} == {"two"}
+    assert result["alleles"]["motifs"] == sum(row["cause"] == "motifs" for row in rows) > 0
+    assert all(int(row["reads"]) >= 3 for row in rows)
+    assert main([*arguments, "--mechanisms", "motif=1"]) == 2
+    assert "known are all, paralogs" in capsys.readouterr().err
