@@ -30,24 +30,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine, pin_to_one_core, table
+from cnnspark.alleles import VariantType
 from cnnspark.config import InputPaths, load_config
-from cnnspark.features import SITE_FEATURES
-from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.guard import known_values
+from cnnspark.model_summary import usual_spec
+from cnnspark.models.names import MODELS
+from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, WINDOW
 from cnnspark.training import _run_child, prepare_job
 from cnnspark.training_settings import HISTORY_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 BATCH, ROWS = 32, 32
-# The annotations of GATK's networks, in their order.
-ANNOTATIONS = tuple(f"INFO/{name}" for name in ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum"))
 # Largest code of each field, so that random ones are such as there are.
 LARGEST = {"read_bases": 6, "read_quals": 41, "read_mapqs": 60, "read_support": 3, "reference": 4, "alternate": 4}
 
 
-def random_batch(seed: int = 1) -> dict[str, np.ndarray]:
+def random_batch(spec: ModelSpec, seed: int = 1) -> dict[str, np.ndarray]:
     """BATCH alleles of ROWS reads whose fields hold what their codes may be."""
     rng = np.random.default_rng(seed)
-    sizes = {"R": ROWS, "A": len(ANNOTATIONS), "F": len(SITE_FEATURES), WINDOW: WINDOW}
+    sizes = {"R": ROWS, "A": len(spec.annotation_names), "F": len(spec.feature_names), WINDOW: WINDOW}
     batch: dict[str, np.ndarray] = {}
     for field in FIELDS:
         shape = (BATCH, *(sizes[size] for size in field.shape))
@@ -62,6 +63,7 @@ def random_batch(seed: int = 1) -> dict[str, np.ndarray]:
         "label": (np.arange(BATCH) % 2).astype(np.float32),
         "weight": np.ones(BATCH, np.float32),
         "example_key": rng.integers(-(2**31), 2**31, BATCH).astype(np.int32),
+        "variant_type": np.full(BATCH, VariantType.SNV, np.int32),
     }
 
 
@@ -76,11 +78,11 @@ def measure_network(model: str, seconds: float) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
-    batch = random_batch()
-    edges = quantile_edges(batch["annotations"]), quantile_edges(batch["site_features"])
-    spec = ModelSpec(ANNOTATIONS, SITE_FEATURES, *edges)
+    spec = usual_spec(model)
+    batch = random_batch(spec)
     settings = TrainSettings(model=model, batch_size=BATCH)
-    job = ReplicaJob(settings, "", "", spec, (), (1.0, 1.0), {}, settings.lanes_used(BATCH))
+    nothing_known = known_values((), np.zeros((0, 0)))
+    job = ReplicaJob(settings, "", "", spec, (), (1.0, 1.0), {}, nothing_known, settings.lanes_used(BATCH))
     trainer = Trainer(job, Replicas(0, 1, 60))
     lanes = [{name: values[i :: job.lanes] for name, values in batch.items()} for i in range(job.lanes)]
     parameters, mmac = complexity(trainer.model, ROWS)
@@ -233,8 +235,6 @@ def main() -> None:
         return
     results: dict[str, Any] = {"machine": machine(), "options": vars(options)}
     if options.only != "replicas":
-        from cnnspark.models.spec import MODELS
-
         results["networks"] = networks(MODELS, options.seconds)
         print(f"batches of {BATCH} with {ROWS} reads, one thread\n{table(results['networks'])}", flush=True)
     if options.only != "networks":

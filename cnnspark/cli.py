@@ -154,21 +154,45 @@ def _kept(options: dict[str, Any]) -> dict[str, Any]:
 
 @cli.command()
 @click.option("--out", required=True, metavar="DIR", help="Folder for the files.")
-@click.option("--seed", default=1, show_default=True, help="Another seed, another genome and sample.")
-@click.option("--length", default=400_000, show_default=True, help="Bases of the genome.")
-@click.option("--coverage", default=30.0, show_default=True, help="Mean read depth.")
+@reference_option
+@region_option
+@click.option("--seed", type=int, metavar="N", help="Another seed, another sample [1].")
+@click.option("--length", type=int, metavar="BASES", help="Size of the genome that is made up without --reference.")
+@click.option("--coverage", type=float, metavar="X", help="Mean read depth [30].")
+@click.option("--read-length", type=int, metavar="BASES", help="100, 150 or 250 [150].")
+@click.option("--profile", metavar="NAME", help="Base qualities: hiseq or novaseq (binned) [hiseq].")
+@click.option(
+    "--mechanisms",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="How much of a cause of false alleles: 1 is usual, 0 none.",
+)
+@config_options
 @output_options
-def simulate(out: str, seed: int, length: int, coverage: float, **options: Any) -> None:
-    """Make a small genome, a sample, its reads, the truth and a callset with plenty of false positives."""
+def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tuple[str, ...], **options: Any) -> None:
+    """Make a sample's reads, truth and a callset with plenty of false positives, each of known cause.
+
+    On sequence of --reference, or on a small genome of its own.
+    """
     import dataclasses
     from pathlib import Path
 
+    from cnnspark.causes import counts_by_cause
     from cnnspark.simulate import simulate as make
 
-    run = Run({**options, "conf_spark": ()})
-    files = make(Path(out), seed=seed, length=length, coverage=coverage)
+    run = Run({"conf_spark": (), **_kept(options)})
+    chosen = dataclasses.replace(
+        run.config.simulate,
+        mechanisms=run.config.simulate.mechanisms.changed(mechanisms),
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    paths = run.paths(reference=reference, regions=regions)
+    files = make(Path(out), chosen, reference=paths.reference, regions=paths.regions, candidates=run.config.candidates)
     result = {name: str(path) for name, path in dataclasses.asdict(files).items()}
-    run.show(result, "\n".join(f"{name:12} {path}" for name, path in result.items()))
+    by_cause = counts_by_cause(result["causes"])
+    text = "\n".join(f"{name:12} {path}" for name, path in result.items())
+    counts = ", ".join(f"{n} {cause}" for cause, n in by_cause.items())
+    run.show({**result, "alleles": by_cause}, f"{text}\n{'alleles':12} {counts}")
 
 
 @cli.command()
@@ -341,13 +365,17 @@ def filter_text(result: dict[str, Any], out: str) -> str:
 @click.option("--out", required=True, metavar="DIR", help="Folder for metrics.json, metrics.txt and report.html.")
 @click.option("--score", "scores", multiple=True, metavar="KEY", help="Score to measure [CNN_2D and QUAL].")
 @click.option("--min-qual", type=float, metavar="Q", help="Leave out records with a lower QUAL.")
+@click.option("--causes", metavar="TSV", help="Why false alleles are there, as 'cnnspark simulate' writes it.")
 @region_option
 @replace_option
 @common_options
-def evaluate(out: str, scores: tuple[str, ...], min_qual: float | None, if_exists: str, **options: Any) -> None:
+def evaluate(
+    out: str, scores: tuple[str, ...], min_qual: float | None, causes: str | None, if_exists: str, **options: Any
+) -> None:
     """Measure how well a callset's scores tell true alleles from false ones."""
     run = Run(_kept(options))
     from cnnspark import stages
+    from cnnspark.evaluation import format_causes
     from cnnspark.metrics import format_table
 
     result = stages.evaluate_callset(
@@ -358,8 +386,11 @@ def evaluate(out: str, scores: tuple[str, ...], min_qual: float | None, if_exist
         scores,
         min_qual,
         overwrite=if_exists == "overwrite",
+        causes=causes,
     )
-    run.show({"metrics": result.metrics, "counts": result.counts}, f"{format_table(result.metrics)}\n{out}/report.html")
+    tables = [format_table(result.metrics), *([format_causes(result.by_cause)] if result.by_cause else [])]
+    stored = {"metrics": result.metrics, "counts": result.counts, "by_cause": result.by_cause}
+    run.show(stored, "\n\n".join(tables) + f"\n{out}/report.html")
 
 
 @cli.command("show")
@@ -464,7 +495,7 @@ def run_(out: str, model: str | None, strict: bool, if_exists: str, **options: A
 @cli.command()
 @click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Folder for everything.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated sample.")
-@click.option("--length", default=1_000_000, show_default=True, help="Bases of the simulated genome.")
+@click.option("--length", default=800_000, show_default=True, help="Bases of the simulated genome.")
 @exists_option
 @common_options
 def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> None:

@@ -23,6 +23,7 @@ from cnnspark.blocks import BlockSettings
 from cnnspark.candidates import CandidateSettings
 from cnnspark.errors import UsageError
 from cnnspark.scoring import ScoreSettings
+from cnnspark.simulation.settings import SimulationSettings
 from cnnspark.tensors import TensorSettings
 from cnnspark.training_settings import TrainSettings
 
@@ -77,6 +78,7 @@ class Config:
     train: TrainSettings = field(default_factory=TrainSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     filter: FilterChoice = field(default_factory=FilterChoice)
+    simulate: SimulationSettings = field(default_factory=SimulationSettings)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values, as it is printed and stored."""

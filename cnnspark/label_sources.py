@@ -20,6 +20,30 @@ _LABEL_OF_NAME = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT, "OUT": UNKNOWN}
 AlleleName = tuple[str, int, str, str]
 
 
+def read_table(path: str, names: Sequence[str], what: str) -> Iterator[tuple[int, str, list[str]]]:
+    """(number, text, columns in the order of ``names``) of each line of a TSV with a header, blank lines left out.
+
+    A line that lacks one of the columns gives none. Raises InputError, in which ``what`` names the table, where the
+    header lacks one or the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as lines:
+            header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
+            missing = [name for name in names if name not in header]
+            if missing:
+                raise InputError(f"{path} line 1 lacks the column {', '.join(missing)}; a table of {what} needs all of "
+                                 f"{', '.join(names)}, separated by tabs")  # fmt: skip
+            at = [header.index(name) for name in names]
+            for number, line in enumerate(lines, 2):
+                if line.strip():
+                    columns = line.rstrip("\r\n").split("\t")
+                    yield number, line.rstrip(), [columns[i] for i in at] if len(columns) > max(at) else []
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; give an uncompressed table of {what}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({os.strerror(error.errno or 0)}); check the path") from None
+
+
 def read_label_table(path: str) -> dict[AlleleName, int]:
     """Labels made elsewhere: a TSV with a header naming chrom, pos (1-based), ref, alt and label (TP, FP, OUT).
 
@@ -27,31 +51,16 @@ def read_label_table(path: str) -> dict[AlleleName, int]:
     table twice with different labels is true where it is once, else false. Raises InputError naming the line.
     """
     table: dict[AlleleName, int] = {}
-    try:
-        with open(path, encoding="utf-8") as lines:
-            header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
-            missing = [name for name in _TABLE_COLUMNS if name not in header]
-            if missing:
-                raise InputError(f"{path} line 1 lacks the column {', '.join(missing)}; a table of labels needs all of "
-                                 f"{', '.join(_TABLE_COLUMNS)}, separated by tabs")  # fmt: skip
-            at = [header.index(name) for name in _TABLE_COLUMNS]
-            for number, line in enumerate(lines, 2):
-                if not line.strip():
-                    continue
-                columns = line.rstrip("\r\n").split("\t")
-                try:
-                    contig, pos, ref, alt, name = (columns[i] for i in at)
-                    key, label = (contig, int(pos) - 1, ref, alt), _LABEL_OF_NAME[name]
-                except (IndexError, ValueError, KeyError):
-                    raise InputError(
-                        f"{path} line {number} is not a label ('{line.rstrip()[:60]}'); a line needs "
-                        f"{', '.join(_TABLE_COLUMNS)} with a label of TP, FP or OUT"
-                    ) from None
-                table[key] = max(label, table.get(key, label))
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give an uncompressed table of labels") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({os.strerror(error.errno or 0)}); check the path") from None
+    for number, line, columns in read_table(path, _TABLE_COLUMNS, "labels"):
+        try:
+            contig, pos, ref, alt, name = columns
+            key, label = (contig, int(pos) - 1, ref, alt), _LABEL_OF_NAME[name]
+        except (ValueError, KeyError):
+            raise InputError(
+                f"{path} line {number} is not a label ('{line[:60]}'); a line needs "
+                f"{', '.join(_TABLE_COLUMNS)} with a label of TP, FP or OUT"
+            ) from None
+        table[key] = max(label, table.get(key, label))
     return table
 
 

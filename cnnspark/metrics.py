@@ -42,6 +42,7 @@ class AlleleScores:
     variant_type: np.ndarray  # (n,) int8, cnnspark.alleles.VariantType
     label: np.ndarray  # (n,) int8: 1 true, 0 false, -1 unknown
     scores: dict[str, np.ndarray] = field(default_factory=dict)  # each (n,) float64, higher is better
+    cause: np.ndarray = field(default_factory=lambda: np.empty(0, np.str_))  # (n,) str, why it is there, "" unknown
 
     def __post_init__(self) -> None:
         self.contig = np.asarray(self.contig, dtype=np.str_)
@@ -49,7 +50,9 @@ class AlleleScores:
         self.variant_type = np.asarray(self.variant_type, dtype=np.int8)
         self.label = np.asarray(self.label, dtype=np.int8)
         self.scores = {name: np.asarray(values, dtype=np.float64) for name, values in self.scores.items()}
-        lengths = {len(a) for a in (self.contig, self.start, self.variant_type, self.label, *self.scores.values())}
+        self.cause = np.asarray(self.cause, np.str_) if len(self.cause) else np.full(len(self.label), "")
+        columns = (self.contig, self.start, self.variant_type, self.label, self.cause, *self.scores.values())
+        lengths = {len(a) for a in columns}
         if len(lengths) > 1:
             raise ValueError(f"the columns of AlleleScores differ in length: {sorted(lengths)}")
 
@@ -64,6 +67,7 @@ class AlleleScores:
             self.variant_type[wanted],
             self.label[wanted],
             {name: values[wanted] for name, values in self.scores.items()},
+            self.cause[wanted],
         )
 
     def labelled(self) -> AlleleScores:
@@ -101,6 +105,7 @@ class AlleleScores:
             np.concatenate([p.variant_type for p in parts]),
             np.concatenate([p.label for p in parts]),
             {name: np.concatenate([p.scores[name] for p in parts]) for name in names},
+            np.concatenate([p.cause for p in parts]),
         )
 
 

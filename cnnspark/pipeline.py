@@ -234,7 +234,7 @@ def _plain(value: Any) -> Any:
 
 
 def demo(
-    spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 1_000_000, if_exists: str = "fail"
+    spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 800_000, if_exists: str = "fail"
 ) -> PipelineResult:
     """Simulates a sample and runs everything on it, from the reads alone."""
     folder = Path(out)

@@ -22,9 +22,17 @@ from cnnspark import callset, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
-from cnnspark.config import Config, InputPaths
+from cnnspark.causes import read_causes
+from cnnspark.config import Config, InputPaths, absolute_path
 from cnnspark.errors import InputError, UsageError
-from cnnspark.evaluation import ScoreReader, callset_counts, score_names
+from cnnspark.evaluation import (
+    ScoreReader,
+    callset_counts,
+    cause_facts,
+    format_causes,
+    metrics_by_cause,
+    score_names,
+)
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
@@ -295,14 +303,17 @@ class Evaluation:
     metrics: Metrics
     alleles: AlleleScores
     counts: dict[str, int]
+    by_cause: Metrics = dataclasses.field(default_factory=dict)  # by mechanism and score, where causes are given
 
 
 def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
-    history: list[dict] | None = None, facts: Mapping[str, Any] | None = None,
+    history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
 ) -> Evaluation:  # fmt: skip
     """Labels a callset's alleles, measures each score and writes ``metrics.json``, ``metrics.txt`` and ``report.html``.
+
+    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too.
 
     Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
     """
@@ -314,6 +325,9 @@ def evaluate_callset(
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
     paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
     truth.check(paths.reference)
+    cause_table = absolute_path(causes) if causes else None
+    if cause_table:
+        read_causes(cause_table)  # said now, not by a task
     with checked_inputs(paths, config, folder, needs_reads=False) as checked:
         names = score_names(checked.header, scores)
         blocks = _plan(spark, checked, config)
@@ -321,7 +335,7 @@ def evaluate_callset(
 
         def collect(part: Iterable[Block]) -> Iterator[tuple[int, AlleleScores, Counter]]:
             source = VcfSource(vcf)
-            reader = ScoreReader(header, names)
+            reader = ScoreReader(header, names, read_causes(cause_table) if cause_table else None)
             labeller = Labeller(truth, source, reference)
             for block in part:
                 records = list(source.records(block.region, block.first_record))
@@ -334,14 +348,15 @@ def evaluate_callset(
     alleles = AlleleScores.concatenate([part[1] for part in collected])
     require_both_labels(counts, str(paths.vcf))
     metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
+    by_cause = metrics_by_cause(alleles) if causes else {}
     folder.mkdir(parents=True, exist_ok=True)
-    table = format_table(metrics)
-    (folder / "metrics.txt").write_text(table + "\n")
-    write_report(
-        str(folder / "report.html"), title, metrics, alleles, history, {**(facts or {}), "counts": dict(counts)}
-    )
-    write_json(folder / "metrics.json", {"metrics": metrics, "counts": dict(sorted(counts.items()))})
-    return Evaluation(metrics, alleles, dict(sorted(counts.items())))
+    tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
+    (folder / "metrics.txt").write_text("\n\n".join(tables) + "\n")
+    shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
+    write_report(str(folder / "report.html"), title, metrics, alleles, history, shown)
+    stored = {"metrics": metrics, "counts": dict(sorted(counts.items()))}
+    write_json(folder / "metrics.json", {**stored, "by_cause": by_cause} if by_cause else stored)
+    return Evaluation(metrics, alleles, dict(sorted(counts.items())), by_cause)
 
 
 def call_candidates(

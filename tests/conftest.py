@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,3 +105,9 @@ def read_lines(path: str | Path) -> list[str]:
     """The records of a VCF, as text."""
     with pysam.BGZFile(str(path), "rb", None) as lines:
         return [text for line in lines if not (text := line.decode("latin-1")).startswith("#")]
+
+
+def rows_of(table: str | Path) -> list[dict[str, str]]:
+    """The rows of a TSV with a header."""
+    with open(table, encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))

@@ -1,4 +1,4 @@
-"""A diploid sample of a made-up genome: its true variants, its haplotypes and its unplaced paralogs."""
+"""A diploid sample: its true variants and its haplotypes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.haplotypes import left_normalise, make_allele
-from cnnspark.reference import encode_bases
+from cnnspark.reference import OTHER, encode_bases
 from cnnspark.simulation.genome import END_MARGIN, Contig
+from cnnspark.simulation.provenance import Cause
 
 # Rates per base of the genome, about those of a human of mixed ancestry.
 SNV_RATE = 1 / 900
 INDEL_RATE = 1 / 6_000
 MNV_RATE = 1 / 25_000
+# Mosaic alleles where they are wanted; far more than tissues have, so that there is something to learn from.
+MOSAIC_RATE = 1 / 5_000
+# Share of the reads that show a mosaic allele.
+MOSAIC_FRACTIONS = (0.08, 0.30)
 # Chance that a tandem repeat of 8 bases or more varies in this sample.
 REPEAT_INDEL_CHANCE = 0.08
 HOMOZYGOUS_SHARE = 0.38
 # Bases between neighbouring variants, so that each keeps its own normalised spelling.
-_SPACING = 4
-# Sequence on both sides of a paralog's copy that is nowhere in the reference.
-FLANK_BASES = 700
+SPACING = 4
 _BASES = "ACGT"
 _TRANSITION = {"A": "G", "G": "A", "C": "T", "T": "C"}
 
@@ -34,61 +37,90 @@ class Variant:
     ref: str
     alt: str
     genotype: tuple[int, int]  # phased: 1 where haplotype 0, 1 carries it
+    # Share of all reads that show it, where only a part of the cells of one haplotype have it; 0: all have.
+    mosaic: float = 0.0
 
     @property
     def end(self) -> int:
         return self.start + len(self.ref)
 
+    @property
+    def cause(self) -> Cause:
+        return Cause.MOSAIC if self.mosaic else Cause.HOM if self.genotype == (1, 1) else Cause.HET
+
 
 @dataclass(frozen=True)
 class Molecule:
-    """A sequence that reads come from."""
+    """A sequence that reads come from; the arrays are of one length."""
 
-    contig: int  # number of the contig that its bases align to
-    codes: np.ndarray  # uint8 (n,), base codes
-    ref_pos: np.ndarray  # int64 (n,), 0-based position on the contig, -1 for inserted or unplaced bases
+    codes: np.ndarray  # uint8, base codes
+    ref_pos: np.ndarray  # int32, 0-based position on the piece, -1 for inserted or unplaced bases
+    cause: np.ndarray  # uint8, Cause of each base
+    origin: Cause = Cause.NONE  # what the whole molecule is; NONE: the sample's own haplotype
+    weight: float = 1.0  # its depth, as a multiple of a haplotype's
 
 
-def draw_variants(contig: Contig, rng: np.random.Generator) -> list[Variant]:
-    """True variants of one contig, sorted, at least ``_SPACING`` bases apart."""
-    taken = np.zeros(contig.length, dtype=bool)
+def draw_variants(
+    contig: Contig, rng: np.random.Generator, density: float = 1.0, mosaic: float = 0.0, taken: np.ndarray | None = None
+) -> list[Variant]:
+    """True variants of one piece, sorted, at least ``SPACING`` bases apart.
+
+    ``density`` is a multiple of a human's, ``mosaic`` a share of the mosaic SNVs tabled above. ``taken`` bool (length,)
+    are bases that must stay clear.
+    """
+    taken = np.zeros(contig.length, dtype=bool) if taken is None else taken.copy()
     taken[:END_MARGIN] = taken[-END_MARGIN:] = True
+    unknown = np.flatnonzero(contig.codes == OTHER)
+    for shift in range(-SPACING, SPACING + 1):
+        taken[np.clip(unknown + shift, 0, contig.length - 1)] = True
     variants: list[Variant] = []
 
-    def add(start: int, ref: str, alt: str) -> None:
+    def add(start: int, ref: str, alt: str, fraction: float = 0.0) -> None:
+        if "N" in ref + alt:
+            return
         start, ref, alt = normalised(contig, start, ref, alt)
-        span = slice(max(0, start - _SPACING), start + len(ref) + _SPACING)
+        span = slice(max(0, start - SPACING), start + len(ref) + SPACING)
         if taken[span].any():
             return
         taken[span] = True
-        genotype = (1, 1) if rng.random() < HOMOZYGOUS_SHARE else (1, 0) if rng.random() < 0.5 else (0, 1)
-        variants.append(Variant(start, ref, alt, genotype))
+        genotype = (
+            (1, 1) if rng.random() < HOMOZYGOUS_SHARE and not fraction else (1, 0) if rng.random() < 0.5 else (0, 1)
+        )
+        variants.append(Variant(start, ref, alt, genotype, fraction))
 
-    for start, end, unit in contig.repeats:
-        if end - start >= 8 and rng.random() < REPEAT_INDEL_CHANCE:
-            size = unit * min(int(rng.geometric(0.6)), max(1, 20 // unit), (end - start) // unit - 1)
-            letters = contig.letters(start, start + size)
-            add(start, *((letters, "") if rng.random() < 0.55 else ("", letters)))
-    for start in rng.integers(END_MARGIN, contig.length - END_MARGIN, rng.poisson(contig.length * INDEL_RATE)):
-        size = min(int(rng.geometric(0.3)), 20)
-        add(int(start), *_random_indel(contig, int(start), size, rng))
-    for start in rng.integers(END_MARGIN, contig.length - END_MARGIN, rng.poisson(contig.length * MNV_RATE)):
-        ref = contig.letters(int(start), int(start) + int(rng.integers(2, 4)))
-        add(int(start), ref, "".join(other_base(base, rng) for base in ref))
-    for start in rng.integers(END_MARGIN, contig.length - END_MARGIN, rng.poisson(contig.length * SNV_RATE)):
-        ref = contig.letters(int(start), int(start) + 1)
-        add(int(start), ref, other_base(ref, rng))
+    def places(rate: float) -> list[int]:
+        n = rng.poisson(contig.length * rate)
+        return [int(start) for start in rng.integers(END_MARGIN, contig.length - END_MARGIN, n)]
+
+    long = contig.repeats[contig.repeats[:, 1] - contig.repeats[:, 0] >= 8]
+    for start, end, unit in long[rng.random(len(long)) < REPEAT_INDEL_CHANCE * density].tolist():
+        size = unit * min(int(rng.geometric(0.6)), max(1, 20 // unit), (end - start) // unit - 1)
+        letters = contig.letters(start, start + size)
+        add(start, *((letters, "") if rng.random() < 0.55 else ("", letters)))
+    for start in places(INDEL_RATE * density):
+        add(start, *random_indel(contig, start, min(int(rng.geometric(0.3)), 20), rng))
+    for start in places(MNV_RATE * density):
+        ref = contig.letters(start, start + int(rng.integers(2, 4)))
+        add(start, ref, "".join(other_base(base, rng) for base in ref))
+    for start in places(SNV_RATE * density):
+        ref = contig.letters(start, start + 1)
+        add(start, ref, other_base(ref, rng))
+    for start in places(MOSAIC_RATE * mosaic):
+        ref = contig.letters(start, start + 1)
+        add(start, ref, other_base(ref, rng), float(rng.uniform(*MOSAIC_FRACTIONS)))
     return sorted(variants)
 
 
 def other_base(base: str, rng: np.random.Generator) -> str:
-    """Another base: the transition in two cases of three, as in real genomes."""
+    """Another base: the transition in two cases of three, as in real genomes. N stays N."""
+    if base not in _TRANSITION:
+        return base
     if rng.random() < 0.67:
         return _TRANSITION[base]
     return str(rng.choice([letter for letter in _BASES if letter not in (base, _TRANSITION[base])]))
 
 
-def _random_indel(contig: Contig, start: int, size: int, rng: np.random.Generator) -> tuple[str, str]:
+def random_indel(contig: Contig, start: int, size: int, rng: np.random.Generator) -> tuple[str, str]:
     """(ref, alt) of an indel at ``start``: a deletion, a tandem duplication or new sequence."""
     if rng.random() < 0.5:
         return contig.letters(start, start + size), ""
@@ -106,87 +138,70 @@ def normalised(contig: Contig, start: int, ref: str, alt: str) -> tuple[int, str
     return start - 1, anchor + ref, anchor + alt
 
 
-def apply_variants(contig: Contig, variants: Sequence[Variant], start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Base codes and reference positions (-1 where inserted) of [start, end) with the variants in place."""
-    codes, positions = [], []
+def occupied(contig: Contig, variants: Sequence[Variant]) -> np.ndarray:
+    """Bases that the variants and their surroundings take, bool (length,)."""
+    taken = np.zeros(contig.length, dtype=bool)
+    for variant in variants:
+        taken[max(0, variant.start - SPACING) : variant.end + SPACING] = True
+    return taken
+
+
+def apply_variants(
+    contig: Contig, variants: Sequence[Variant], start: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Base codes, reference positions (-1 where inserted) and causes of [start, end) with the variants in place.
+
+    A deletion's cause stands on the bases on both of its sides.
+    """
+    codes, positions, causes = [], [], []
     at = start
+    after_deletion = 0
     for variant in variants:
         shared = min(len(variant.ref), len(variant.alt))
         codes += [contig.codes[at : variant.start], encode_bases(variant.alt)]
-        inserted = np.full(len(variant.alt) - shared, -1, dtype=np.int64)
-        positions += [np.arange(at, variant.start + shared), inserted]
+        inserted = np.full(len(variant.alt) - shared, -1, dtype=np.int32)
+        positions += [np.arange(at, variant.start + shared, dtype=np.int32), inserted]
+        between = np.zeros(variant.start - at, dtype=np.uint8)
+        between[:1] = after_deletion
+        causes += [between, np.full(len(variant.alt), variant.cause, dtype=np.uint8)]
+        after_deletion = int(variant.cause) if len(variant.ref) > len(variant.alt) else 0
         at = variant.end
     codes.append(contig.codes[at:end])
-    positions.append(np.arange(at, end))
-    return np.concatenate(codes), np.concatenate(positions)
+    positions.append(np.arange(at, end, dtype=np.int32))
+    rest = np.zeros(end - at, dtype=np.uint8)
+    rest[:1] = after_deletion
+    causes.append(rest)
+    return np.concatenate(codes), np.concatenate(positions), np.concatenate(causes)
 
 
-def make_haplotypes(number: int, contig: Contig, variants: Sequence[Variant]) -> list[Molecule]:
-    """The sample's two haplotypes of contig ``number``."""
+def make_haplotypes(contig: Contig, variants: Sequence[Variant]) -> list[Molecule]:
+    """The sample's two copies; mosaic alleles are put into single reads, not here."""
     haplotypes = []
     for haplotype in (0, 1):
-        carried = [variant for variant in variants if variant.genotype[haplotype]]
-        haplotypes.append(Molecule(number, *apply_variants(contig, carried, 0, contig.length)))
+        carried = [variant for variant in variants if variant.genotype[haplotype] and not variant.mosaic]
+        haplotypes.append(Molecule(*apply_variants(contig, carried, 0, contig.length)))
     return haplotypes
 
 
-def make_paralogs(number: int, contig: Contig, variants: Sequence[Variant], rng: np.random.Generator) -> list[Molecule]:
-    """The copies of each collapsed segment: one haplotype of the sample has it, or both.
-
-    Copies differ from the reference at 0.5-2 % of their bases; each has 95 % of the differences. Their flanks are
-    nowhere in the reference.
-    """
-    molecules = []
-    for segment in contig.collapsed:
-        differences = _paralog_differences(contig, segment.start, segment.end, variants, rng)
-        # Two copies of four give variants at half of the reads, one of three at a third.
-        for _ in range(2 if rng.random() < 0.3 else 1):
-            carried = [difference for difference in differences if rng.random() < 0.95]
-            codes, ref_pos = apply_variants(contig, carried, segment.start, segment.end)
-            flanks = rng.integers(1, 5, size=(2, FLANK_BASES)).astype(np.uint8)
-            unplaced = np.full(FLANK_BASES, -1, dtype=np.int64)
-            molecules.append(
-                Molecule(
-                    number,
-                    np.concatenate([flanks[0], codes, flanks[1]]),
-                    np.concatenate([unplaced, ref_pos, unplaced]),
-                )
-            )
-    return molecules
-
-
-def _paralog_differences(
-    contig: Contig, start: int, end: int, variants: Sequence[Variant], rng: np.random.Generator
-) -> list[Variant]:
-    """SNVs and small indels of a paralog's copy, clear of the sample's own variants."""
-    rate = 0.005 + 0.015 * rng.beta(1.0, 9.0)
-    taken = np.zeros(contig.length, dtype=bool)
-    for variant in variants:
-        taken[max(0, variant.start - _SPACING) : variant.end + _SPACING] = True
-    differences = []
-    for position in rng.integers(start + 20, end - 20, rng.poisson((end - start) * rate)):
-        at = int(position)
-        if rng.random() < 0.12:
-            ref, alt = _random_indel(contig, at, min(int(rng.geometric(0.45)), 8), rng)
-        else:
-            ref = contig.letters(at, at + 1)
-            alt = other_base(ref, rng)
-        at, ref, alt = normalised(contig, at, ref, alt)
-        span = slice(at - _SPACING, at + len(ref) + _SPACING)
-        if at > start + 5 and at + len(ref) < end - 5 and not taken[span].any():
-            taken[span] = True
-            differences.append(Variant(at, ref, alt, (1, 1)))
-    return sorted(differences)
-
-
-def truth_lines(contigs: Sequence[Contig], variants: Sequence[Sequence[Variant]], sample: str) -> list[str]:
-    """The truth VCF, without line ends."""
+def truth_header(lengths: dict[str, int], sample: str) -> list[str]:
+    """The truth VCF's header, without line ends."""
     lines = ["##fileformat=VCFv4.2", '##FILTER=<ID=PASS,Description="All filters passed">']
-    lines += [f"##contig=<ID={contig.name},length={contig.length}>" for contig in contigs]
+    lines += [f"##contig=<ID={name},length={length}>" for name, length in lengths.items()]
+    lines.append(
+        '##INFO=<ID=MOSAIC,Number=1,Type=Float,Description="Share of the reads, where only some cells have it">'
+    )
     lines.append('##FORMAT=<ID=GT,Number=1,Type=String,Description="Phased genotype">')
     lines.append(f"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t{sample}")
-    for contig, members in zip(contigs, variants, strict=True):
-        for v in members:
-            genotype = "|".join(map(str, v.genotype))
-            lines.append(f"{contig.name}\t{v.start + 1}\t.\t{v.ref}\t{v.alt}\t.\tPASS\t.\tGT\t{genotype}")
+    return lines
+
+
+def truth_lines(contig: Contig, variants: Sequence[Variant]) -> list[str]:
+    """The truth VCF's records of one piece, without line ends."""
+    lines = []
+    for v in variants:
+        genotype = "|".join(map(str, v.genotype))
+        info = f"MOSAIC={v.mosaic:.3f}" if v.mosaic else "."
+        lines.append(
+            f"{contig.name}\t{contig.start + v.start + 1}\t.\t{v.ref}\t{v.alt}\t.\tPASS\t{info}\tGT\t{genotype}"
+        )
     return lines

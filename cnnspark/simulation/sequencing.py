@@ -1,180 +1,96 @@
-"""Paired reads of a sample with an Illumina machine's errors: by quality, by strand and context, by homopolymer."""
+"""Paired reads of fragments with an Illumina machine's errors: by quality, by place, by repeat, by adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnnspark.reference import C, G
-from cnnspark.simulation.genome import END_MARGIN, Contig
-from cnnspark.simulation.sample import Molecule
+from cnnspark.reference import T, encode_bases
+from cnnspark.simulation.error_sites import EARLY, EARLY_CYCLES, FORWARD, LATE, LATE_CYCLES, REVERSE, ErrorSites
+from cnnspark.simulation.fragments import MARGIN, Fragments, JoinedMolecules, hashed
+from cnnspark.simulation.provenance import Cause
 
-READ_LENGTH = 150
-# Kinds of systematic error sites.
-ONE_STRAND, LATE_CYCLES, NOISY = range(3)
-# Homopolymers from this length on stutter.
-STUTTER_MIN_RUN = 8
-# A base fewer is the commoner stutter.
+# A unit fewer is the commoner stutter.
 STUTTER_DELETION_SHARE = 0.65
-# Distance of a stutter or a molecule's end that keeps shifted reads inside.
-_MARGIN = 4
-
-
-@dataclass(frozen=True)
-class ErrorSites:
-    """Positions of the joined reference where the same wrong base is read again and again (site arrays: (m,))."""
-
-    site_of_pos: np.ndarray  # int32 (genome + 1,), -1 where there is none; the last entry is for "unplaced"
-    kind: np.ndarray  # int8
-    wrong_base: np.ndarray  # uint8, base code
-    reverse_strand: np.ndarray  # bool, for ONE_STRAND
-    rate: np.ndarray  # share of the reads of that kind
-    quality: np.ndarray  # mean base quality of the wrong base
-    stutter_rate: np.ndarray  # float32 (genome + 1,), by first base of a homopolymer
-
-
-@dataclass(frozen=True)
-class Fragments:
-    """Sequenced fragments, in order of their making (arrays: (n,))."""
-
-    start: np.ndarray  # int64, in the joined molecules
-    length: np.ndarray  # int64
-    read1_left: np.ndarray  # bool: the first read is the forward one, on the left
-    is_duplicate: np.ndarray  # bool
-
-
-@dataclass(frozen=True)
-class JoinedMolecules:
-    """All molecules end to end; positions are those of the contigs end to end."""
-
-    codes: np.ndarray  # uint8 (total,)
-    ref_pos: np.ndarray  # int64 (total,), -1 unplaced
-    offsets: np.ndarray  # int64 (molecules + 1,)
-    run_starts: np.ndarray  # int64, homopolymers that stutter: first base
-    run_rates: np.ndarray  # share of the reads that stutter there
+# Illumina's TruSeq adapters, as the first and the second read run into them.
+_ADAPTERS = tuple(
+    encode_bases(adapter + "G" * 250)
+    for adapter in ("AGATCGGAAGAGCACACGTCTGAACTCCAGTCA", "AGATCGGAAGAGCGTCGTGTAGGGAAAGAGTGT")
+)
+# The four qualities that a NovaSeq reports, from these qualities on.
+_NOVASEQ_FROM, _NOVASEQ = np.array([7, 18, 30]), np.array([2, 12, 23, 37], dtype=np.uint8)
+# Phred: P(error) = 10^(-Q/10); a base that is read as any of four is wrong three times of four at the most.
+_ERROR_CHANCE = np.minimum(np.power(10.0, np.arange(64) / -10.0), 0.75).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class RawReads:
-    """Reads on one side of the fragments, in the reference's direction, with the true place of each base."""
+    """n reads on one side of the fragments, in the reference's direction, with the true place of each base."""
 
-    bases: np.ndarray  # uint8 (n, READ_LENGTH), base codes
-    quals: np.ndarray  # uint8 (n, READ_LENGTH)
-    ref_pos: np.ndarray  # int64 (n, READ_LENGTH), joined position, -1 where inserted or unplaced
-
-
-def draw_error_sites(contigs: Sequence[Contig], rng: np.random.Generator) -> ErrorSites:
-    """Systematic errors of the machine on this genome."""
-    joined = np.concatenate([contig.codes for contig in contigs])
-    size = len(joined)
-    # Known Illumina habit: the base after GGC is misread, on the strand that reads GGC (Nakamura et al. 2011,
-    # doi:10.1093/nar/gkr344).
-    forward = np.flatnonzero((joined[:-3] == G) & (joined[1:-2] == G) & (joined[2:-1] == C)) + 3
-    reverse = np.flatnonzero((joined[1:-2] == G) & (joined[2:-1] == C) & (joined[3:] == C))
-    after_ggc = np.concatenate([forward, reverse])
-    on_reverse = np.arange(len(after_ggc)) >= len(forward)
-    chosen = rng.random(len(after_ggc)) < min(1.0, size / 2_600 / max(1, len(after_ggc)))
-    late = rng.integers(END_MARGIN, size - END_MARGIN, size // 4_000)
-    noisy = rng.integers(END_MARGIN, size - END_MARGIN, size // 4_000)
-    positions = np.concatenate([after_ggc[chosen], late, noisy])
-    counts = (int(chosen.sum()), len(late), len(noisy))
-    kind = np.repeat(np.array([ONE_STRAND, LATE_CYCLES, NOISY], dtype=np.int8), counts)
-    rate = np.concatenate(
-        [rng.uniform(0.2, 0.7, counts[0]), rng.uniform(0.6, 1.0, counts[1]), rng.uniform(0.12, 0.36, counts[2])]
-    )
-    quality = np.concatenate(
-        [rng.uniform(16, 36, counts[0]), rng.uniform(12, 30, counts[1]), rng.uniform(11, 24, counts[2])]
-    )
-    wrong_base = ((joined[positions] - 1 + rng.integers(1, 4, len(positions))) % 4 + 1).astype(np.uint8)
-    site_of_pos = np.full(size + 1, -1, dtype=np.int32)
-    site_of_pos[positions] = np.arange(len(positions))
-    reverse_strand = np.concatenate([on_reverse[chosen], np.zeros(counts[1] + counts[2], dtype=bool)])
-    stutter_rate = np.append(0.02 + 0.13 * rng.beta(1, 3, size), 0.05).astype(np.float32)
-    return ErrorSites(site_of_pos, kind, wrong_base, reverse_strand, rate, quality, stutter_rate)
-
-
-def join_molecules(molecules: Sequence[Molecule], contig_offsets: np.ndarray, sites: ErrorSites) -> JoinedMolecules:
-    """The molecules end to end, with the homopolymers that stutter."""
-    codes = np.concatenate([molecule.codes for molecule in molecules])
-    ref_pos = np.concatenate([np.where(m.ref_pos >= 0, m.ref_pos + contig_offsets[m.contig], -1) for m in molecules])
-    offsets = np.cumsum([0, *(len(molecule.codes) for molecule in molecules)])
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    lengths = np.diff(np.append(starts, len(codes)))
-    long_runs = (lengths >= STUTTER_MIN_RUN) & (ref_pos[starts] >= 0)
-    starts, lengths = starts[long_runs], lengths[long_runs]
-    # Longer runs stutter more: the drawn rate holds at 8 bases and grows by a tenth with each base.
-    rates = np.minimum(sites.stutter_rate[ref_pos[starts]] * (1 + 0.1 * (lengths - STUTTER_MIN_RUN)), 0.3)
-    return JoinedMolecules(codes, ref_pos, offsets, starts, rates)
-
-
-def draw_fragments(
-    molecules: Sequence[Molecule], joined: JoinedMolecules, coverage: float, rng: np.random.Generator
-) -> Fragments:
-    """Fragments of all molecules, each sequenced to half of ``coverage``; 5 % once more, as duplicates.
-
-    Fragments of extreme GC content are rarer, so depth varies as it does in real libraries.
-    """
-    starts, lengths = [], []
-    strong = np.concatenate([[0], np.cumsum((joined.codes == C) | (joined.codes == G))])
-    for molecule, offset in zip(molecules, joined.offsets, strict=False):
-        size = len(molecule.codes)
-        # Two reads a fragment, half of the depth a haplotype; what GC bias takes away (0.88 remain) is added before.
-        wanted = int(round(size * coverage / 2 / (2 * READ_LENGTH) / 0.88 / 1.05))
-        length = np.clip(np.rint(rng.normal(400, 60, wanted)), READ_LENGTH + 30, 650).astype(np.int64)
-        start = offset + _MARGIN + rng.integers(0, size - length - 2 * _MARGIN)
-        gc = (strong[start + length] - strong[start]) / length
-        kept = rng.random(wanted) < np.exp(-(((gc - 0.44) / 0.30) ** 2))
-        starts.append(start[kept])
-        lengths.append(length[kept])
-    start, length = np.concatenate(starts), np.concatenate(lengths)
-    read1_left = rng.random(len(start)) < 0.5
-    again = np.flatnonzero(rng.random(len(start)) < 0.05)
-    is_duplicate = np.arange(len(start) + len(again)) >= len(start)
-    every = np.concatenate([np.arange(len(start)), again])
-    return Fragments(start[every], length[every], read1_left[every], is_duplicate)
+    bases: np.ndarray  # uint8 (n, read length), base codes
+    quals: np.ndarray  # uint8 (n, read length)
+    ref_pos: np.ndarray  # int32 (n, read length), position on the piece, -1 where inserted or unplaced
+    cause: np.ndarray  # uint8 (n, read length), Cause
+    origin: np.ndarray  # uint8 (n,), Cause of the molecule
+    stutter_from: np.ndarray  # int32 (n,), first column behind the place of a stutter, -1 where there is none
+    stutter_to: np.ndarray  # int32 (n,), column behind the bases it added (the same where it lost some)
 
 
 def sequence_side(
     joined: JoinedMolecules,
     sites: ErrorSites,
     fragments: Fragments,
-    part: slice,
     right: bool,
+    read_length: int,
+    profile: str,
     rng: np.random.Generator,
+    seed: int,
 ) -> RawReads:
-    """The left (forward) or right (reverse) reads of some fragments."""
-    start, read1_left = fragments.start[part], fragments.read1_left[part]
-    first_base = start + (fragments.length[part] - READ_LENGTH if right else 0)
-    place, inserted = _stutter(joined, first_base, right, rng)
+    """The left (forward) or right (reverse) reads of some fragments; ``seed`` is for what all copies share."""
+    n = len(fragments)
+    first_base = fragments.start + (fragments.length - read_length if right else 0)
+    place, inserted, stutter_from, stutter_to = _stutter(joined, fragments, first_base, right, read_length, rng)
     bases = joined.codes[place]
-    ref_pos = np.where(inserted, -1, joined.ref_pos[place])
-    quals = _qualities(len(start), second=read1_left == right, rng=rng)
-    # Errors by quality: Phred, P(error) = 10^(-Q/10).
-    chance = np.power(10.0, np.arange(64) / -10.0).astype(np.float32)
+    ref_pos = joined.ref_pos[place]
+    cause = joined.cause[place]
+    ref_pos[inserted] = -1
+    cause[inserted] = Cause.STUTTER
+    _add_amplification_errors(fragments, place, inserted, bases, cause)
+    _read_into_adapter(fragments, right, bases, ref_pos, cause)
+    quals = _qualities(n, read_length, second=fragments.read1_left == right, rng=rng)
+    if profile == "novaseq":
+        quals = _NOVASEQ[np.searchsorted(_NOVASEQ_FROM, quals, side="right")]
     if right:
         quals = np.ascontiguousarray(quals[:, ::-1])
-    rows, columns = np.nonzero(rng.random(bases.shape, dtype=np.float32) < chance[quals])
+    rows, columns = np.nonzero(rng.random(bases.shape, dtype=np.float32) < _ERROR_CHANCE[quals])
     bases[rows, columns] = (bases[rows, columns] - 1 + rng.integers(1, 4, len(rows))) % 4 + 1
-    _add_systematic_errors(sites, bases, quals, ref_pos, right, rng)
-    return RawReads(bases, quals, ref_pos)
+    cause[rows, columns] = Cause.OTHER
+    _add_site_errors(sites, fragments, right, bases, quals, ref_pos, cause, profile, rng, seed)
+    return RawReads(bases, quals, ref_pos, cause, fragments.origin, stutter_from, stutter_to)
 
 
 def _stutter(
-    joined: JoinedMolecules, first_base: np.ndarray, right: bool, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where each read's bases lie in the joined molecules, and which were added: a read stutters at most once.
+    joined: JoinedMolecules,
+    fragments: Fragments,
+    first_base: np.ndarray,
+    right: bool,
+    read_length: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where each read's bases lie in the joined molecules, which were added, and the columns of the stutter.
 
-    A lost or added base stands at the homopolymer's first base, where aligners put it. What a read loses it gains at
-    the end that the machine reads last.
+    A read stutters at most once. A lost or added unit stands at the repeat's first base, where aligners put it. What a
+    read loses it gains at the end that the machine reads last.
     """
     n = len(first_base)
-    columns = np.arange(READ_LENGTH)
+    columns = np.arange(read_length)
     place = first_base[:, None] + columns
     inserted = np.zeros(place.shape, dtype=bool)
-    first_run = np.searchsorted(joined.run_starts, first_base + _MARGIN)
-    end_run = np.searchsorted(joined.run_starts, first_base + READ_LENGTH - _MARGIN)
+    inside_from = np.maximum(first_base, fragments.start)
+    inside_to = np.minimum(first_base + read_length, fragments.start + fragments.length)
+    first_run = np.searchsorted(joined.run_starts, inside_from + MARGIN)
+    end_run = np.searchsorted(joined.run_starts, inside_to - MARGIN)
     stuttering = np.full(n, -1, dtype=np.int64)
     for k in range(int((end_run - first_run).max(initial=0))):
         candidates = np.flatnonzero((first_run + k < end_run) & (stuttering < 0))
@@ -182,47 +98,112 @@ def _stutter(
         hit = rng.random(len(candidates)) < joined.run_rates[runs]
         stuttering[candidates[hit]] = runs[hit]
     rows = np.flatnonzero(stuttering >= 0)
-    at = (joined.run_starts[stuttering[rows]] - first_base[rows])[:, None]  # column of the run's first base
+    unit = joined.run_units[stuttering[rows]][:, None]
+    at = (joined.run_starts[stuttering[rows]] - first_base[rows])[:, None]  # column of the repeat's first base
     loses = rng.random(len(rows))[:, None] < STUTTER_DELETION_SHARE
     if right:
-        shift = np.where(loses, -(columns <= at).astype(np.int64), (columns < at - 1).astype(np.int64))
-        extra = ~loses & (columns == at - 1)
-        shift = np.where(extra, 1, shift)
+        shift = np.where(loses, -unit * (columns < at + unit), unit * (columns < at))
+        extra = ~loses & (columns >= at - unit) & (columns < at)
+        begin = np.where(loses, at + unit, at - unit)
     else:
-        shift = np.where(loses, (columns >= at).astype(np.int64), -(columns > at).astype(np.int64))
-        extra = ~loses & (columns == at)
+        shift = np.where(loses, unit * (columns >= at), -unit * (columns >= at + unit))
+        extra = ~loses & (columns >= at) & (columns < at + unit)
+        begin = at
     place[rows] += shift
     inserted[rows] = extra
-    return place, inserted
+    stutter_from, stutter_to = np.full(n, -1, dtype=np.int32), np.full(n, -1, dtype=np.int32)
+    stutter_from[rows] = begin[:, 0]
+    stutter_to[rows] = (begin + np.where(loses, 0, unit))[:, 0]
+    # Only a read that runs into the adapter may reach over its molecule's end; those bases are replaced.
+    return np.clip(place, 0, len(joined.codes) - 1), inserted, stutter_from, stutter_to
 
 
-def _qualities(n: int, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Base qualities by cycle, uint8 (n, READ_LENGTH): high, falling towards the 3' end, worse in second reads."""
-    cycle = np.arange(READ_LENGTH, dtype=np.float32)
-    mean = 36.5 - 1.5 * np.exp(-cycle / 3) - 7.0 * (cycle / READ_LENGTH) ** 2.5
-    level = rng.normal(0, 1.6, n).astype(np.float32) - 1.2 * second
-    quals = mean + level[:, None] + rng.normal(0, 2.2, (n, READ_LENGTH)).astype(np.float32)
-    dips = rng.random((n, READ_LENGTH), dtype=np.float32) < 0.012
-    quals -= dips * rng.uniform(8, 22, (n, READ_LENGTH)).astype(np.float32)
-    # Reads that go bad: quality breaks down in the last cycles.
-    bad_from = np.where(rng.random(n) < 0.05, rng.integers(100, READ_LENGTH - 5, n), READ_LENGTH)
-    quals -= (cycle >= bad_from[:, None]) * rng.uniform(12, 30, n)[:, None]
-    return np.clip(np.rint(quals), 2, 40).astype(np.uint8)
-
-
-def _add_systematic_errors(
-    sites: ErrorSites, bases: np.ndarray, quals: np.ndarray, ref_pos: np.ndarray, right: bool, rng: np.random.Generator
+def _add_amplification_errors(
+    fragments: Fragments, place: np.ndarray, inserted: np.ndarray, bases: np.ndarray, cause: np.ndarray
 ) -> None:
-    """Wrong bases at the error sites, in place; their qualities are lowered in part, as real machines do."""
+    """The wrong base that all copies of a fragment have, in place."""
+    rows = np.flatnonzero(fragments.error_place >= 0)
+    found, columns = np.nonzero((place[rows] == fragments.error_place[rows, None]) & ~inserted[rows])
+    rows = rows[found]
+    bases[rows, columns] = (bases[rows, columns] - 1 + fragments.error_shift[rows]) % 4 + 1
+    cause[rows, columns] = Cause.DUPLICATES
+
+
+def _read_into_adapter(
+    fragments: Fragments, right: bool, bases: np.ndarray, ref_pos: np.ndarray, cause: np.ndarray
+) -> None:
+    """What lies behind the end of a fragment that is shorter than the read, in place."""
+    read_length = bases.shape[1]
+    short = np.flatnonzero(fragments.length < read_length)
+    if not len(short):
+        return
+    # Bases of adapter, by column: 1, 2, ... from the fragment's end on.
+    behind = np.arange(read_length)[None, :] - fragments.length[short, None]
+    if right:
+        behind = behind[:, ::-1]
+    rows, columns = np.nonzero(behind >= 0)
+    second = (fragments.read1_left[short] == right)[rows]
+    adapter = np.where(second, _ADAPTERS[1][behind[rows, columns]], _ADAPTERS[0][behind[rows, columns]])
+    bases[short[rows], columns] = 5 - adapter if right else adapter
+    ref_pos[short[rows], columns] = -1
+    cause[short[rows], columns] = Cause.ADAPTERS
+
+
+def _qualities(n: int, read_length: int, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Base qualities by cycle, uint8 (n, read_length): high, falling towards the 3' end, worse in second reads."""
+    cycle = np.arange(read_length, dtype=np.float32)
+    mean = 36.5 - 1.5 * np.exp(-cycle / 3) - 7.0 * (cycle / read_length) ** 2.5
+    quals = rng.standard_normal((n, read_length), dtype=np.float32)
+    quals *= 2.2
+    quals += mean
+    quals += (rng.normal(0, 1.6, n) - 1.2 * second).astype(np.float32)[:, None]
+    dips = rng.random((n, read_length), dtype=np.float32) < 0.012
+    quals[dips] -= rng.uniform(8, 22, int(dips.sum())).astype(np.float32)
+    # Reads that go bad: quality breaks down in the last third.
+    bad = np.flatnonzero(rng.random(n) < 0.05)
+    bad_from = rng.integers(2 * read_length // 3, read_length - 5, len(bad))
+    quals[bad] -= (cycle >= bad_from[:, None]) * rng.uniform(12, 30, len(bad)).astype(np.float32)[:, None]
+    return np.clip(np.rint(quals, out=quals), 2, 40, out=quals).astype(np.uint8)
+
+
+def _add_site_errors(
+    sites: ErrorSites,
+    fragments: Fragments,
+    right: bool,
+    bases: np.ndarray,
+    quals: np.ndarray,
+    ref_pos: np.ndarray,
+    cause: np.ndarray,
+    profile: str,
+    rng: np.random.Generator,
+    seed: int,
+) -> None:
+    """Wrong bases at the error sites, in place; where the machine errs it lowers the quality in part."""
     at_site = sites.site_of_pos[ref_pos]
     rows, columns = np.nonzero(at_site >= 0)
     site = at_site[rows, columns]
-    kind = sites.kind[site]
-    cycle = READ_LENGTH - 1 - columns if right else columns
-    eligible = (kind == NOISY) | ((kind == ONE_STRAND) & (sites.reverse_strand[site] == right))
-    eligible |= (kind == LATE_CYCLES) & (cycle >= READ_LENGTH - 30)
-    hit = eligible & (rng.random(len(site)) < sites.rate[site])
+    only = sites.only[site]
+    by_fragment = sites.by_fragment[site]
+    cycle = bases.shape[1] - 1 - columns if right else columns
+    # A fragment's strand is its first read's, a read's is its own.
+    on_reverse = np.where(by_fragment, ~fragments.read1_left[rows], right)
+    eligible = ~((only == FORWARD) & on_reverse) & ~((only == REVERSE) & ~on_reverse)
+    eligible &= ~((only == LATE_CYCLES) & (cycle < bases.shape[1] - LATE)) & ~(
+        (only == EARLY_CYCLES) & (cycle >= EARLY)
+    )
+    # The machine reads its own errors at any molecule's site; a mosaic allele is the sample's.
+    eligible &= (sites.cause[site] != Cause.MOSAIC) | (fragments.origin[rows] == Cause.NONE)
+    drawn = np.where(by_fragment, hashed(seed, fragments.family[rows], site), rng.random(len(site)))
+    hit = eligible & (drawn < sites.rate[site])
     rows, columns, site = rows[hit], columns[hit], site[hit]
-    lowered = np.clip(rng.normal(sites.quality[site], 4.0), 6, 40).astype(np.uint8)
     bases[rows, columns] = sites.wrong_base[site]
-    quals[rows, columns] = np.minimum(quals[rows, columns], lowered)
+    cause[rows, columns] = sites.cause[site]
+    lowered = np.clip(rng.normal(sites.quality[site], 4.0), 6, 40).astype(np.uint8)
+    if profile == "novaseq":
+        # Binned as all others, yet a base that a caller counts.
+        lowered = np.maximum(_NOVASEQ[np.searchsorted(_NOVASEQ_FROM, lowered, side="right")], 12)
+    own = quals[rows, columns]
+    quals[rows, columns] = np.where(sites.quality[site] > 0, np.minimum(own, lowered), own)
+
+
+assert T == 4, "a base's complement is 5 minus its code"

@@ -1,0 +1,189 @@
+"""Where each base of a simulated read comes from, and from there: why a false allele is in the callset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from cnnspark.haplotypes import left_normalise, make_allele
+from cnnspark.jit import jit
+from cnnspark.reference import LETTER_OF_CODE, T
+from cnnspark.simulation.genome import Contig
+
+
+class Cause(IntEnum):
+    """What put a base (or a gap) into a read. ``NONE``: it is the sample's own and the reference's."""
+
+    NONE = 0
+    HET = 1
+    HOM = 2
+    MOSAIC = 3
+    PARALOGS = 4
+    STUTTER = 5
+    OXIDATION = 6
+    DEAMINATION = 7
+    MOTIFS = 8
+    READ_ENDS = 9
+    ADAPTERS = 10
+    MISALIGNED = 11
+    CHIMERAS = 12
+    LOW_COMPLEXITY = 13
+    CONTAMINATION = 14
+    DUPLICATES = 15
+    LOW_QUALITY = 16
+    OTHER = 17  # a sequencing error that the base quality owns up to
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the sample has such an allele."""
+        return self in TRUE_CAUSES
+
+    @property
+    def label(self) -> str:
+        """The name in ``causes.tsv``."""
+        return self.name.lower()
+
+
+TRUE_CAUSES = (Cause.HET, Cause.HOM, Cause.MOSAIC)
+_NONE, _MISALIGNED, _STUTTER, _HET, _MOSAIC = (
+    int(c) for c in (Cause.NONE, Cause.MISALIGNED, Cause.STUTTER, Cause.HET, Cause.MOSAIC)
+)
+# (start, ref, alt), left-normalised, with the VCF's anchor base; start is relative to the contig's piece.
+AlleleKey = tuple[int, str, str]
+
+
+@jit
+def observe_causes(
+    bases, quals, ref_pos, cause, origin, stutter_from, stutter_to, start, cigars, n_cigar, counted, reference, min_qual
+):
+    """What aligned reads show that the reference has not, with its cause.
+
+    Arrays as in RawReads and Alignments; ``counted`` bool (n,) says which reads a caller would count. Returns
+    ``mismatches`` int64 (m, 3): position, base code, cause, of bases of at least ``min_qual``; ``gaps`` int64 (k, 5):
+    read, position of the first deleted base or of the base behind an insertion, length (deletions negative), column of
+    the base behind the anchor, cause. A base that stands elsewhere than where it came from is misaligned, unless the
+    read stuttered: then that shifted it.
+    """
+    n, read_length = bases.shape
+    size = 0
+    n_gaps = 0
+    for i in range(n):
+        if counted[i] and start[i] >= 0:
+            n_gaps += n_cigar[i]
+    for emit in range(2):
+        if emit == 1:
+            mismatches = np.empty((size, 3), np.int64)
+            gaps = np.empty((n_gaps, 5), np.int64)
+        m, g = 0, 0
+        for i in range(n):
+            if not counted[i] or start[i] < 0:
+                continue
+            at, column = start[i], 0
+            for k in range(n_cigar[i]):
+                op, length = cigars[i, k] & 15, int(cigars[i, k] >> 4)
+                if op == 0:
+                    for j in range(length):
+                        if bases[i, column + j] != reference[at + j] and quals[i, column + j] >= min_qual:
+                            if emit == 1:
+                                why = cause[i, column + j]
+                                if why <= _MOSAIC and ref_pos[i, column + j] != at + j:
+                                    why = _STUTTER if stutter_from[i] >= 0 else _MISALIGNED
+                                    if origin[i] != _NONE:
+                                        why = origin[i]
+                                mismatches[m, 0], mismatches[m, 1], mismatches[m, 2] = at + j, bases[i, column + j], why
+                            m += 1
+                    at += length
+                    column += length
+                elif op == 4:
+                    column += length
+                else:
+                    if emit == 1:
+                        why = origin[i]
+                        behind = column + length if op == 1 else column
+                        if stutter_from[i] >= 0 and column <= stutter_to[i] and behind >= stutter_from[i]:
+                            why = _STUTTER
+                        elif why == _NONE:
+                            why = _HET
+                            for j in range(max(0, column - 1), min(read_length, behind + 1)):
+                                if cause[i, j] != _NONE and cause[i, j] <= _MOSAIC:
+                                    why = cause[i, j]
+                            # An error in what was inserted makes another allele of it.
+                            for j in range(column, behind):
+                                if cause[i, j] > _MOSAIC:
+                                    why = cause[i, j]
+                        gaps[g, 0], gaps[g, 1], gaps[g, 3], gaps[g, 4] = i, at, column, why
+                        gaps[g, 2] = length if op == 1 else -length
+                    g += 1
+                    if op == 1:
+                        column += length
+                    else:
+                        at += length
+        size = m
+    return mismatches, gaps[:g]
+
+
+@dataclass
+class CauseCounts:
+    """Reads by allele and cause, of one piece of a contig."""
+
+    contig: Contig
+    _keys: list[np.ndarray] = field(default_factory=list)
+    _indels: dict[AlleleKey, dict[int, int]] = field(default_factory=dict)
+    _spellings: dict[tuple[int, int, bytes], AlleleKey | None] = field(default_factory=dict)
+    _table: dict[int, dict[int, int]] | None = None
+
+    def add(self, mismatches: np.ndarray, gaps: np.ndarray, bases: np.ndarray) -> None:
+        """Takes in what :func:`observe_causes` found; ``bases`` uint8 (n, read length) are the reads'."""
+        self._keys.append((mismatches[:, 0] << 8) | (mismatches[:, 1] << 5) | mismatches[:, 2])
+        for read, position, length, column, cause in gaps.tolist():
+            inserted = bases[read, column : column + length].tobytes() if length > 0 else b""
+            spelling = (position, length, inserted)
+            if spelling not in self._spellings:
+                self._spellings[spelling] = self._normalised(*spelling)
+            key = self._spellings[spelling]
+            if key is not None:
+                by_cause = self._indels.setdefault(key, {})
+                by_cause[cause] = by_cause.get(cause, 0) + 1
+
+    def _normalised(self, position: int, length: int, inserted: bytes) -> AlleleKey | None:
+        letters = self.contig.letters
+        ref = "" if length > 0 else letters(position, position - length)
+        alt = "".join(LETTER_OF_CODE[code] for code in inserted)
+        start, ref, alt = left_normalise(make_allele(position, ref, alt, 0), letters)
+        if start == 0:
+            return None
+        anchor = letters(start - 1, start)
+        return start - 1, anchor + ref, anchor + alt
+
+    def finish(self) -> None:
+        """Sums up; mismatches that one read alone shows are dropped: no callset has them."""
+        keys, counts = np.unique(np.concatenate([np.empty(0, np.int64), *self._keys]), return_counts=True)
+        allele = keys >> 5
+        totals = np.bincount(np.unique(allele, return_inverse=True)[1].reshape(-1), weights=counts)
+        kept = np.repeat(totals >= 2, np.unique(allele, return_counts=True)[1])
+        table: dict[int, dict[int, int]] = {}
+        for key, count in zip(keys[kept].tolist(), counts[kept].tolist(), strict=True):
+            table.setdefault(key >> 5, {})[key & 31] = count
+        self._table = table
+        self._keys, self._spellings = [], {}
+
+    def of(self, start: int, ref: str, alt: str) -> Mapping[int, int]:
+        """Reads by cause of an allele at ``start`` (POS-1 on the whole contig); empty where none was seen."""
+        assert self._table is not None, "finish() comes first"
+        start -= self.contig.start
+        if len(ref) == len(alt) == 1:
+            return self._table.get((start << 3) | LETTER_OF_CODE.index(alt), {})
+        return self._indels.get((start, ref, alt), {})
+
+
+def main_cause(counts: Mapping[int, int], among: Iterable[Cause]) -> tuple[Cause, int]:
+    """The commonest cause of those given (the first, where several tie) and its reads; without any, ``OTHER``."""
+    cause = max(among, key=lambda c: (counts.get(int(c), 0), -c))
+    n = counts.get(int(cause), 0)
+    return (cause, n) if n else (Cause.OTHER, 0)
+
+
+assert T < 1 << 3 and max(Cause) < 1 << 5, "a base code has three bits of a key, a cause five"
