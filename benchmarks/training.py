@@ -82,7 +82,7 @@ def measure_network(model: str, seconds: float) -> dict[str, Any]:
     batch = random_batch(spec)
     settings = TrainSettings(model=model, batch_size=BATCH)
     nothing_known = known_values((), np.zeros((0, 0)))
-    job = ReplicaJob(settings, "", "", spec, (), (1.0, 1.0), {}, nothing_known, settings.lanes_used(BATCH))
+    job = ReplicaJob(settings, (), "", spec, (), (1.0, 1.0), {}, nothing_known, settings.lanes_used(BATCH))
     trainer = Trainer(job, Replicas(0, 1, 60))
     lanes = [{name: values[i :: job.lanes] for name, values in batch.items()} for i in range(job.lanes)]
     parameters, mmac = complexity(trainer.model, ROWS)

@@ -236,7 +236,13 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 
 
 @cli.command()
-@click.option("--data", required=True, metavar="DIR", help="Dataset, the --out of 'cnnspark tensors'.")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="DIR",
+    help="Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.",
+)
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
 @click.option("--model", "name", type=click.Choice(MODELS), help="The network [reads].")
 @click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
@@ -248,10 +254,10 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 @exists_option
 @common_options
 def train(
-    data: str, model_out: str, name: str, replicas: int, epochs: int, batch_size: int, validation: tuple[str, ...],
-    patience: int | None, log_dir: str | None, if_exists: str, **options: Any,
+    data: tuple[str, ...], model_out: str, name: str, replicas: int, epochs: int, batch_size: int,
+    validation: tuple[str, ...], patience: int | None, log_dir: str | None, if_exists: str, **options: Any,
 ) -> None:  # fmt: skip
-    """Train a network on a dataset, one replica a task, gradients all-reduced."""
+    """Train a network on one dataset or several, one replica a task, gradients all-reduced."""
     run = Run(_kept(options))
     from cnnspark import training
 

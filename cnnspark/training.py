@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark import errors
+from cnnspark.config import absolute_path
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
@@ -66,12 +67,12 @@ class TrainResult:
 
 def train(
     spark: SparkSession,
-    data: str,
+    data: str | Sequence[str],
     model_out: str,
     settings: TrainSettings,
     progress: Callable[[str], None] | None = None,
 ) -> TrainResult:
-    """Trains ``settings.model`` on the dataset at ``data`` and writes the bundle to ``model_out``.
+    """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
 
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
@@ -128,18 +129,19 @@ def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
         raise UsageError(f"{model_out} is not a model bundle; choose another --out")
 
 
-def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJob:
+def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettings) -> ReplicaJob:
     """What all replicas must agree on, from the training alleles: quantiles, ranges and histograms, class weights.
 
     Raises InputError where a class is missing.
     """
+    paths = tuple(absolute_path(path) for path in ((data,) if isinstance(data, str) else data))
     module, _, function = settings.data_opener.partition(":")
-    opened: TrainingData = getattr(importlib.import_module(module), function)(data, settings.validation)
+    opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
     check_data(settings.model, opened.tensor_settings.get("encoding", "cnnspark"), opened.with_reads)
     false_count, true_count = (int(count) for count in opened.label_counts)
     for count, name in ((false_count, "false"), (true_count, "true")):
         if not count:
-            raise InputError(f"{data} has no {name} allele to train on; use more or other data")
+            raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
     annotations, features = opened.feature_sample(settings.quantile_sample)
     spec = ModelSpec(
         tuple(opened.annotation_names),
@@ -155,7 +157,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
     both = false_count + true_count
     balanced = (both / (2 * false_count), both / (2 * true_count))
     facts = {
-        "path": os.path.abspath(data) if "://" not in data else data,
+        "path": list(paths),
         "train": opened.n_train,
         "validation": opened.n_validation,
         "held_out": list(opened.held_out),
@@ -166,7 +168,7 @@ def prepare_job(data: str, model_out: str, settings: TrainSettings) -> ReplicaJo
     }
     return ReplicaJob(
         settings=settings,
-        data=facts["path"],
+        data=paths,
         model_out=model_out,
         spec=spec,
         ranges=training_ranges(spec.annotation_names, annotations),

@@ -16,6 +16,7 @@ import numpy as np
 from cnnspark.batches import pad_rows
 from cnnspark.dataset import Dataset, decode, example_keys, training_columns
 from cnnspark.errors import InputError, UsageError
+from cnnspark.joined_dataset import JoinedDataset, open_dataset
 from cnnspark.regions import Region, parse_region
 from cnnspark.schema import TensorBatch
 
@@ -40,7 +41,7 @@ def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
     return max(v for v in range(lanes, limit + 1, lanes) if batch_size % v == 0)
 
 
-def hold_out(dataset: Dataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
+def hold_out(dataset: Dataset | JoinedDataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
     """Whole blocks for training and for validation.
 
     Args:
@@ -80,7 +81,8 @@ def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int],
     for members in contigs.values():
         wanted = share * sum(block["tensors"] for block in members)
         taken = 0
-        for block in reversed(members):
+        # By place: where several samples have the contig, the same end of it is held out in all of them.
+        for block in sorted(members, key=lambda block: (block["first_start"], block["block"]), reverse=True):
             # The nearer of both: a contig of one block is held out only for a share above a half.
             if taken + block["tensors"] / 2 < wanted:
                 held.append(block["block"])
@@ -97,7 +99,11 @@ class TrainingData:
     """A dataset split into training and validation blocks, as the trainer reads it."""
 
     def __init__(
-        self, dataset: Dataset, train: Sequence[int], validation: Sequence[int], columns: Sequence[str] | None = None
+        self,
+        dataset: Dataset | JoinedDataset,
+        train: Sequence[int],
+        validation: Sequence[int],
+        columns: Sequence[str] | None = None,
     ):
         """Raises InputError where tensors have no label."""
         self.dataset, self.train, self.validation = dataset, list(train), list(validation)
@@ -271,12 +277,12 @@ def _take(
 
 
 def open_training_data(
-    path: str, validation: float | Sequence[str], fields: Iterable[str] | None = None
+    paths: str | Sequence[str], validation: float | Sequence[str], fields: Iterable[str] | None = None
 ) -> TrainingData:
-    """A dataset's training and validation blocks; see :func:`hold_out`.
+    """The training and validation blocks of one dataset, or of several together; see :func:`hold_out`.
 
     Args:
         fields: what of a tensor is read, as :func:`cnnspark.dataset.training_columns` takes it; all by default.
     """
-    dataset = Dataset(path)
+    dataset = open_dataset(paths)
     return TrainingData(dataset, *hold_out(dataset, validation), training_columns(fields))

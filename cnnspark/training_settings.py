@@ -112,7 +112,7 @@ class ReplicaJob:
     """All that a replica's process is told, as JSON on its standard input."""
 
     settings: TrainSettings
-    data: str
+    data: tuple[str, ...]  # datasets that are trained on together
     model_out: str
     spec: ModelSpec
     ranges: tuple[Range, ...]
@@ -142,6 +142,7 @@ class ReplicaJob:
         if isinstance(settings["validation"], list):
             settings["validation"] = tuple(settings["validation"])
         values["settings"] = TrainSettings(**settings)
+        values["data"] = tuple(values["data"])
         values["spec"] = ModelSpec.from_json(values["spec"])
         values["ranges"] = tuple(Range(**r) for r in values["ranges"])
         values["known"] = KnownValues.from_json(values["known"])

@@ -7,7 +7,7 @@ import hashlib
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +115,14 @@ class SyntheticData:
         return self.train["annotations"][:limit], self.train["site_features"][:limit]
 
 
-def open_synthetic(path: str, validation: Any, fields: Any = None) -> SyntheticData:
+def open_synthetic(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
     """The opener that the settings of the tests name."""
-    return SyntheticData(path)
+    return SyntheticData(paths[0])
 
 
-def open_one_row_group(path: str, validation: Any, fields: Any = None) -> SyntheticData:
+def open_one_row_group(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
     """The same as if it lay in one row group."""
-    data = SyntheticData(path)
+    data = SyntheticData(paths[0])
     data.n_row_groups = 1
     return data
 
@@ -140,9 +140,9 @@ class GatkData(SyntheticData):
             batch["site_features"] = batch["site_features"][:, :0]
 
 
-def open_gatk_1d(path: str, validation: Any, fields: Any = None) -> GatkData:
-    return GatkData(path, with_reads=False)
+def open_gatk_1d(paths: Sequence[str], validation: Any, fields: Any = None) -> GatkData:
+    return GatkData(paths[0], with_reads=False)
 
 
-def open_gatk_2d(path: str, validation: Any, fields: Any = None) -> GatkData:
-    return GatkData(path, with_reads=True)
+def open_gatk_2d(paths: Sequence[str], validation: Any, fields: Any = None) -> GatkData:
+    return GatkData(paths[0], with_reads=True)

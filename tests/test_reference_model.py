@@ -122,7 +122,7 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
     assert auprc(held["label"], again) == pytest.approx(result.card.metrics["AUPRC ALL"], abs=1e-6)
 
 
-def open_windows(path: str, validation: Any) -> Any:
+def open_windows(paths: Any, validation: Any, fields: Any = None) -> Any:
     """The opener that the settings name: two annotations, and no site features, as there are none without reads."""
     from tests.synthetic_training import SyntheticData
 
@@ -136,4 +136,4 @@ def open_windows(path: str, validation: Any) -> Any:
             for part in (self.train, self.validation):
                 part["site_features"] = part["site_features"][:, :0]
 
-    return Windows(path)
+    return Windows(paths[0])
