@@ -76,7 +76,7 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("trained")
     config = load_config(
         None,
-        ["blocks.records=40", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
+        ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
     stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
     training.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
