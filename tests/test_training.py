@@ -47,6 +47,11 @@ def run(spark: "SparkSession", data: str, out: Path, **changes: object) -> tuple
     return train(spark, data, str(out), settings, lines.append), lines
 
 
+def epochs_of(lines: list[str]) -> list[str]:
+    """The epochs that were trained, by the lines shown; a slow one has lines in its middle, too."""
+    return [*dict.fromkeys(line.split("  ")[0] for line in lines)]
+
+
 def weights(path: str | Path) -> np.ndarray:
     return np.concatenate([np.asarray(w).ravel() for w in load_bundle(path).model.weights])
 
@@ -65,8 +70,9 @@ def test_two_replicas_of_16_equal_one_of_32_with_dropout(spark: "SparkSession", 
     # Not nearly: lanes are added in one order, whoever has computed them.
     np.testing.assert_array_equal(weights(two.model_out), weights(one.model_out))
     assert dataclasses.replace(one.card, sha256="") == dataclasses.replace(two.card, sha256="")
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert all("validation AUPRC" in line and "alleles/s" in line and "left" in line for line in lines)
+    assert epochs_of(lines) == ["epoch 1/2", "epoch 2/2"]
+    assert all("alleles/s" in line and "left" in line for line in lines)
+    assert sum("validation AUPRC" in line for line in lines) == 2
 
 
 @pytest.mark.spark
@@ -158,7 +164,8 @@ def test_a_killed_replica_costs_one_retry_and_changes_nothing(
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2)
     assert not (Path(dataset) / "fault").exists()
     assert sum("trying again" in line for line in lines) == 1
-    assert sum(line.startswith("epoch 1/2") for line in lines) == 1  # the first epoch was not done again
+    # the first epoch was not done again
+    assert sum(line.startswith("epoch 1/2") and "validation" in line for line in lines) == 1
     np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
@@ -176,7 +183,7 @@ def test_a_failed_training_is_resumed_by_the_same_command_and_only_by_the_same(
     with pytest.raises(UsageError, match="other settings or data"):
         run(spark, dataset, out, if_exists="resume", learning_rate=0.5)
     result, lines = run(spark, dataset, out, if_exists="resume")
-    assert [line.split("  ")[0] for line in lines] == ["epoch 2/2"]
+    assert epochs_of(lines) == ["epoch 2/2"]
     np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
     # finished: nothing is left to do, and nothing is overwritten by accident
     changed = (out / "model.keras").stat().st_mtime_ns
@@ -338,3 +345,22 @@ def test_progress_is_shown_line_by_line_and_half_lines_wait(tmp_path: Path) -> N
     shown = "loss 0.5000  validation loss 0.2000  validation AUPRC 0.9100  1,234 alleles/s  1:02:05 left"
     assert lines[0] == f"epoch 2/3  step 5/10  {shown}"
     assert lines[1] == progress_line(row, 3) and len(lines) == 2
+
+
+@pytest.mark.spark
+def test_training_ends_early_says_so_and_is_the_same_when_resumed(
+    spark: "SparkSession", dataset: str, tmp_path: Path
+) -> None:
+    # A step so small that nothing gets better after the first epochs: the AUPRC stays what it was.
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "log_dir": str(tmp_path / "log")}
+    result, lines = run(spark, dataset, tmp_path / "model", replicas=2, **changes)
+    last = result.card.history[-1]["epoch"]
+    assert result.best_epoch == last - 2 < 7
+    assert lines[-1] == f"2 epochs without a better validation AUPRC: ended after {last}"
+    assert [path for path in (tmp_path / "log").iterdir() if "tfevents" in path.name]
+    rows = json.loads((tmp_path / "model" / "history.json").read_text())
+    assert rows == result.card.history and len(rows) == last
+    (Path(dataset) / "fault").write_text(f"kill epoch {last - 1}")
+    again, _ = run(spark, dataset, tmp_path / "again", **changes)
+    assert again.card.history == result.card.history and again.best_epoch == result.best_epoch
+    np.testing.assert_array_equal(weights(again.model_out), weights(result.model_out))

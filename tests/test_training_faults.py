@@ -20,7 +20,7 @@ from cnnspark.training import prepare_job, train
 from cnnspark.training_settings import checkpoint_folder
 from cnnspark.training_state import TrainingState
 from tests.synthetic_training import write_synthetic
-from tests.test_training import SETTINGS, run, weights
+from tests.test_training import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -78,7 +78,7 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_the_run_is_resumed(
     state = TrainingState.load(folder, job.fingerprint)
     assert state is not None and state.epoch == 1  # the one before, whole
     result, lines = run(spark, dataset, out, if_exists="resume")
-    assert [line.split("  ")[0] for line in lines] == ["epoch 2/2"]
+    assert epochs_of(lines) == ["epoch 2/2"]
     np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
 
 
