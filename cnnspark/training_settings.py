@@ -32,6 +32,9 @@ class TrainSettings:
     adam_epsilon: float = 1e-5
     warmup_share: float = 0.05  # of all steps: Adam's first moments are noise
     clip_norm: float = 5.0  # of the whole gradient; far above what healthy batches have
+    # Epochs whose validation AUPRC is alike within this count as equal, and the last of them is kept: a few hundred
+    # false alleles resolve no less, and with a rate that falls to 0 the last is the best settled.
+    tolerance: float = 1e-3
     loss: str = "cross_entropy"
     balance_classes: bool = True
     dropout: float = 0.3
@@ -57,6 +60,8 @@ class TrainSettings:
             raise UsageError("learning_rate and clip_norm must be above 0")
         if not 0 <= self.warmup_share < 1 or not 0 <= self.dropout < 1:
             raise UsageError("warmup_share and dropout must be at least 0 and below 1")
+        if not self.tolerance >= 0:
+            raise UsageError(f"tolerance is {self.tolerance}; it must be at least 0")
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 

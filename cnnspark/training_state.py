@@ -19,7 +19,7 @@ from cnnspark.training_settings import STATE_FILE
 class TrainingState:
     """Weights and optimizer variables after ``epoch`` epochs, and the best weights so far.
 
-    ``best_value`` is what epochs are compared by, higher is better.
+    ``best_value`` is the highest of what epochs are compared by; ``best`` is of the epoch that :meth:`keep_best` chose.
     """
 
     weights: list[np.ndarray]
@@ -29,6 +29,13 @@ class TrainingState:
     best_epoch: int = 0
     best_value: float = -np.inf
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep_best(self, weights: list[np.ndarray], value: float, tolerance: float) -> None:
+        """Takes the weights of this epoch for the best where its value is no more than ``tolerance`` below the highest
+        so far; with a tolerance of 0, only where it is higher."""
+        if value > self.best_value - tolerance:
+            self.best, self.best_epoch = weights, self.epoch
+        self.best_value = max(self.best_value, value)
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Writes the checkpoint so that a reader sees the old one or the new one, never a part."""

@@ -286,8 +286,7 @@ def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Path) -> Training
 def _finish_epoch(state: TrainingState, trainer: Trainer, epoch: int, value: float, row: Mapping[str, Any]) -> None:
     current = trainer.state()
     state.weights, state.optimizer, state.epoch = current.weights, current.optimizer, epoch
-    if value > state.best_value:
-        state.best, state.best_epoch, state.best_value = current.weights, epoch, value
+    state.keep_best(current.weights, value, trainer.job.settings.tolerance)
     state.history.append(dict(row))
 
 
