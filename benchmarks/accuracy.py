@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -69,6 +70,8 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--tensors", metavar="FOLDER", help="where to keep the training tensors, and find them again")
+    parser.add_argument("--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.trees")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     sim = Path(options.data) / "sim"
@@ -94,10 +97,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         training_paths = InputPaths(**inputs, labels=str(labels), regions=first)
-        summary = stages.build_dataset(spark, training_paths, f"{folder}/tensors", config)
+        tensors = options.tensors or f"{folder}/tensors"
+        summary = stages.build_dataset(spark, training_paths, tensors, config, if_exists="resume")
         seconds["tensors"] = time.monotonic() - started
         started = time.monotonic()
-        result = training.train(spark, f"{folder}/tensors", f"{folder}/model", config.train)
+        result = training.train(spark, tensors, f"{folder}/model", config.train)
         seconds["train"] = time.monotonic() - started
         started = time.monotonic()
         stages.score_callset(spark, InputPaths(**inputs, regions=rest), f"{folder}/model", f"{folder}/scored", config)
@@ -106,6 +110,8 @@ def main() -> None:
             spark, InputPaths(vcf=f"{folder}/scored", labels=str(labels)), f"{folder}/evaluation", config,
             min_qual=min_qual,
         )  # fmt: skip
+        if options.keep:
+            shutil.copytree(f"{folder}/model", options.keep)
     print(format_table(measured.metrics))
     baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
     print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")

@@ -6,24 +6,17 @@ batch the example stands, and after a resume.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cnnspark.batches import ROW_STEP
-from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELD
 
-_PAIRED, _MATE_UNMAPPED, _REVERSE, _MATE_REVERSE = 0x1, 0x8, 0x10, 0x20
+_PAIRED, _FIRST, _SECOND = 0x1, 0x40, 0x80
 _DEPTH, _ROW, _STRAND = 0x2545F491, 0x9E3779B1, 0x632BE5AB
-# Values that count reads by strand: freebayes, Mutect2, bcftools and the orientations F1R2 and F2R1 of GATK.
-_PAIRS = (("SAF", "SAR"), ("SRF", "SRR"), ("ADF", "ADR"), ("F1R2", "F2R1"))
-_SWAPPED = dict(_PAIRS) | {other: one for one, other in _PAIRS}
-# Signed by strand: bcftools' Z score of mapping quality against strand, and ALT - REF of the shares below. FS, SOR,
-# SAP, SRP and strand_odds_ratio are the same on both strands.
-_NEGATED = ("MQSBZ", "difference_forward_fraction")
-_COMPLEMENTED = ("ref_forward_fraction", "alt_forward_fraction")
+# GATK's counts of fragments by orientation, which change places where first and second do.
+_ORIENTATIONS = ("F1R2", "F2R1")
 
 
 def uniform(noise_key: np.ndarray, salt: int) -> np.ndarray:
@@ -38,7 +31,11 @@ def uniform(noise_key: np.ndarray, salt: int) -> np.ndarray:
 
 
 def augment(
-    batch: Mapping[str, np.ndarray], noise_key: np.ndarray, drop_reads: float, flip_strand: bool, spec: ModelSpec
+    batch: Mapping[str, np.ndarray],
+    noise_key: np.ndarray,
+    drop_reads: float,
+    flip_strand: bool,
+    annotations: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """The padded batch (:func:`cnnspark.batches.pad_rows`) with fewer reads and other strands; arrays are not changed.
 
@@ -46,7 +43,7 @@ def augment(
         noise_key: (B,) int32, of (seed, step, allele).
         drop_reads: the largest share of an example's reads that is dropped; see :func:`drop_rows`.
         flip_strand: whether half of the examples get :func:`flip_strands`.
-        spec: names the annotations and site features.
+        annotations: the names of the annotations.
     """
     batch = dict(batch)
     if not len(noise_key):
@@ -54,7 +51,7 @@ def augment(
     if drop_reads:
         batch = drop_rows(batch, noise_key, drop_reads)
     if flip_strand:
-        batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, spec.annotation_names, spec.feature_names)
+        batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, annotations)
     return batch
 
 
@@ -62,7 +59,8 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
     """Each example with a share of its rows dropped that is drawn evenly from 0 to ``most``; at least one row stays.
 
     The order of the rows is kept, and padding is cut to what is needed. Annotations and site features stay those of all
-    reads; so does the mark of a row whose mate is a row (0x1000): where depth is lower, whole fragments are missing.
+    reads. Rows are dropped one by one, so the mark of a row whose mate is a row (0x1000), which stays, may be of a mate
+    that is gone.
     """
     counts = batch["row_count"]
     per_read = {
@@ -95,39 +93,29 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
 
 
 def flip_strands(
-    batch: Mapping[str, np.ndarray], flipped: np.ndarray, annotations: Iterable[str], features: Iterable[str]
+    batch: Mapping[str, np.ndarray], flipped: np.ndarray, annotations: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The ``flipped`` (B,) examples as if every fragment had been read from the other strand.
+    """The ``flipped`` (B,) examples as if each fragment had been read from its other strand.
 
-    Toggled are the FLAG bits of the read's strand and, for a mapped mate, of the mate's; first and second in pair stay
-    what they are. Counts by strand change places, shares of forward reads become their complements. What is symmetric
-    (FS, SOR, ...) stays, and so does the position in the read as sequenced: an error at a read's end is one on both
-    strands. Not mirrored is in which direction the qualities fall along the window.
+    The mates lie as they lay, one forward on the left and one reverse on the right; what was the first is the second
+    (99 and 147 become 163 and 83), and the orientations F1R2 and F2R1 change places. Counts of forward reads stay, and
+    so do reads without a mate. What an error does to one strand of the molecules alone, it does to the other then.
     """
     turned = dict(batch)
     if "read_flags" in batch and batch["read_flags"].shape[-1]:
         flags = batch["read_flags"]
-        mate = ((flags & _PAIRED) != 0) & ((flags & _MATE_UNMAPPED) == 0)
-        toggled = flags ^ _REVERSE ^ np.where(mate, _MATE_REVERSE, 0).astype(flags.dtype)
-        inside = np.arange(flags.shape[1]) < batch["row_count"][:, None]
-        turned["read_flags"] = np.where(flipped[:, None] & inside, toggled, flags).astype(flags.dtype)
-    for field, names in (("annotations", annotations), ("site_features", features)):
-        if field in batch and batch[field].shape[-1]:
-            values = _other_strand(batch[field], list(names))
-            turned[field] = np.where(flipped[:, None], values, batch[field])
-    return turned
-
-
-def _other_strand(values: np.ndarray, names: list[str]) -> np.ndarray:
-    """The named columns as they are on the other strand."""
-    turned: Any = values.copy()
-    for i, name in enumerate(names):
-        column, _, key = name.rpartition("/")
-        partner = f"{column}/{_SWAPPED[key]}".lstrip("/") if key in _SWAPPED else ""
-        if partner in names:
-            turned[:, i] = values[:, names.index(partner)]
-        elif key in _NEGATED:
-            turned[:, i] = -values[:, i]
-        elif key in _COMPLEMENTED:
-            turned[:, i] = 1 - values[:, i]
+        # Of a pair, either first or second.
+        known = ((flags & _PAIRED) != 0) & (((flags & _FIRST) != 0) != ((flags & _SECOND) != 0))
+        swapped = np.where(known, flags ^ (_FIRST | _SECOND), flags)
+        turned["read_flags"] = np.where(flipped[:, None], swapped, flags).astype(flags.dtype)
+    if "annotations" in batch:
+        places = {name: i for i, name in enumerate(annotations)}
+        order = list(range(len(places)))
+        for name, place in places.items():
+            # INFO/F1R2 or FORMAT/F1R2
+            where, _, key = name.rpartition("/")
+            if key in _ORIENTATIONS:
+                partner = _ORIENTATIONS[1 - _ORIENTATIONS.index(key)]
+                order[place] = places.get(f"{where}/{partner}".lstrip("/"), place)
+        turned["annotations"] = np.where(flipped[:, None], batch["annotations"][:, order], batch["annotations"])
     return turned

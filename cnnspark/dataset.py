@@ -145,18 +145,20 @@ def write_block(
     target = block_file(folder, block.index)
     if len(keys):
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Of one size, as nearly as may be: training draws as often from each row group.
+        group_rows = -(-len(keys) // -(-len(keys) // ROW_GROUP_ROWS))
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns()}")
         try:
             # Dictionaries and statistics of bytes columns cost time and space and help nobody.
             pq.write_table(
-                table, temporary, row_group_size=ROW_GROUP_ROWS, compression="zstd", use_dictionary=False,
+                table, temporary, row_group_size=group_rows, compression="zstd", use_dictionary=False,
                 write_statistics=False,
             )  # fmt: skip
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
         digest = file_sha256(target)
-        row_groups = [min(ROW_GROUP_ROWS, len(keys) - first) for first in range(0, len(keys), ROW_GROUP_ROWS)]
+        row_groups = [min(group_rows, len(keys) - first) for first in range(0, len(keys), group_rows)]
     row = {
         "block": block.index,
         "contig": block.region.contig,
@@ -248,7 +250,8 @@ class Dataset:
     def row_groups(self, blocks: Sequence[int]) -> list[int]:
         """Rows of each row group of the blocks, in the order in which Petastorm numbers them."""
         # Petastorm sorts the files by path; the block's number in it is padded, so that is the blocks' own order.
-        chosen = [block for block in self.blocks if block["block"] in set(blocks)]
+        wanted = set(blocks)
+        chosen = [block for block in self.blocks if block["block"] in wanted]
         return [rows for block in chosen for rows in block["row_groups"]]
 
     def read(
@@ -314,7 +317,8 @@ def training_columns(fields: Iterable[str] | None) -> list[str] | None:
     """
     if fields is None:
         return None
-    wanted = {field.name for field in FIELDS} & set(fields)
+    fields = set(fields)
+    wanted = {field.name for field in FIELDS} & fields
     if any(FIELD[name].per_read for name in wanted) or "row_count" in fields:
         wanted.add("row_count")
     # What the weights, the noise and the figures by type need, whatever the network looks at.

@@ -37,7 +37,7 @@ from cnnspark.config import absolute_path
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.names import GATK_MODELS, MODELS, MODELS_WITHOUT_READS
+from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 
 # Last lines of a failed replica's standard error that go into the message.
 TAIL_LINES = 30
+# As "-m cnnspark.training_worker", but with the folder of the user out of the path: a random.py there would be run.
+_START_WORKER = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; import runpy; "
+    "runpy.run_module('cnnspark.training_worker', run_name='__main__', alter_sys=True)"
+)
 # How long a replica that gives up stays, so that the others, who mostly give up for the same reason, can say so too.
 GRACE_SECONDS = 2.0
 
@@ -96,11 +101,10 @@ def train(
             raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
         if not (folder / STATE_FILE).exists():
             return TrainResult(model_out, card)
+    check_slots(spark, settings)
+    # Only now, with all else in order, is an earlier run's state given up.
     if settings.if_exists != "resume":
         shutil.rmtree(folder, ignore_errors=True)
-    if settings.model not in MODELS:
-        raise UsageError(f"there is no model '{settings.model}'; choose one of {', '.join(MODELS)}")
-    check_slots(spark, settings)
     folder.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, resume=settings.if_exists == "resume")
     with _Follower(folder / HISTORY_FILE, settings.epochs, say):
@@ -137,7 +141,8 @@ def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettin
     paths = tuple(absolute_path(path) for path in ((data,) if isinstance(data, str) else data))
     module, _, function = settings.data_opener.partition(":")
     opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
-    check_data(settings.model, opened.tensor_settings.get("encoding", "cnnspark"), opened.with_reads)
+    encoding = opened.tensor_settings.get("encoding", "cnnspark")
+    check_data(settings.model, encoding, opened.with_reads, settings.drop_reads)
     false_count, true_count = (int(count) for count in opened.label_counts)
     for count, name in ((false_count, "false"), (true_count, "true")):
         if not count:
@@ -182,7 +187,7 @@ def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettin
     )
 
 
-def check_data(model: str, encoding: str, with_reads: bool) -> None:
+def check_data(model: str, encoding: str, with_reads: bool, drop_reads: float = 0.0) -> None:
     """Raises UsageError where the network cannot be trained on tensors that were built so.
 
     A network that looks at no reads is scored without them; tensors built with reads have columns that the reads'
@@ -196,6 +201,8 @@ def check_data(model: str, encoding: str, with_reads: bool) -> None:
         )
     if model in MODELS_WITHOUT_READS and with_reads:
         raise UsageError(f"'{model}' looks at no reads; build its dataset without --reads")
+    if drop_reads and model in (*MODELS_WITHOUT_READS, "features"):
+        raise UsageError(f"'{model}' looks at no reads, there are none to drop; leave train.drop_reads at 0")
     if model not in (*MODELS_WITHOUT_READS, "features") and not with_reads:
         raise UsageError(f"'{model}' looks at reads, these tensors have none; build the dataset with --reads")
 
@@ -286,7 +293,7 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
         environment["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
         )
-    return _run_child([sys.executable, "-m", "cnnspark.training_worker"], environment, job, rank, context.barrier)
+    return _run_child([sys.executable, "-c", _START_WORKER], environment, job, rank, context.barrier)
 
 
 def _run_child(

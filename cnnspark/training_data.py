@@ -122,7 +122,8 @@ class TrainingData:
     def held_out(self) -> tuple[str, ...]:
         """The regions of the validation blocks, as text (1-based, inclusive); neighbouring blocks are one region."""
         regions: list[list] = []
-        for block in (b for b in self.dataset.blocks if b["block"] in set(self.validation)):
+        held = set(self.validation)
+        for block in (b for b in self.dataset.blocks if b["block"] in held):
             if regions and regions[-1][0] == block["contig"] and regions[-1][3] + 1 == block["block"]:
                 regions[-1][2:] = block["last_start"], block["block"]
             else:
@@ -132,7 +133,8 @@ class TrainingData:
     @property
     def validation_blocks(self) -> np.ndarray:
         """The block of each held-out tensor, int64 (n_validation,), in the order of :meth:`validation_batches`."""
-        held = [block for block in self.dataset.blocks if block["block"] in set(self.validation)]
+        wanted = set(self.validation)
+        held = [block for block in self.dataset.blocks if block["block"] in wanted]
         return np.repeat([block["block"] for block in held], [block["tensors"] for block in held])
 
     @property

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cnnspark.errors import UsageError
-
 # What TensorFlow raises where another replica is gone, stands still, or its machine cannot be reached.
 LOST_REPLICA = (tf.errors.DeadlineExceededError, tf.errors.UnavailableError, tf.errors.AbortedError)
 
@@ -79,6 +77,4 @@ def compute_type(mixed_precision: bool | str) -> str:
         return "bfloat16" if capability >= 8 else "float16"
     if mixed_precision is True:
         return "bfloat16"
-    if mixed_precision == "auto":
-        return "float32"
-    raise UsageError(f"mixed_precision is '{mixed_precision}'; choose auto, true, false, bfloat16 or float16")
+    return "float32"

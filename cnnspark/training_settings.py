@@ -12,9 +12,12 @@ from typing import Any
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.card import Range
+from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 
 STATE_FILE = "state.npz"
+# cnnspark.losses has them; named here so that a setting is checked before anything is started.
+LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_FILE = "history.jsonl"
 
 
@@ -33,13 +36,16 @@ class TrainSettings:
     adam_epsilon: float = 1e-5
     warmup_share: float = 0.05  # of all steps: Adam's first moments are noise
     clip_norm: float = 5.0  # of the whole gradient; far above what healthy batches have
+    # Epochs whose validation AUPRC is alike within this count as equal, and the last of them is kept: a few hundred
+    # false alleles resolve no less, and with a rate that falls to 0 the last is the best settled.
+    tolerance: float = 1e-3
     loss: str = "cross_entropy"
     label_smoothing: float = 0.0  # share of the labels taken for coin tosses
     hard_examples: float = 0.0  # what the network gets wrong weighs up to 1 + this
     balance_classes: bool = True
     dropout: float = 0.3
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
-    flip_strand: bool = False  # half of the examples as if they had been read from the other strand
+    flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
     patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
     seed: int = 1
@@ -61,14 +67,20 @@ class TrainSettings:
             raise UsageError(
                 f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas; make it larger"
             )
-        if not self.learning_rate > 0 or not self.clip_norm > 0:
-            raise UsageError("learning_rate and clip_norm must be above 0")
+        for name in ("learning_rate", "clip_norm", "adam_epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number above 0")
+        for name in ("seed", "max_retries", "slot_wait_seconds", "hard_examples", "patience", "tolerance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0")
+        if self.model not in MODELS:
+            raise UsageError(f"there is no model '{self.model}'; choose one of {', '.join(MODELS)}")
+        if self.loss not in LOSS_NAMES:
+            raise UsageError(f"there is no loss '{self.loss}'; choose one of {', '.join(LOSS_NAMES)}")
         if not 0 <= self.warmup_share < 1 or not 0 <= self.dropout < 1:
             raise UsageError("warmup_share and dropout must be at least 0 and below 1")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.drop_reads < 1:
             raise UsageError("label_smoothing and drop_reads must be at least 0 and below 1")
-        if self.hard_examples < 0 or self.patience < 0:
-            raise UsageError("hard_examples and patience must be at least 0")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
@@ -103,7 +115,7 @@ class TrainSettings:
 
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
-        free = ("replicas", "threads", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir")
+        free = ("replicas", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir")
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

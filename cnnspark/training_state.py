@@ -19,7 +19,7 @@ from cnnspark.training_settings import STATE_FILE
 class TrainingState:
     """Weights and optimizer variables after ``epoch`` epochs, and the best weights so far.
 
-    ``best_value`` is what epochs are compared by, higher is better.
+    ``best_value`` is the highest of what epochs are compared by; ``best`` is of the epoch that :meth:`keep_best` chose.
     """
 
     weights: list[np.ndarray]
@@ -28,11 +28,20 @@ class TrainingState:
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = -np.inf
+    highest_epoch: int = 0  # of best_value; with a tolerance the best weights may be of a later one
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def is_over(self, patience: int) -> bool:
         """Whether training ends early: the last ``patience`` epochs (0: never) were no better than one before."""
-        return 0 < patience <= self.epoch - self.best_epoch
+        return 0 < patience <= self.epoch - self.highest_epoch
+
+    def keep_best(self, weights: list[np.ndarray], value: float, tolerance: float) -> None:
+        """Takes the weights of this epoch for the best where its value is no more than ``tolerance`` below the highest
+        so far; with a tolerance of 0, only where it is higher."""
+        if value > self.best_value - tolerance:
+            self.best, self.best_epoch = weights, self.epoch
+        if value > self.best_value:
+            self.best_value, self.highest_epoch = value, self.epoch
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Writes the checkpoint so that a reader sees the old one or the new one, never a part."""
@@ -42,6 +51,7 @@ class TrainingState:
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
+            "highest_epoch": self.highest_epoch,
             "history": self.history,
         }
         arrays: dict[str, np.ndarray] = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
@@ -58,10 +68,11 @@ class TrainingState:
             temporary.unlink(missing_ok=True)
 
     @staticmethod
-    def load(folder: Path, fingerprint: str) -> TrainingState | None:
+    def load(folder: Path, fingerprint: str, like: TrainingState) -> TrainingState | None:
         """The checkpoint in ``folder``, None where there is none.
 
-        Raises UsageError where it belongs to other settings or data, InputError where it is damaged.
+        Raises UsageError where it belongs to other settings or data, or to a network of other shapes than ``like``,
+        InputError where it is damaged.
         """
         path = folder / STATE_FILE
         if not path.exists():
@@ -73,11 +84,16 @@ class TrainingState:
                     [stored[name] for name in sorted(stored.files) if name.startswith(f"{kind}_")]
                     for kind in ("weights", "optimizer", "best")
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            written_by = facts.pop("fingerprint")
+            state = TrainingState(weights, optimizer, best, **facts)
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged ({error}); train again with --if-exists overwrite") from None
-        if facts.pop("fingerprint") != fingerprint:
+        if written_by != fingerprint or state._shapes() != like._shapes():
             raise UsageError(
-                f"{folder} is the checkpoint of a training with other settings or data; "
-                "use --if-exists overwrite or another --out"
+                f"{folder} is the checkpoint of a training with other settings or data, or on another kind of GPU; "
+                "use --if-exists overwrite or another --model-out"
             )
-        return TrainingState(weights, optimizer, best, **facts)
+        return state
+
+    def _shapes(self) -> list[list[tuple[int, ...]]]:
+        return [[values.shape for values in arrays] for arrays in (self.weights, self.optimizer, self.best)]

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from cnnspark.augmentation import augment
 from cnnspark.losses import loss_by_name, training_loss
-from cnnspark.models.layers import AddToRows, ClearPadding, noise_keys
+from cnnspark.models.gatk import RepeatLastRow
+from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
 from cnnspark.models.registry import LEAST_ROWS, build_model, feed, model_inputs
 from cnnspark.schema import FIELD
 from cnnspark.training_replicas import Replicas, compute_type
@@ -35,14 +36,16 @@ FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
     """The network with layers that compute in ``compute``; its weights and its logit stay float32.
 
-    So do cnnspark's own layers, which turn codes and counts into channels, but for the two that stand between
+    So do cnnspark's own layers, which turn codes and counts into channels, but for those that stand between
     convolutions.
     """
+    between = (AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, RepeatLastRow)
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        own = type(layer).__module__.startswith("cnnspark.") and not isinstance(layer, (AddToRows, ClearPadding))
-        if not own and not isinstance(layer, keras.layers.InputLayer) and layer.name not in ("logit", "logits"):
+        own = type(layer).__module__.startswith("cnnspark.") and not isinstance(layer, between)
+        exact = isinstance(layer, keras.layers.InputLayer) or layer.name in ("logit", "classes", "logits")
+        if not own and not exact:
             config["dtype"] = f"mixed_{compute}"
         return layer.__class__.from_config(config)
 
@@ -51,14 +54,13 @@ def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
 
 def pack_lanes(
     batches: Sequence[Mapping[str, np.ndarray]],
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """The lanes as one batch: ``(arrays, starts (L + 1,), rows (L,), counts (L,))``, int32.
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """The lanes as one batch: ``(arrays, starts (L + 1,), rows (L,))``, int32.
 
     Lane i are the examples ``starts[i]:starts[i + 1]`` with its own padding, ``rows[i]`` reads; behind them stands
-    padding of the deepest. A lane without examples gets one of zeros, ``counts[i]`` 0: it takes part like the others.
+    padding of the deepest. A lane without examples gets one of zeros, which weighs nothing.
     """
-    counts = [len(batch["label"]) for batch in batches]
-    sizes = [max(1, count) for count in counts]
+    sizes = [max(1, len(batch["label"])) for batch in batches]
     arrays = {}
     for name, first in batches[0].items():
         parts = [batch[name] for batch in batches]
@@ -71,7 +73,7 @@ def pack_lanes(
     per_read = [name for name in arrays if name in FIELD and FIELD[name].per_read]
     rows = [max([LEAST_ROWS, *(batch[name].shape[1] for name in per_read)]) for batch in batches]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    return arrays, starts.astype(np.int32), np.array(rows, np.int32), np.array(counts, np.int32)
+    return arrays, starts.astype(np.int32), np.array(rows, np.int32)
 
 
 class Trainer:
@@ -103,27 +105,23 @@ class Trainer:
         # Scale of the loss, and steps since it changed; not used but with float16.
         self._scale = tf.Variable(FIRST_SCALE if self.compute_type == "float16" else 1.0)
         self._steps_at_scale = tf.Variable(0)
-        # What batch normalisation gathers while it is trained.
-        self._statistics = [v for v in self._trained.non_trainable_variables if v.name.startswith("moving_")]
-        self._sizes = [int(np.prod(v.shape)) for v in (*variables, *self._statistics)]
+        self._sizes = [int(np.prod(v.shape)) for v in variables]
         self.dtypes = model_inputs(self.model)
         self.class_weights = np.asarray(job.class_weights, np.float32)
         self._bound = LARGEST / job.lanes
         inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.model.inputs}
         row, index = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
         # No dimension that varies between batches is fixed, so each function is compiled once.
-        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, row, row, index, index, index])
+        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, row, row, index, index])
         summed, rate = tf.TensorSpec([sum(self._sizes) + 3], tf.int64), tf.TensorSpec([], tf.float32)
         self._update = tf.function(self._apply_gradient, input_signature=[summed, rate])
         self._logits = tf.function(lambda x: self.model(x, training=False), input_signature=[inputs])
 
-    def _lanes_gradient(
-        self, inputs: dict[str, Any], labels: Any, weights: Any, starts: Any, rows: Any, counts: Any
-    ) -> Any:
-        """The sum of this replica's lanes, int64 (parameters + statistics + 3,), in units of 1 / UNITS.
+    def _lanes_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any, starts: Any, rows: Any) -> Any:
+        """The sum of this replica's lanes, int64 (parameters + 3,), in units of 1 / UNITS.
 
-        Behind gradient and statistics: the share of the loss, lanes whose loss is not finite (or beyond all
-        measure), and lanes whose gradient is not.
+        Behind the gradient: the share of the loss, lanes whose loss is not finite (or beyond all measure), and lanes
+        whose gradient is not.
         """
 
         def one(lane: Any, total: Any, rest: Any) -> tuple[Any, Any, Any]:
@@ -132,26 +130,20 @@ class Trainer:
                 name: values[begin:end, : rows[lane]] if name in FIELD and FIELD[name].per_read else values[begin:end]
                 for name, values in inputs.items()
             }
-            share = tf.cast(counts[lane], tf.float32) / self.job.settings.batch_size
-            counted, more = self._lane_gradient(part, labels[begin:end], weights[begin:end], share)
+            counted, more = self._lane_gradient(part, labels[begin:end], weights[begin:end])
             return lane + 1, total + counted, rest + more
 
         state = [tf.constant(0), tf.zeros([sum(self._sizes)], tf.int64), tf.zeros([3], tf.int64)]
         done = tf.while_loop(lambda lane, *_: lane < tf.size(rows), one, state, parallel_iterations=1)
         return tf.concat(done[1:], axis=0)
 
-    def _lane_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any, share: Any) -> tuple[Any, Any]:
-        before = [tf.identity(v.value) for v in self._statistics]
+    def _lane_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             losses = self._training_loss(labels, tf.cast(self._trained(inputs, training=True), tf.float32))
             # Over the global batch, so that the sum over the lanes is its mean.
             total = tf.reduce_sum(weights * losses) / self.job.settings.batch_size
             scaled = total * self._scale
-        parts = list(tape.gradient(scaled, self._trained.trainable_variables))
-        for variable, old in zip(self._statistics, before, strict=True):
-            parts.append(share * (variable.value - old) * self._scale)
-            # The next lane, and every replica, begins with what the step began with.
-            variable.assign(old)
+        parts = tape.gradient(scaled, self._trained.trainable_variables)
         flat = tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
         if self.compute_type == "float16":
             flat /= self._scale
@@ -169,7 +161,7 @@ class Trainer:
         values = tf.cast(summed[:-2], tf.float32) / UNITS
         *parts, loss = tf.split(values, [*self._sizes, 1])
         variables = self._trained.trainable_variables
-        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, variables, strict=False)]
+        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, variables, strict=True)]
         # Clipped by the norm of the whole gradient, hence after the sum.
         norm = tf.linalg.global_norm(gradients)
         factor = tf.minimum(1.0, self.job.settings.clip_norm / (norm + 1e-12))
@@ -179,8 +171,6 @@ class Trainer:
             self.optimizer.learning_rate.assign(rate)
             # Outside the replicas' context the optimizer sees one replica and does not add the gradients up again.
             self.optimizer.apply([g * factor for g in gradients], variables)
-            for variable, change in zip(self._statistics, parts[len(variables) :], strict=True):
-                variable.assign_add(tf.reshape(change, variable.shape))
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))
@@ -205,14 +195,14 @@ class Trainer:
             keys = noise_keys(batch["example_key"], settings.seed, step)
             batch = {**batch, "noise_key": keys}
             if settings.augments:
-                batch = augment(batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec)
+                batch = augment(batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names)
             lanes.append(batch)
-        arrays, starts, rows, counts = pack_lanes(lanes)
+        arrays, starts, rows = pack_lanes(lanes)
         labels = arrays["label"]
         # An example in place of none weighs nothing.
         weights = arrays["weight"] * self.class_weights[(labels > 0.5).astype(np.int64)]
         inputs = feed(arrays, self.dtypes)
-        summed = self.replicas.sum_tensor(self._share(inputs, labels, weights, starts, rows, counts))
+        summed = self.replicas.sum_tensor(self._share(inputs, labels, weights, starts, rows))
         self._copied = self.model is self._trained
         return float(self._update(summed, np.float32(rate)))
 

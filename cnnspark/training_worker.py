@@ -70,11 +70,15 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
             rate = learning_rate(step, steps * settings.epochs, settings.learning_rate, settings.warmup_share)
             loss = trainer.train(batches, step, rate)
             if not np.isfinite(loss):
-                raise RunError(f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}); lower the learning rate")
+                raise RunError(
+                    f"the loss or its gradient is no number at step {step + 1} (epoch {epoch + 1}); lower the learning "
+                    "rate"
+                )
             progress.losses.append(loss)
-            events.step(step, loss, rate)
-            if history.due:
-                history.write(progress.row())
+            with _said_where_full():
+                events.step(step, loss, rate)
+                if history.due:
+                    history.write(progress.row())
         if len(progress.losses) != steps:
             raise RunError(f"epoch {epoch + 1} had {len(progress.losses)} steps, not {steps}; build the dataset again")
         row = progress.row()
@@ -82,11 +86,11 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
         row |= {f"val_{name.lower()}": figure for name, figure in figures.items()}
         # Area under the precision-recall curve; where one class is missing there is none, and the loss decides.
         _finish_epoch(state, trainer, epoch + 1, figures.get("AUPRC", -figures["loss"]), row)
-        events.epoch((epoch + 1) * steps, row)
-        if replicas.rank == 0:
-            with _said_where_full():
-                state.save(folder, job.fingerprint)
-        history.write(row)
+        with _said_where_full():
+            events.epoch((epoch + 1) * steps, row)
+            if replicas.rank == 0:
+                state.save(folder, _fingerprint(job, trainer))
+            history.write(row)
 
     trainer.set_weights(state.best)
     findings = validation.findings(validation.logits())
@@ -101,32 +105,38 @@ def _said_where_full() -> Iterator[None]:
     """A disk that is full, or a quota, said in one sentence: trying again at once would not help."""
     try:
         yield
-    except OSError as error:
+    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.UnknownError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
         raise RunError(
-            f"the checkpoint or the model cannot be written ({error.strerror or error}); free space and run it again "
+            f"the checkpoint, the model or the log cannot be written ({reason or error}); free space and run it again "
             "with --if-exists resume"
         ) from error
+
+
+def _fingerprint(job: ReplicaJob, trainer: Trainer) -> str:
+    """What a checkpoint is only ever resumed under: the job's, and what "auto" became on this machine."""
+    return f"{job.fingerprint} {trainer.compute_type}"
 
 
 def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Path) -> TrainingState:
     """The checkpoint or, where there is none, the beginning; rank 0 reads it and the others get it from there."""
     state, replicas = trainer.state(), trainer.replicas
     if job.resume and replicas.rank == 0:
-        state = TrainingState.load(folder, job.fingerprint) or state
-    counters = np.array([state.epoch, state.best_epoch, state.best_value])
+        state = TrainingState.load(folder, _fingerprint(job, trainer), state) or state
+    counters = np.array([state.epoch, state.best_epoch, state.highest_epoch, state.best_value])
     arrays = replicas.from_first([counters, *state.weights, *state.optimizer, *state.best])
     counters, arrays = arrays[0], arrays[1:]
     weights, rest = arrays[: len(state.weights)], arrays[len(state.weights) :]
     state.weights, state.optimizer, state.best = weights, rest[: -len(weights)], rest[-len(weights) :]
-    state.epoch, state.best_epoch, state.best_value = int(counters[0]), int(counters[1]), float(counters[2])
+    state.epoch, state.best_epoch, state.highest_epoch = (int(count) for count in counters[:3])
+    state.best_value = float(counters[3])
     return state
 
 
 def _finish_epoch(state: TrainingState, trainer: Trainer, epoch: int, value: float, row: Mapping[str, Any]) -> None:
     current = trainer.state()
     state.weights, state.optimizer, state.epoch = current.weights, current.optimizer, epoch
-    if value > state.best_value:
-        state.best, state.best_epoch, state.best_value = current.weights, epoch, value
+    state.keep_best(current.weights, value, trainer.job.settings.tolerance)
     state.history.append(dict(row))
 
 

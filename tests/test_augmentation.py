@@ -7,12 +7,9 @@ import pytest
 
 from cnnspark.augmentation import augment, drop_rows, flip_strands, uniform
 from cnnspark.features import SITE_FEATURES
-from cnnspark.models.spec import ModelSpec
 from tests.synthetic_training import PER_READ, synthetic_batch
 
-ANNOTATIONS = ("QUAL", "INFO/SAF", "INFO/SAR", "INFO/FS", "INFO/MQSBZ", "FORMAT/SAF")
-EDGES = (tuple(float(i) for i in range(9)),)
-SPEC = ModelSpec(ANNOTATIONS, SITE_FEATURES, EDGES * len(ANNOTATIONS), EDGES * len(SITE_FEATURES))
+ANNOTATIONS = ("QUAL", "INFO/F1R2", "INFO/F2R1", "INFO/FS", "INFO/MQSBZ", "FORMAT/F1R2")
 
 
 def batch_of(count: int, rows: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
@@ -65,13 +62,13 @@ def test_the_share_that_is_dropped_lies_evenly_between_nothing_and_the_setting()
 
 def test_an_example_is_changed_alike_in_any_batch_and_padding() -> None:
     batch, noise = batch_of(40), keys(40)
-    whole = augment(batch, noise, 0.5, True, SPEC)
+    whole = augment(batch, noise, 0.5, True, ANNOTATIONS)
     for i in (0, 17, 39):
         alone = {name: values[i : i + 1] for name, values in batch.items()}
         for name in PER_READ:
             padding = [(0, 0), (0, 16), *[(0, 0)] * (alone[name].ndim - 2)]
             alone[name] = np.pad(alone[name], padding)
-        single = augment(alone, noise[i : i + 1], 0.5, True, SPEC)
+        single = augment(alone, noise[i : i + 1], 0.5, True, ANNOTATIONS)
         rows = single["row_count"][0]
         assert rows == whole["row_count"][i]
         for name, values in single.items():
@@ -83,56 +80,43 @@ def test_an_example_is_changed_alike_in_any_batch_and_padding() -> None:
 
 def test_nothing_changes_where_nothing_is_asked_for_and_without_reads_only_numbers_do() -> None:
     batch, noise = batch_of(20), keys(20)
-    for name, values in augment(batch, noise, 0.0, False, SPEC).items():
+    for name, values in augment(batch, noise, 0.0, False, ANNOTATIONS).items():
         np.testing.assert_array_equal(values, batch[name])
     bare = {name: values[:, :, :0] if values.ndim == 3 else values for name, values in batch.items()}
     bare |= {name: bare[name].reshape(20, -1)[:, :0] for name in ("read_flags", "read_mapqs", "read_support")}
     bare["row_count"] = np.zeros(20, np.int32)
-    turned = augment(bare, noise, 0.5, True, SPEC)
-    assert not np.array_equal(turned["site_features"], bare["site_features"])
+    turned = augment(bare, noise, 0.5, True, ANNOTATIONS)
+    assert not np.array_equal(turned["annotations"], bare["annotations"])
     empty = {name: values[:0] for name, values in batch.items()}
-    assert len(augment(empty, noise[:0], 0.5, True, SPEC)["label"]) == 0
+    assert len(augment(empty, noise[:0], 0.5, True, ANNOTATIONS)["label"]) == 0
 
 
-def test_the_other_strand_toggles_both_mates_and_leaves_the_rest_of_the_flag() -> None:
+def test_from_the_other_strand_first_and_second_change_places_and_mates_lie_as_they_lay() -> None:
     # 99/147 and 83/163 are the two ways in which a proper pair lies; SAM specification 1.4, FLAG
-    flags = np.array([[99, 147, 83, 163, 0, 16, 0x9 | 0x40, 0x1063]], np.int32)
-    batch = {"read_flags": flags, "row_count": np.array([8], np.int32)}
-    turned = flip_strands(batch, np.array([True]), (), ())["read_flags"]
-    # unpaired reads have no mate, and an unmapped mate no strand
-    assert turned.tolist() == [[83, 163, 99, 147, 16, 0, 0x9 | 0x40 | 0x10, 0x1053]]
-    batch["row_count"] = np.array([2], np.int32)
-    assert flip_strands(batch, np.array([True]), (), ())["read_flags"].tolist()[0][2:] == flags.tolist()[0][2:]
-    np.testing.assert_array_equal(flip_strands(batch, np.array([False]), (), ())["read_flags"], flags)
+    flags = np.array([[99, 147, 83, 163, 0, 16, 0x9 | 0x40, 0x1063, 0x1 | 0xC0]], np.int32)
+    batch = {"read_flags": flags, "row_count": np.array([9], np.int32)}
+    turned = flip_strands(batch, np.array([True]), ())["read_flags"]
+    # unpaired reads have no mate; a read that is both first and second is neither
+    assert turned.tolist() == [[163, 83, 147, 99, 0, 16, 0x9 | 0x80, 0x10A3, 0x1 | 0xC0]]
+    np.testing.assert_array_equal(flip_strands(batch, np.array([False]), ())["read_flags"], flags)
 
 
-def test_numbers_by_strand_change_places_and_twice_is_nothing() -> None:
+def test_orientations_change_places_and_twice_is_nothing() -> None:
     batch = batch_of(6)
-    batch["site_features"] = np.random.default_rng(0).random(batch["site_features"].shape).astype(np.float32)
     batch["annotations"][0, 1] = np.nan
     flipped = np.array([True, False, True, True, False, True])
-    turned = flip_strands(batch, flipped, ANNOTATIONS, SITE_FEATURES)
+    turned = flip_strands(batch, flipped, ANNOTATIONS)
     old, new = batch["annotations"], turned["annotations"]
-    np.testing.assert_array_equal(new[flipped][:, [0, 1, 2, 3]], old[flipped][:, [0, 2, 1, 3]])
-    np.testing.assert_array_equal(new[flipped, 4], -old[flipped, 4])
-    np.testing.assert_array_equal(new[:, 5], old[:, 5])  # FORMAT/SAF has no partner here
-    at = {name: i for i, name in enumerate(SITE_FEATURES)}
-    old, new = batch["site_features"], turned["site_features"]
-    for group in ("ref", "alt"):
-        column = at[f"{group}_forward_fraction"]
-        np.testing.assert_array_equal(new[flipped, column], 1 - old[flipped, column])
-    column = at["difference_forward_fraction"]
-    np.testing.assert_array_equal(new[flipped, column], -old[flipped, column])
-    others = [i for name, i in at.items() if "forward" not in name]
-    np.testing.assert_array_equal(new[:, others], old[:, others])
+    np.testing.assert_array_equal(new[flipped][:, [0, 1, 2, 3, 4]], old[flipped][:, [0, 2, 1, 3, 4]])
+    np.testing.assert_array_equal(new[:, 5], old[:, 5])  # FORMAT/F1R2 has no partner here
     np.testing.assert_array_equal(new[~flipped], old[~flipped])
-    again = flip_strands(turned, flipped, ANNOTATIONS, SITE_FEATURES)
+    again = flip_strands(turned, flipped, ANNOTATIONS)
     for name, values in batch.items():
-        np.testing.assert_allclose(again[name], values, atol=1e-7)
+        np.testing.assert_array_equal(again[name], values)
 
 
 def test_half_of_the_examples_are_flipped() -> None:
     batch = batch_of(2000)
-    turned = augment(batch, keys(2000), 0.0, True, SPEC)
+    turned = augment(batch, keys(2000), 0.0, True, ANNOTATIONS)
     changed = (turned["read_flags"][:, 0] != batch["read_flags"][:, 0]).mean()
     assert changed == pytest.approx(0.5, abs=0.05)

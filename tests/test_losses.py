@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cnnspark.errors import UsageError
 from cnnspark.losses import LOSSES, loss_by_name, training_loss
+from cnnspark.training_settings import LOSS_NAMES
 
 # The formulas as one writes them down, p being the probability of the true class.
 ORACLE = {
@@ -23,6 +24,10 @@ ORACLE = {
 def truth(name: str, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     positive = 1 / (1 + np.exp(-logits.astype(np.float64)))
     return ORACLE[name](np.where(labels == 1, positive, 1 - positive))
+
+
+def test_the_settings_know_the_losses() -> None:
+    assert sorted(LOSS_NAMES) == sorted(LOSSES)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))

@@ -22,7 +22,7 @@ from cnnspark.models.bundle import Bundle, load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card, score, training_ranges
 from cnnspark.models.registry import BUILDERS, build_model, complexity, feed, model_inputs
-from cnnspark.models.spec import NEVER_SEEN, ModelSpec, quantile_edges
+from cnnspark.models.spec import BINS, NEVER_SEEN, ModelSpec, quantile_edges
 from cnnspark.schema import WINDOW
 from tests.synthetic_training import synthetic_batch
 
@@ -166,21 +166,45 @@ def test_pooling_equals_numpy_over_the_reads_of_each_group() -> None:
 
 def test_quantile_codes_equal_a_loop_over_the_bins() -> None:
     rng = np.random.default_rng(3)
-    sample = np.stack([rng.normal(size=200), rng.integers(0, 2, 200), np.full(200, np.nan)], axis=1)
+    sample = np.stack([rng.normal(size=200), rng.integers(0, 2, 200), np.full(200, np.nan), np.full(200, 2)], axis=1)
     edges = quantile_edges(sample)
-    assert edges[2] == (pytest.approx(NEVER_SEEN),) * 9
-    values = np.array([[-99, 0, 1], [0.3, 1, np.nan], [np.nan, np.nan, np.nan], [99, 0.5, np.inf]], np.float32)
-    got = np.asarray(ours.QuantileEncoding(edges)(values)).reshape(4, 3, 9)
+    assert edges[2] == (pytest.approx(NEVER_SEEN),) * (BINS + 1)
+    values = np.array(
+        [[-99, 0, 1, 2], [0.3, 1, np.nan, np.nan], [np.nan, np.nan, np.nan, 1], [99, 0.5, np.inf, 3]], np.float32
+    )
+    got = np.asarray(ours.QuantileEncoding(edges)(values)).reshape(4, 4, BINS + 2)
     for (i, j), value in np.ndenumerate(values):
-        expected = np.zeros(9)
+        expected = np.zeros(BINS + 2)
         if np.isnan(value) or j == 2:  # the third was never seen
-            expected[8] = 1
+            expected[-1] = 1
         else:
-            for k in range(8):
-                low, high = np.float32(edges[j][k]), np.float32(edges[j][k + 1])
-                step = float(value >= high)
-                expected[k] = step if high == low else min(1, max(0, (value - low) / (high - low)))
+            row = np.array(edges[j], np.float32)
+            for k in range(BINS):
+                low, high = row[k], row[k + 1]
+                expected[k] = float(value >= high) if high == low else min(1, max(0, (value - low) / (high - low)))
+            scale = row[-2] - row[1] or row[-1] - row[0] or 1
+            expected[BINS] = min(3, max(-3, (value - row[BINS // 2]) / scale))
         np.testing.assert_allclose(got[i, j], expected, atol=1e-5)
+
+
+def test_a_value_that_is_nearly_everywhere_leaves_bins_to_the_rest() -> None:
+    def slow(column: np.ndarray) -> list[float]:
+        """Each value written down as often as it may count, in order; then every n-th of the list."""
+        most = len(column) // (4 * BINS)
+        kept = [v for v in sorted(set(column)) for _ in range(min(most, int((column == v).sum())))]
+        inner = [kept[-(-len(kept) * k // BINS) - 1] for k in range(1, BINS)]
+        row = sorted({kept[0], *inner, kept[-1]})
+        return row + row[-1:] * (BINS + 1 - len(row))
+
+    rng = np.random.default_rng(4)
+    sparse = np.concatenate([np.zeros(1540), rng.random(60)])
+    columns = [sparse, rng.normal(size=1600), rng.integers(0, 3, 1600), rng.poisson(0.5, 1600), np.full(1600, 7.0)]
+    got = quantile_edges(np.stack(columns, axis=1))
+    for column, row in zip(columns, got, strict=True):
+        np.testing.assert_allclose(row, slow(column.astype(np.float32)))
+    assert 0.2 < got[0][1] < 0.8  # of plain quantiles only the last is not 0
+    np.testing.assert_allclose(got[1], np.quantile(columns[1], np.linspace(0, 1, BINS + 1)), atol=0.02)
+    assert got[4] == (7.0,) * (BINS + 1)
 
 
 def test_noise_is_a_hash_of_seed_step_and_example_with_the_promised_rate() -> None:

@@ -256,6 +256,7 @@ def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_o
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"dropout": 1.0}, "dropout"),
+        ({"tolerance": -1.0}, "tolerance"),
         ({"if_exists": "maybe"}, "choose fail, resume or overwrite"),
     ],
 )
@@ -289,6 +290,20 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "state.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="damaged"):
         TrainingState.load(tmp_path, "f")
+
+
+def test_of_epochs_that_are_alike_the_last_is_kept() -> None:
+    def kept(values: list[float], tolerance: float) -> int:
+        state = TrainingState([], [], [])
+        for state.epoch, value in enumerate(values, 1):
+            state.keep_best([np.array(state.epoch)], value, tolerance)
+        assert state.best == [state.best_epoch] and state.best_value == max(values)
+        return state.best_epoch
+
+    assert kept([0.9, 0.9995, 0.999, 0.998], tolerance=1e-3) == 3
+    assert kept([0.9, 0.9995, 0.9989, 0.9981, 0.9973], tolerance=1e-3) == 3  # from the highest, not step by step
+    assert kept([0.9, 0.9995, 0.9995, 0.999], tolerance=0) == 2
+    assert kept([-3.0, -0.5, -0.7], tolerance=1e-3) == 2  # losses, where there is no AUPRC
 
 
 def test_a_checkpoint_with_a_pickle_is_refused(tmp_path: Path) -> None:

@@ -188,13 +188,16 @@ class SupportCounts(keras.layers.Layer):
 
 @register
 class QuantileEncoding(keras.layers.Layer):
-    """Numbers as piecewise-linear codes over the quantiles of the training data: ``(B, F) -> (B, F * (bins + 1))``.
+    """Numbers as piecewise-linear codes and as themselves: ``(B, F) -> (B, F * (bins + 2))``.
 
-    Code k of a value is how far it has come through bin k, from 0 to 1 (Gorishniy et al. 2022, "On embeddings for
-    numerical features", eq. 1, clipped at both ends so that an outlier is no more than the largest value seen). A
-    missing value (NaN) has all codes zero and the last one, "missing", at 1. ``edges`` (F, bins + 1) are weights that
-    training does not touch.
+    For each feature: code k of ``bins`` is how far the value has come through bin k, from 0 to 1 (Gorishniy et al.
+    2022, "On embeddings for numerical features", eq. 1, clipped at both ends so that an outlier is no more than the
+    largest value seen); then the value itself, less the middle edge, by the width of the bins but the outer ones,
+    within +-``MOST_WIDTHS``; then 1 where it is missing (NaN), and the others 0. ``edges`` (F, bins + 1), ascending,
+    are weights that training does not touch.
     """
+
+    MOST_WIDTHS = 3.0
 
     def __init__(self, edges: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -208,17 +211,21 @@ class QuantileEncoding(keras.layers.Layer):
 
     def call(self, values: Any) -> Any:
         edges = ops.convert_to_tensor(self.edges)
-        missing = ops.isnan(values)
-        values = ops.where(missing, 0.0, values)[:, :, None]
+        # never seen in training counts as missing
+        missing = ops.logical_or(ops.isnan(values), edges[None, :, 0] > 1e38)[:, :, None]
+        values = ops.where(missing, 0.0, values[:, :, None])
         low, high = edges[None, :, :-1], edges[None, :, 1:]
         width = high - low
-        flat = width <= 0  # equal quantiles: a step instead of a ramp
+        flat = width <= 0  # equal edges: a step instead of a ramp
         ramp = ops.clip((values - low) / ops.where(flat, 1.0, width), 0.0, 1.0)
         codes = ops.where(flat, _as_float(values >= high), ramp)
-        missing = ops.logical_or(missing, edges[None, :, 0] > 1e38)[:, :, None]  # never seen counts as missing
-        codes = ops.where(missing, 0.0, codes)
-        codes = ops.concatenate([codes, _as_float(missing)], axis=-1)  # (B, F, bins + 1)
-        return ops.reshape(codes, (-1, self._edges.shape[0] * self._edges.shape[1]))
+        inner, outer = edges[:, -2] - edges[:, 1], edges[:, -1] - edges[:, 0]
+        scale = ops.where(inner > 0, inner, ops.where(outer > 0, outer, 1.0))[None, :, None]
+        middle = edges[None, :, self._edges.shape[1] // 2, None]
+        itself = ops.clip((values - middle) / scale, -self.MOST_WIDTHS, self.MOST_WIDTHS)
+        codes = ops.where(missing, 0.0, ops.concatenate([codes, itself], axis=-1))
+        codes = ops.concatenate([codes, _as_float(missing)], axis=-1)  # (B, F, bins + 2)
+        return ops.reshape(codes, (-1, self._edges.shape[0] * (self._edges.shape[1] + 1)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "edges": self._edges.tolist()}
@@ -256,7 +263,8 @@ class KeyedDropout(keras.layers.Layer):
     def call(self, x: Any, noise_key: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return x
-        return x * ops.reshape(self.factors(noise_key, int(np.prod(x.shape[1:]))), (-1, *x.shape[1:]))
+        factors = self.factors(noise_key, int(np.prod(x.shape[1:])))
+        return x * ops.cast(ops.reshape(factors, (-1, *x.shape[1:])), x.dtype)
 
     def factors(self, noise_key: Any, units: int) -> Any:
         """What each unit is multiplied by, 0 or 1 / (1 - rate): float32 (B, units)."""
@@ -277,7 +285,8 @@ class KeyedSpatialDropout(KeyedDropout):
         if not training or self.rate == 0:
             return x
         channels = x.shape[-1]
-        return x * ops.reshape(self.factors(noise_key, channels), (-1, *[1] * (len(x.shape) - 2), channels))
+        factors = ops.reshape(self.factors(noise_key, channels), (-1, *[1] * (len(x.shape) - 2), channels))
+        return x * ops.cast(factors, x.dtype)
 
 
 def noise_keys(example_key: np.ndarray, seed: int, step: int) -> np.ndarray:
