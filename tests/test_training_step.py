@@ -198,7 +198,7 @@ def test_the_event_log_is_what_tensorboard_reads(tmp_path: Path) -> None:
 
 
 def test_training_ends_after_epochs_without_a_better_one() -> None:
-    state = TrainingState([], [], [], epoch=5, best_epoch=3)
+    state = TrainingState([], [], [], epoch=5, best_epoch=4, highest_epoch=3)
     assert [state.is_over(patience) for patience in (0, 1, 2, 3)] == [False, True, True, False]
 
 
