@@ -140,7 +140,11 @@ class Run:
             if not separator:
                 raise errors.UsageError(f"--conf-spark {text} has no value; write key=value")
             properties[key] = value
-        return spark_session(app, self.options["master"], properties)
+        session = spark_session(app, self.options["master"], properties)
+        if threading.current_thread() is threading.main_thread():
+            # Spark's own handler calls the JVM from within another call to it, which fails, and goes on.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return session
 
     def show(self, result: dict[str, Any], text: str) -> None:
         """The result on stdout: ``text`` for a person, JSON with --json."""

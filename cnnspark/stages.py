@@ -44,7 +44,7 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import clip_to_contigs, parse_region
 from cnnspark.report import write_report
-from cnnspark.runs import RunFolder, file_identity, write_json
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.schema import UNKNOWN
 from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
 from cnnspark.tensors import feature_names
@@ -196,6 +196,8 @@ def merged_callset(path: str) -> str:
         return path
     merged = Path(path) / MERGED
     if not merged.exists():
+        if not (Path(path) / SUCCESS).exists():
+            raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
         raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
     return str(merged)
 

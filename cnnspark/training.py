@@ -124,13 +124,16 @@ def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
     if if_exists == "fail":
         for path in (model_out, folder):
             if path.exists():
-                raise UsageError(f"{path} exists; choose another --out, or --if-exists resume or overwrite")
+                unfinished = ", from a training that is not finished" if path == folder else ""
+                raise UsageError(
+                    f"{path} exists{unfinished}; choose another --model-out, or --if-exists resume or overwrite"
+                )
     if (
         model_out.exists()
         and not (model_out / "model.json").exists()
         and (model_out.is_file() or any(model_out.iterdir()))
     ):
-        raise UsageError(f"{model_out} is not a model bundle; choose another --out")
+        raise UsageError(f"{model_out} is not a model bundle; choose another --model-out")
 
 
 def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettings) -> ReplicaJob:
@@ -240,7 +243,12 @@ def _run_with_retries(spark: SparkSession, job: ReplicaJob, say: Callable[[str],
         try:
             _run_stage(spark, job)
             return
-        except Exception as error:  # Py4J's, holding the task's traceback as text
+        except Exception as error:
+            if type(error).__name__ != "Py4JJavaError":  # which holds the traceback of a task as text
+                raise RunError(
+                    f"Spark ended in the middle of training ({type(error).__name__}); run it again with --if-exists "
+                    "resume to go on from the last finished epoch"
+                ) from error
             _raise_explained(str(error))
             reason = _replica_failure(str(error))
             if attempt == retries:

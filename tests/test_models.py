@@ -404,3 +404,18 @@ def test_prediction_is_compiled_once_for_all_shapes(batch: dict, saved: Path) ->
     for count, more in ((1, 0), (5, 8), (12, 24)):
         bundle.predict(padded({name: values[:count] for name, values in batch.items()}, more))
     assert bundle._logits.experimental_get_tracing_count() == 1
+
+
+def test_the_same_network_gives_the_same_bytes_whenever_it_is_saved(tmp_path: Path) -> None:
+    code = (
+        "import sys, keras; from cnnspark.model_summary import usual_spec as spec;"
+        "from cnnspark.models.registry import build_model; from cnnspark.models.bundle import save_bundle;"
+        "from cnnspark.models.card import Card; keras.utils.set_random_seed(1);"
+        "print(save_bundle(sys.argv[1], build_model('features', spec('features')), Card('features', spec('features'))).sha256)"
+    )
+    digests = set()
+    for name in ("one", "two"):
+        command = [sys.executable, "-c", code, str(tmp_path / name)]
+        digests.add(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    assert len(digests) == 1
+    load_bundle(tmp_path / "two")

@@ -201,7 +201,7 @@ def test_a_diverging_loss_is_said_at_once_and_not_retried(spark: "SparkSession",
     arrays["weight"][3] = np.nan
     np.savez(folder / "train.npz", **arrays)
     lines: list[str] = []
-    with pytest.raises(RunError, match="the loss is nan at step 1"):
+    with pytest.raises(RunError, match="the loss or its gradient is no number at step 1"):
         train(spark, str(folder), str(tmp_path / "m"), dataclasses.replace(SETTINGS, replicas=2), lines.append)
     assert lines == [] and not (tmp_path / "m").exists()
 
@@ -241,10 +241,10 @@ def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_o
     job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, validation=("chr1", "chr2:1-5")))
     assert ReplicaJob.from_json(job.to_json()) == job
     assert ReplicaJob.from_json(job.to_json()).fingerprint == job.fingerprint
-    for name, value in (("replicas", 2), ("threads", 4), ("timeout_seconds", 9), ("if_exists", "resume")):
+    for name, value in (("replicas", 2), ("max_retries", 4), ("timeout_seconds", 9), ("if_exists", "resume")):
         other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, **{name: value}))
         assert other.fingerprint == job.fingerprint
-    for name, value in (("seed", 2), ("batch_size", 64), ("dropout", 0.1), ("loss", "focal"), ("epochs", 3)):
+    for name, value in (("seed", 2), ("batch_size", 64), ("dropout", 0.1), ("loss", "focal"), ("threads", 2)):
         other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, **{name: value}))
         assert other.fingerprint != job.fingerprint
 
@@ -279,17 +279,21 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     state = TrainingState([np.asarray(a) for a in arrays], [np.asarray(arrays[1])], [np.asarray(arrays[0])], 3, 2, 0.5)
     state.history = [{"epoch": 1, "loss": 0.25}]
     state.save(tmp_path, "f")
-    read = TrainingState.load(tmp_path, "f")
+    read = TrainingState.load(tmp_path, "f", state)
     assert read and (read.epoch, read.best_epoch, read.best_value, read.history) == (3, 2, 0.5, state.history)
     for kind in ("weights", "optimizer", "best"):
         for a, b in zip(getattr(read, kind), getattr(state, kind), strict=True):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
-    assert TrainingState.load(tmp_path / "none", "f") is None
+    assert TrainingState.load(tmp_path / "none", "f", state) is None
+    other = dataclasses.replace(state, weights=state.weights[:1])
+    for fingerprint, like in (("g", state), ("f", other)):
+        with pytest.raises(UsageError, match="other settings or data"):
+            TrainingState.load(tmp_path, fingerprint, like)
     (tmp_path / "state.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="damaged"):
-        TrainingState.load(tmp_path, "f")
+        TrainingState.load(tmp_path, "f", TrainingState([], [], []))
 
 
 def test_of_epochs_that_are_alike_the_last_is_kept() -> None:
@@ -309,7 +313,7 @@ def test_of_epochs_that_are_alike_the_last_is_kept() -> None:
 def test_a_checkpoint_with_a_pickle_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "state.npz", facts=np.array([{"epoch": 1}], dtype=object))
     with pytest.raises(InputError, match="damaged"):
-        TrainingState.load(tmp_path, "f")
+        TrainingState.load(tmp_path, "f", TrainingState([], [], []))
 
 
 def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) -> None:
@@ -367,7 +371,7 @@ def test_training_ends_early_says_so_and_is_the_same_when_resumed(
     spark: "SparkSession", dataset: str, tmp_path: Path
 ) -> None:
     # A step so small that nothing gets better after the first epochs: the AUPRC stays what it was.
-    changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "log_dir": str(tmp_path / "log")}
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "tolerance": 0.0, "log_dir": str(tmp_path / "log")}
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2, **changes)
     last = result.card.history[-1]["epoch"]
     assert result.best_epoch == last - 2 < 7

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,6 +66,7 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         model.save(staging / NETWORK_FILE)
+        _without_dates(staging / NETWORK_FILE)
         card = dataclasses.replace(card, sha256=file_digest(staging / NETWORK_FILE))
         text = json.dumps(card.to_json(), indent=1, allow_nan=False)
         (staging / CARD_FILE).write_text(text + "\n", encoding="utf-8")
@@ -81,6 +84,27 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return card
+
+
+def _without_dates(path: Path) -> None:
+    """Rewrites a ``.keras`` file (a zip) so that the same network gives the same bytes, whenever it is saved.
+
+    Keras writes the date and, for what layers share, addresses in memory: these become running numbers.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    facts = json.loads(members["metadata.json"])
+    facts.pop("date_saved", None)
+    members["metadata.json"] = json.dumps(facts, sort_keys=True).encode()
+    numbers: dict[bytes, int] = {}
+    members["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda found: b"%d" % numbers.setdefault(found[0], len(numbers)),
+        members["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, as the format has it for "no date"
 
 
 def _umask() -> int:
