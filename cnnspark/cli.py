@@ -6,6 +6,7 @@ Heavy packages are imported inside the commands, so that ``--help`` answers at o
 from __future__ import annotations
 
 import json
+import logging
 import re
 import signal
 import sys
@@ -141,6 +142,8 @@ class Run:
                 raise errors.UsageError(f"--conf-spark {text} has no value; write key=value")
             properties[key] = value
         session = spark_session(app, self.options["master"], properties)
+        # What it logs is raised, too.
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler calls the JVM from within another call to it, which fails, and goes on.
             signal.signal(signal.SIGINT, signal.default_int_handler)
