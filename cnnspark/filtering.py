@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cnnspark.alleles import unscorable_reason, variant_type
 from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
+from cnnspark.log import progress
 from cnnspark.scoring import ALT_SCORES, lines_of
 from cnnspark.shards import BlockLines, BlockOutput
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -48,9 +49,10 @@ def score_key_of(header: VcfHeader, wanted: str | None) -> str:
 def card_thresholds(header: VcfHeader, key: str, wanted: float, kind: str = "precision") -> dict[str, float]:
     """Thresholds by type for a precision or, by ``kind``, a sensitivity, from the header lines that scoring wrote.
 
-    Raises UsageError, naming those there are, where the model's card has none for it.
+    A type that the model's validation had too few alleles of, or that never reached the share, gets the threshold of
+    all alleles, with a warning. Raises UsageError, naming those there are, where the model's card has none for it.
     """
-    found: dict[str, dict[float, float]] = {group: {} for group in GROUPS}
+    found: dict[str, dict[float, float]] = {group: {} for group in (*GROUPS, "ALL")}
     for line in header.lines:
         if line.startswith(f"##cnnspark_threshold=<ID={key}_"):
             values = dict(re.findall(r"[<,](\w+)=([^,>]*)", line))
@@ -58,10 +60,15 @@ def card_thresholds(header: VcfHeader, key: str, wanted: float, kind: str = "pre
                 found[values["Group"]][float(values[kind.capitalize()])] = float(values["Value"])
     if not any(found.values()):
         raise UsageError(f"the callset's header has no thresholds by {kind} of a model's card; give --threshold")
+    of_all = found.pop("ALL")
     thresholds = {}
     for group, by_share in found.items():
         if wanted in by_share:
             thresholds[group] = by_share[wanted]
+            continue
+        if wanted in of_all:
+            thresholds[group] = of_all[wanted]
+            progress(f"warning: the card has no {group} threshold for {kind} {wanted:g}; taking that of all alleles")
             continue
         known = ", ".join(f"{p:g}" for p in sorted(by_share)) or "none"
         raise UsageError(

@@ -8,6 +8,7 @@ so nothing in them is run, imported or followed to another file, and nothing lar
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.keras_hdf5 import read_layers
-from cnnspark.models.card import CARD_FILE, file_digest
+from cnnspark.keras_hdf5 import MAX_ARRAY_BYTES, read_layers
+from cnnspark.models.card import CARD_FILE
 from cnnspark.torch_pickle import MAX_PICKLE_BYTES, UnsafePickleError, named_tensors, read_pickle, tensor_array
 
 if TYPE_CHECKING:
@@ -106,14 +107,18 @@ def read_weights(path: str | os.PathLike[str], kind: str) -> dict[str, np.ndarra
 
     Raises UsageError (kind), InputError where the file is damaged, hostile, of another network or no weights at all.
     """
+    weight_shapes(kind)
+    return _weights(path, _content(Path(path)), kind)
+
+
+def _weights(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str, np.ndarray]:
     shapes = weight_shapes(kind)
-    data = _content(Path(path))
     arrays = _arrays(path, data)
     stored = arrays(kind)
-    problem = _difference(stored, shapes)
+    problem = difference(_shapes(stored), shapes)
     if problem:
         for other in KINDS:
-            if not _difference(arrays(other), weight_shapes(other)):
+            if not difference(_shapes(arrays(other)), weight_shapes(other)):
                 raise InputError(f"{path} holds GATK's {other} network; give --kind {other}")
         raise InputError(f"{path} does not hold GATK's {kind} network: {problem}; give the weights of that network")
     return {name: _loaded(path, name, stored[name]) for name in shapes}
@@ -125,11 +130,13 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
     Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
     is no bundle.
     """
+    weight_shapes(kind)
     _check_target(Path(model_out), overwrite)
-    arrays = read_weights(path, kind)
+    data = _content(Path(path))
+    arrays = _weights(path, data, kind)
     from cnnspark.models.gatk_import import gatk_bundle
 
-    source = f"{Path(path).name}, SHA-256 {file_digest(Path(path))}"
+    source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
     return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
 
 
@@ -192,13 +199,17 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _difference(stored: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """What is not as it should be, in a few words; empty where nothing is."""
-    missing = [name for name in shapes if name not in stored]
-    extra = sorted(name for name in stored if name not in shapes and not name.endswith(_COUNTER))
+def _shapes(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
+    return {name: each.shape for name, each in stored.items()}
+
+
+def difference(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """How arrays with the shapes ``found`` differ from those of a network, in a few words; empty where they do not."""
+    missing = [name for name in shapes if name not in found]
+    extra = sorted(name for name in found if name not in shapes and not name.endswith(_COUNTER))
     for name, shape in shapes.items():
-        if name in stored and stored[name].shape != shape:
-            return f"{name} is {stored[name].shape} instead of {shape}"
+        if name in found and found[name] != shape:
+            return f"{name} is {found[name]} instead of {shape}"
     for names, what in ((missing, "is missing"), (extra, "does not belong there")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -211,15 +222,26 @@ def _loaded(path: str | os.PathLike[str], name: str, stored: Stored) -> np.ndarr
         values = stored.load()
     except Exception as error:
         raise InputError(f"{path} is damaged at {name} ({_reason(error)}); get it again") from None
-    if values.dtype.kind != "f" or values.shape != stored.shape:
-        raise InputError(f"{path}: {name} holds {values.dtype} instead of numbers; get it again")
+    if problem := value_problem(name, values):
+        raise InputError(f"{path}: {name} {problem}; get it again")
+    return np.ascontiguousarray(values, np.float32)
+
+
+def value_problem(name: str, values: np.ndarray) -> str:
+    """What is wrong with the values of the array ``name`` as float32, in a few words; empty where nothing is."""
+    if values.dtype.kind != "f":
+        return f"holds {values.dtype} instead of numbers"
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, np.float32)
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: {name} holds values that are not finite; get it again")
-    if name.endswith(".running_var") and (values < 0).any():
-        raise InputError(f"{path}: {name} holds negative variances; get it again")
-    return values
+        return "holds values that are not finite"
+    return "holds negative variances" if name.endswith(".running_var") and (values < 0).any() else ""
+
+
+def _check_size(size_bytes: int) -> None:
+    """Zeros are compressed a thousandfold: what a file says is looked at before its members are."""
+    if size_bytes > MAX_ARRAY_BYTES:
+        raise ValueError(f"its storage has {size_bytes} bytes")
 
 
 # ---- Keras
@@ -314,6 +336,7 @@ def _npy_stored(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stored:
     start, count = head.tell(), int(np.prod(shape, dtype=object))
 
     def load() -> np.ndarray:
+        _check_size(count * dtype.itemsize)
         values = _read_member(archive, info, start + count * dtype.itemsize)[start:]
         return np.frombuffer(values, dtype, count).reshape(shape, order="F" if fortran_order else "C")
 
@@ -338,6 +361,7 @@ def _torch_stored(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInf
         tensor = tensors[name]
 
         def load() -> np.ndarray:
+            _check_size(tensor.storage_bytes)
             info = members[f"{root}data/{tensor.storage.key}"]
             return tensor_array(tensor, _read_member(archive, info, tensor.storage_bytes), byte_order)
 

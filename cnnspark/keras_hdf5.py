@@ -8,10 +8,12 @@ the file, with limits on memory and time, that refuses all of that and hands ove
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,7 @@ MAX_SECONDS = 30
 MAX_MEMBERS = 1000
 MAX_DEPTH = 5
 REFUSED = 3
+_CHILD = "import sys; sys.path[:] = sys.argv[1:]; from cnnspark.keras_hdf5 import main; main()"
 
 
 def read_layers(data: bytes) -> list[dict[str, np.ndarray]]:
@@ -34,7 +37,7 @@ def read_layers(data: bytes) -> list[dict[str, np.ndarray]]:
 
     Raises ValueError where the file is damaged or something else.
     """
-    command = [sys.executable, "-m", "cnnspark.keras_hdf5"]
+    command = [sys.executable, "-c", _CHILD, *_import_path()]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=MAX_SECONDS)
     except subprocess.TimeoutExpired:
@@ -48,6 +51,17 @@ def read_layers(data: bytes) -> list[dict[str, np.ndarray]]:
             layer, _, part = name.partition("/")
             layers.setdefault(layer, {})[part] = arrays[name]
     return list(layers.values())
+
+
+def _import_path() -> list[str]:
+    """Where the process imports from: where this one does, but not from the working folder.
+
+    ``python -m`` would look there first, and what lies beside a file of others may be called ``h5py.py``. Only this
+    package's own place, a zip or a checkout, may be the working folder; it comes last.
+    """
+    package = os.path.realpath(Path(__file__).parents[1])
+    places = [os.path.realpath(place) for place in sys.path]
+    return [place for place in places if place not in (os.getcwd(), package)] + [package]
 
 
 def main() -> None:
@@ -137,7 +151,3 @@ def _values(dataset: h5py.Dataset) -> np.ndarray:
         if int(np.prod(shape, dtype=object)) * dataset.dtype.itemsize > MAX_ARRAY_BYTES:
             raise ValueError(f"{name} is too large")
     return dataset[()]
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ from cnnspark.filtering import GROUPS
 from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
-from cnnspark.models.card import Card, read_card
+from cnnspark.models.card import SENSITIVITIES, Card, read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.runs import file_identity, write_json
@@ -152,9 +152,16 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
     """What would only be said after the first stages: raised before the run's folder is made."""
     if model is None and truth is None:
         raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
+    sensitivity = config.filter.sensitivity
+    if sensitivity is not None and sensitivity not in SENSITIVITIES:
+        known = ", ".join(f"{share:g}" for share in SENSITIVITIES)
+        raise UsageError(f"filter.sensitivity is {sensitivity:g}; cards have {known}: choose one of these")
     if model is not None:
-        model_tensors(model, read_card(model), config.tensors)
-        needs_reads = looks_at_reads(read_card(model))
+        card = read_card(model)
+        if sensitivity is not None and not card.sensitivity_thresholds:
+            raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
+        model_tensors(model, card, config.tensors)
+        needs_reads = looks_at_reads(card)
     else:
         needs_reads = config.train.model not in MODELS_WITHOUT_READS
         training.check_data(config.train.model, config.tensors.encoding, needs_reads)
@@ -197,7 +204,7 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
         return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
     if choice.sensitivity is not None:
         return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
-    reached = {float(p) for p in card.thresholds.get(GROUPS[0], {}) if _reached(card, p)}
+    reached = {float(p) for by_precision in card.thresholds.values() for p in by_precision if _reached(card, p)}
     wanted = choice.precision or 0.95
     if wanted not in reached:
         lower = [p for p in reached if p < wanted]
@@ -210,7 +217,12 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
 
 
 def _reached(card: Card, precision: str) -> bool:
-    return all(card.thresholds.get(group, {}).get(precision) is not None for group in GROUPS)
+    """Whether each type has a threshold for the precision, its own or that of all alleles."""
+
+    def has(group: str) -> bool:
+        return card.thresholds.get(group, {}).get(precision) is not None
+
+    return has("ALL") or all(has(group) for group in GROUPS)
 
 
 def _card_facts(card: Card) -> dict[str, Any]:

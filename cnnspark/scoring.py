@@ -241,6 +241,8 @@ def compare_inputs(path: Path, card: Card, rows: Iterable[ShardRow], strict: boo
     comparison = compare(card.known, add_counts(card.known, (row.input_counts for row in rows)))
     found = comparison.to_json()
     write_json(path, found)
+    if not comparison.inputs:
+        progress(f"{comparison.alleles} alleles are too few to tell whether the model knows such a callset")
     if sentence := comparison.sentence():
         if strict:
             raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")

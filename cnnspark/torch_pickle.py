@@ -23,6 +23,10 @@ MAX_PICKLE_BYTES = 1 << 20
 # Deeper than any network, and far from Python's own limit.
 MAX_DEPTH = 32
 MAX_ARRAYS = 10_000
+# What a small pickle can do by naming one thing over and over is bounded, too. A network has hundreds of members.
+MAX_MEMBERS = 100_000
+MAX_NAME = 1000
+MAX_DIMENSIONS = 32  # numpy's own limit
 
 DTYPES = {
     "FloatStorage": "f4",
@@ -103,28 +107,44 @@ def named_tensors(tree: Any) -> dict[str, Tensor]:
     if not isinstance(tree, Instance):
         raise ValueError("it holds neither a network nor a dict of arrays")
     found: dict[str, Tensor] = {}
-    for name, tensor in _of_module(tree, "", 0):
+    for name, tensor in _Modules().tensors(tree, "", 0):
         found[name] = tensor
         if len(found) > MAX_ARRAYS:
             raise ValueError(f"it holds more than {MAX_ARRAYS} arrays")
     return found
 
 
-def _of_module(module: Instance, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    if depth > MAX_DEPTH:
-        raise ValueError("its modules are nested without end")
-    for group in ("_parameters", "_buffers"):
-        for name, value in _members(module, group):
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-    for name, value in _members(module, "_modules"):
-        if isinstance(value, Instance):
-            yield from _of_module(value, f"{prefix}{name}.", depth + 1)
+class _Modules:
+    """A walk over modules, each visited once: one that others share would be reached on every path to it, and there
+    are 2^n paths through n modules that each hold the next one twice."""
 
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._members_left = MAX_MEMBERS
 
-def _members(module: Instance, group: str) -> list[tuple[Any, Any]]:
-    members = module.state.get(group)
-    return list(members.items()) if isinstance(members, dict) else []
+    def tensors(self, module: Instance, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+        """The tensors below ``module`` with their names; a shared module's under the first one."""
+        if depth > MAX_DEPTH:
+            raise ValueError("its modules are nested without end")
+        if len(prefix) > MAX_NAME:
+            raise ValueError("its names are too long")
+        self._seen.add(id(module))
+        for group in ("_parameters", "_buffers"):
+            for name, value in self._members(module, group):
+                if isinstance(value, Tensor):
+                    yield f"{prefix}{name}"[: 2 * MAX_NAME], value
+        for name, value in self._members(module, "_modules"):
+            if isinstance(value, Instance) and id(value) not in self._seen:
+                yield from self.tensors(value, f"{prefix}{name}.", depth + 1)
+
+    def _members(self, module: Instance, group: str) -> list[tuple[Any, Any]]:
+        members = module.state.get(group)
+        if not isinstance(members, dict):
+            return []
+        self._members_left -= len(members)
+        if self._members_left < 0:
+            raise ValueError(f"its modules have more than {MAX_MEMBERS} members")
+        return list(members.items())
 
 
 def tensor_array(tensor: Tensor, data: bytes, byte_order: str) -> np.ndarray:
@@ -160,6 +180,7 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[Any, Any] = {}  # a dict, so that a number of 2**31 costs nothing
+        self.attributes_left = MAX_MEMBERS
 
     def run(self, data: bytes) -> Any:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
@@ -257,6 +278,9 @@ class _Machine:
             # The hash of tuples nested a hundred thousand deep would end the process.
             if not isinstance(key, (str, bytes, int, float, type(None))):
                 raise ValueError("a key of a dict is not a plain value")
+            # Unlike a text's, a number's hash is computed each time.
+            if isinstance(key, int) and key.bit_length() > 64:
+                raise ValueError("a key of a dict is a huge number")
             target[key] = value
 
     def _op_global(self, argument: str) -> None:
@@ -269,6 +293,8 @@ class _Machine:
     def _push_global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name is not text")
+        if len(module) + len(name) > MAX_NAME:
+            raise ValueError("a name is too long")
         found = Global(module, name)
         if not _known(found):
             raise UnsafePickleError(f"names {found}")
@@ -293,8 +319,13 @@ class _Machine:
             return  # the attributes of an OrderedDict: versions of modules
         if not isinstance(target, Instance):
             raise ValueError("sets attributes of what is not an object")
-        for part in state if isinstance(state, tuple) else (state,):
+        # Attributes, and those in slots.
+        for part in state[:2] if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
+                # One dict may be the state of many objects, and is copied for each.
+                self.attributes_left -= len(part)
+                if self.attributes_left < 0:
+                    raise ValueError(f"its objects have more than {MAX_MEMBERS} attributes")
                 target.state.update(part)
 
     def _op_binpersid(self, _: Any) -> None:
@@ -302,7 +333,7 @@ class _Machine:
         kind, storage, key, _device, count = self._pop()
         if kind != "storage" or not isinstance(storage, Global) or storage.name not in DTYPES:
             raise ValueError(f"an array is of a type that is not known ({getattr(storage, 'name', kind)!s:.40})")
-        if not isinstance(key, str) or not key.isdecimal() or not _is_size(count):
+        if not isinstance(key, str) or len(key) > MAX_NAME or not key.isdecimal() or not _is_size(count):
             raise UnsafePickleError("keeps an array under a name that PyTorch does not give")
         self.stack.append(Storage(key, DTYPES[storage.name], count))
 
@@ -339,8 +370,8 @@ def _result(function: Global, arguments: tuple[Any, ...]) -> Any:
 def _rebuilt_tensor(arguments: tuple[Any, ...]) -> Tensor:
     """``(storage, offset, shape, strides, ...)``, in elements."""
     storage, offset, shape, strides = arguments[:4]
-    sizes = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or len(shape) != len(strides) or not all(map(_is_size, sizes)):
+    fits = isinstance(storage, Storage) and len(shape) == len(strides) <= MAX_DIMENSIONS
+    if not fits or not all(map(_is_size, (offset, *shape, *strides))):
         raise ValueError("an array has no proper shape")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 in shape or last >= storage.count:

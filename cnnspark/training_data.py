@@ -23,6 +23,8 @@ from cnnspark.schema import TensorBatch
 MAX_STREAMS = 16
 # Row groups that a stream holds to shuffle rows between: about 256 tensors, 2 MB.
 SHUFFLED_GROUPS = 4
+# Row groups of a run in a sample: about 500 alleles.
+NEIGHBOURING_GROUPS = 8
 
 
 def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
@@ -204,16 +206,17 @@ class TrainingData:
                 yield pad_rows(tensors, chosen) | {name: value[chosen] for name, value in scalars.items()}
 
     def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Annotations (n, A) and site features (n, F) of at most ``limit`` training tensors, evenly spread."""
+        """Annotations (n, A) and site features (n, F) of some ``limit`` training tensors at most.
+
+        Runs of neighbouring row groups, evenly spread and in their order: what neighbours have in common stays to be seen.
+        """
         stride = max(1, -(-self.n_train // limit))
-        annotations, features, offset = [], [], 0
-        for values in self.dataset.read(self.train, columns=["annotations", "site_features"]):
-            count = len(values["annotations"])
-            chosen = np.arange(-offset % stride, count, stride)
-            offset += count
-            if len(chosen):
-                annotations.append(np.stack(list(values["annotations"]))[chosen])
-                features.append(np.stack(list(values["site_features"]))[chosen])
+        annotations, features = [], []
+        groups = self.dataset.read(self.train, columns=["annotations", "site_features"])
+        for number, values in enumerate(groups):
+            if number // NEIGHBOURING_GROUPS % stride == 0:
+                annotations.append(np.stack(list(values["annotations"])))
+                features.append(np.stack(list(values["site_features"])))
         return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from cnnspark.errors import RunError
 from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
 from cnnspark.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
-from cnnspark.models.card import Card, score
+from cnnspark.models.card import SENSITIVITIES, Card, score
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cnnspark.training_step import Trainer
 
 VALIDATION_BATCH = 64
-# Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.
-SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
+# True and false alleles each that a type's thresholds are taken from.
+LEAST_FOR_THRESHOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,13 @@ class Validation:
                 "calibration error uncalibrated": calibration_figures(labels, before[chosen])[1],
             }
             metrics |= {f"{metric} {name}": float(value) for metric, value in figures.items() if value is not None}
-            found.thresholds[name] = _by_text(thresholds_by_precision(labels, values))
-            found.sensitivity_thresholds[name] = _by_text(thresholds_by_sensitivity(labels, values, SENSITIVITIES))
+            precisions = thresholds_by_precision(labels, values)
+            sensitivities = thresholds_by_sensitivity(labels, values, SENSITIVITIES)
+            if min(labels.sum(), len(labels) - labels.sum()) < LEAST_FOR_THRESHOLDS:
+                # A handful of alleles, or one class, promises nothing: every precision would seem reached.
+                precisions, sensitivities = dict.fromkeys(precisions), dict.fromkeys(sensitivities)
+            found.thresholds[name] = _by_text(precisions)
+            found.sensitivity_thresholds[name] = _by_text(sensitivities)
         return found
 
 

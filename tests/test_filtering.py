@@ -60,6 +60,12 @@ def test_a_precision_that_the_card_does_not_have_names_those_it_has() -> None:
         card_thresholds(HEADER, "CNN_1D", 0.9)
 
 
+def test_a_type_without_a_threshold_of_its_own_gets_that_of_all_alleles(capsys: pytest.CaptureFixture) -> None:
+    line = "##cnnspark_threshold=<ID=CNN_2D_ALL_precision_0.99,Key=CNN_2D,Group=ALL,Precision=0.99,Value=2.500>"
+    assert card_thresholds(HEADER.with_lines([line]), "CNN_2D", 0.99) == {"SNP": 3.0, "INDEL": 2.5}
+    assert "no INDEL threshold for precision 0.99" in capsys.readouterr().err
+
+
 def test_thresholds_by_sensitivity_stand_beside_those_by_precision() -> None:
     lines = [
         f"##cnnspark_threshold=<ID=CNN_2D_{g}_sensitivity_0.995,Key=CNN_2D,Group={g},Sensitivity=0.995,Value={v}>"

@@ -27,6 +27,7 @@ from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
 from cnnspark.gatk_weights import LAYERS, GatkLayer, read_weights, weight_shapes
 from cnnspark.models.card import read_card
+from tests.conftest import ROOT
 
 # Two networks of a few hundred weights: with them a changed byte is mostly one that says where things are.
 SMALL = {
@@ -649,11 +650,45 @@ def test_programs_that_no_pickler_writes_are_refused(
     assert not (tmp_path / "MARKER").exists()
 
 
-def test_a_module_that_holds_itself_is_refused(tmp_path: Path) -> None:
+def test_a_module_that_holds_itself_is_visited_once(tmp_path: Path) -> None:
     arrays = arrays_of("1d")
     top = module_of(arrays)
     top.state["_modules"]["again"] = top
-    assert "nested without end" in said(write(tmp_path, torch_file(top, arrays)))
+    read = read_weights(write(tmp_path, torch_file(top, arrays)), "1d")
+    assert set(read) == set(arrays)
+
+
+def test_modules_that_share_others_do_not_multiply(tmp_path: Path) -> None:
+    inner = Made("torch.nn.modules.container.Sequential", {"_modules": {}})
+    for _ in range(25):  # 60 ** 25 paths lead to the innermost
+        inner = Made("torch.nn.modules.container.Sequential", {"_modules": {str(i): inner for i in range(60)}})
+    assert "is missing" in said(write(tmp_path, torch_file(inner, {})))
+
+
+def test_a_zip_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
+    arrays = arrays_of("1d")
+    count = (gatk_weights.MAX_ARRAY_BYTES >> 2) + 1
+    tree = state_dict(arrays)
+    identity = ("storage", Named("torch.FloatStorage"), "0", "cpu", count)
+    tree.values["conv.0.weight"] = Stored(arrays["conv.0.weight"], 0, identity=identity)
+    zeros = {"data/0": bytes(4 * count)}
+    path = write(tmp_path, torch_file(tree, arrays, members=zeros, compression=zipfile.ZIP_DEFLATED))
+    assert path.stat().st_size < 200_000
+    assert f"its storage has {4 * count} bytes" in said(path)
+
+
+def test_no_module_beside_the_weights_is_imported(tmp_path: Path) -> None:
+    path = write(tmp_path, FORMATS["keras"](arrays_of("1d"), "1d"))
+    (tmp_path / "h5py.py").write_text("open('MARKER', 'w').close()\n")
+    code = (
+        "import sys; sys.path[:] = [p for p in sys.path if p]; from cnnspark.keras_hdf5 import read_layers;"
+        "print(len(read_layers(open(sys.argv[1], 'rb').read())))"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(LAYERS["1d"])
+    assert not (tmp_path / "MARKER").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from cnnspark.errors import InputError
 from cnnspark.guard import KnownValues
 from cnnspark.models.calibration import Platt
+from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
 
@@ -27,6 +30,9 @@ NETWORK_FILE = "model.keras"
 HISTORY_FILE = "history.json"
 # The score's smoothing: keeps it within +-16.1 however sure the network is.
 EPSILON = 1e-7
+THRESHOLD_GROUPS = ("ALL", "SNP", "INDEL")
+# Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.
+SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
 
 
 def score(probability: np.ndarray) -> np.ndarray:
@@ -115,12 +121,28 @@ class Card:
         for name in ("thresholds", "sensitivity_thresholds", "metrics", "training", "data", "versions"):
             if not isinstance(kept[name], dict):
                 raise TypeError(f"'{name}' is not an object")
+        if kept["model"] not in MODELS:
+            raise ValueError(f"there is no model {kept['model']!r:.40}")
+        for name in ("thresholds", "sensitivity_thresholds"):
+            _check_thresholds(kept[name])
         kept["spec"] = ModelSpec.from_json(kept["spec"])
         kept["ranges"] = tuple(Range(**r) for r in kept["ranges"])
         kept["calibration"] = Platt(**kept.get("calibration", {}))
         if kept.get("known") is not None:
             kept["known"] = KnownValues.from_json(kept["known"])
         return Card(**kept)
+
+
+def _check_thresholds(by_group: Mapping[str, Any]) -> None:
+    """Raises ValueError or TypeError where thresholds, which end up in VCF headers, are something else."""
+    for group, by_share in by_group.items():
+        if group not in THRESHOLD_GROUPS:
+            raise ValueError(f"there are no thresholds for {group!r:.40}")
+        for share, threshold in by_share.items():
+            if not re.fullmatch(r"0\.\d+", share):
+                raise ValueError(f"{share!r:.40} is no share")
+            if threshold is not None and not math.isfinite(threshold):
+                raise ValueError(f"the threshold of {group} for {share} is no number")
 
 
 def file_digest(path: Path) -> str:
@@ -158,7 +180,7 @@ def read_card(path: str | Path) -> Card:
         )
     try:
         card = Card.from_json(values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CARD_FILE} is incomplete ({error}); copy the bundle again") from None
     if values.get("schema") != tensor_schema(card.spec.read_limit):
         raise InputError(f"{path} was made for tensors of another layout; train it again with this version")

@@ -31,7 +31,7 @@ def encoded_features(spec: ModelSpec, noise_key: Any) -> tuple[dict[str, Any], A
 
 
 def build_features(spec: ModelSpec) -> keras.Model:
-    """Quantile encoding with missing flags, input dropout, Dense 128, Dense 64, logit (B,)."""
+    """Quantile codes, the numbers themselves and missing flags, input dropout, Dense 128, Dense 64, logit (B,)."""
     noise_key = keras.Input((), dtype="int32", name="noise_key")
     inputs, x = encoded_features(spec, noise_key)
     if x is None:

@@ -19,7 +19,7 @@ from keras import layers, ops
 
 from cnnspark.alleles import VariantType
 from cnnspark.errors import InputError, UsageError
-from cnnspark.gatk_weights import KINDS, weight_shapes
+from cnnspark.gatk_weights import KINDS, difference, value_problem, weight_shapes
 from cnnspark.models.card import EPSILON
 from cnnspark.models.layers import CODES, KeyedDropout, KeyedSpatialDropout, RowMask, register
 from cnnspark.models.spec import ModelSpec
@@ -313,27 +313,17 @@ def _targets(kind: str) -> dict[str, tuple[str, str]]:
 # the dense layer behind the convolutions are ordered (column, channel) or (row, column, channel), channels last: the
 # port turns the tensor before it flattens it, as the Keras networks had it that the weights were trained in.
 GATK_SHAPES = {f"gatk_{kind}": weight_shapes(kind) for kind in KINDS}
-# What PyTorch keeps beside the weights; nothing depends on it.
-_IGNORED = ".num_batches_tracked"
 
 
 def check_arrays(kind: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises InputError naming the first array that ``kind`` lacks, does not know, or that has another shape or a
     value that is not a number."""
     shapes = GATK_SHAPES[kind]
-    for name in arrays:
-        if name not in shapes and not name.endswith(_IGNORED):
-            raise InputError(f"the weights have an array '{name}' that {kind} does not know; check --kind")
-    for name, shape in shapes.items():
-        if name not in arrays:
-            raise InputError(f"the weights lack '{name}'; they are not those of {kind}: check --kind")
-        values = np.asarray(arrays[name])
-        if values.shape != shape:
-            raise InputError(f"'{name}' has shape {values.shape} where {kind} has {shape}; check --kind")
-        if values.dtype.kind != "f" or not np.isfinite(values).all():
-            raise InputError(f"'{name}' holds values that are not finite numbers; get the weights again")
-        if name.endswith("running_var") and values.min() < 0:
-            raise InputError(f"'{name}' holds negative variances; get the weights again")
+    if problem := difference({name: np.shape(values) for name, values in arrays.items()}, shapes):
+        raise InputError(f"the weights are not those of {kind}: {problem}; check --kind")
+    for name in shapes:
+        if problem := value_problem(name, np.asarray(arrays[name])):
+            raise InputError(f"the weights are damaged: {name} {problem}; get them again")
 
 
 def assign_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:

@@ -5,7 +5,7 @@ own at full resolution, what is known of a whole read joins behind them, the win
 comes last. Annotations and site features go straight to the classifier. Nothing depends on other examples of a batch
 (no batch statistics), so that n replicas compute what one computes.
 
-About 140,000 parameters and 15.5 million multiply-accumulates at 32 reads; one core trains on some 350 and scores some
+About 125,000 parameters and 15.5 million multiply-accumulates at 32 reads; one core trains on some 350 and scores some
 1,250 alleles a second.
 """
 
