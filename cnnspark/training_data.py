@@ -208,7 +208,7 @@ class TrainingData:
     def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Annotations (n, A) and site features (n, F) of some ``limit`` training tensors at most.
 
-        Runs of neighbouring row groups, evenly spread and in their order: what neighbours have in common stays to be seen.
+        Runs of neighbouring row groups, evenly spread and in order: what neighbours have in common stays to be seen.
         """
         stride = max(1, -(-self.n_train // limit))
         annotations, features = [], []

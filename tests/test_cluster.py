@@ -51,7 +51,7 @@ def test_separate_executors_write_the_same_bytes(spark: object, sample: Sample, 
     done = submit(
         "score.py",
         ["--vcf", str(paths.vcf), "--reads", str(paths.reads), "--reference", str(paths.reference), "--model",
-         sample.model, "--out", "many", "--set", "blocks.records=40", "--json"],
+         sample.model, "--out", "many", "--set", "blocks.records=20", "--json"],
         tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -77,7 +77,7 @@ def test_such_a_callset_trains_with_all_annotations_of_both(spark: Any, sample: 
     names = (*read_card(sample.model).annotation_names, "INFO/ODDNESS")
     config = load_config(
         None,
-        [f"annotations=[{','.join(names)}]", "blocks.records=40", "train.model=features", "train.epochs=1",
+        [f"annotations=[{','.join(names)}]", "blocks.records=20", "train.model=features", "train.epochs=1",
          "train.validation=0.3", "train.batch_size=16"],
     )  # fmt: skip
     stages.build_dataset(spark, dataclasses.replace(sample.paths, vcf=vcf), str(tmp_path / "tensors"), config)

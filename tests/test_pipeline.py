@@ -15,7 +15,7 @@ from cnnspark.errors import InputError, UsageError
 from tests.conftest import Sample, read_lines
 
 pytestmark = pytest.mark.spark
-CONFIG = load_config(None, ["blocks.records=40", "train.model=features", "train.epochs=2", "train.batch_size=16"])
+CONFIG = load_config(None, ["blocks.records=20", "train.model=features", "train.epochs=2", "train.batch_size=16"])
 
 
 def test_a_demo_that_was_interrupted_goes_on(spark: Any, tmp_path: Path) -> None:

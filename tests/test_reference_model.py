@@ -101,7 +101,7 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
     np.savez(tmp_path / "data" / "validation.npz", **held)
     settings = TrainSettings(
         model="reference",
-        epochs=6,
+        epochs=12,
         batch_size=16,
         learning_rate=3e-3,
         data_opener="tests.test_reference_model:open_windows",
