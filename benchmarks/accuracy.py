@@ -1,134 +1,273 @@
-"""AUPRC of a model on the last 40 % of the simulated real-sequence callset, beside QUAL and the allele fraction.
+"""The table of models: trained on the same alleles, measured on the same alleles, with paired intervals.
 
-    python -m benchmarks.accuracy --data ../shared/data --model reads --epochs 10 --replicas 2
+    python -m benchmarks.accuracy train --work DIR --on draws --model reads --epochs 6
+    python -m benchmarks.accuracy measure --work DIR --on draws --baseline features-1
 
-Trains on the first 60 % of the labelled alleles of each contig (by position) and scores the rest, which training never
-saw. The allele fraction is the share of the called alleles' reads that carry the ALT, from FORMAT/AD.
+``train`` builds the datasets it needs (once, in ``--work``), trains one model and keeps the scores that it gives to the
+test alleles; ``trees`` is scikit-learn's gradient boosting on the very inputs of ``features``. ``measure`` makes the
+table of all that were trained on that set, in SNP and INDEL apart, with the difference to a baseline by a paired
+bootstrap over 40 kb stretches of the genome, and false alleles by mechanism where those are known.
+
+Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
+labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import shutil
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks import draws, sim
+from benchmarks.measure import machine, table
 from cnnspark import stages, training
+from cnnspark.batches import scoring_batches
+from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
-from cnnspark.label_sources import read_label_table
-from cnnspark.metrics import auprc, auroc, format_table
-from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.schema import UNKNOWN
-from cnnspark.scoring import score_key
+from cnnspark.dataset import Dataset, decode
+from cnnspark.evaluation import metrics_by_cause
+from cnnspark.log import progress
+from cnnspark.metrics import AlleleScores, evaluate
+from cnnspark.models.names import MODELS
 from cnnspark.session import spark_session
-from cnnspark.vcf import Record
 
-# The part of each contig's labelled alleles that is trained on.
-TRAIN_SHARE = 0.6
-CALLSETS = {"freebayes": 1.0, "bcftools": None}  # the least QUAL of the alleles that are counted
-
-
-def read_alleles(vcf: Path, labels: Path, min_qual: float | None) -> list[tuple[str, int, int, float]]:
-    """(contig, POS, label, allele fraction) of the labelled alleles."""
-    table = read_label_table(str(labels))
-    found = []
-    with gzip.open(vcf, "rt", encoding="latin-1") as lines:
-        for line in lines:
-            if line.startswith("#"):
-                continue
-            record = Record(line.rstrip("\n"))
-            if min_qual is not None and not float(record.qual) >= min_qual:
-                continue
-            depths = [float(x) if x != "." else 0.0 for x in record.format_values(0).get("AD", "0").split(",")]
-            for number, alt in enumerate(record.alts, 1):
-                label = table.get((record.contig, record.start, record.ref, alt), UNKNOWN)
-                if label != UNKNOWN:
-                    share = depths[number] / max(1.0, sum(depths)) if number < len(depths) else 0.0
-                    found.append((record.contig, record.start + 1, label, share))
-    return found
+TREES = "trees"
+# More than scikit-learn's 100 where the data allow: it stops by itself on a tenth of the training alleles.
+MOST_TREES = 2000
+# How tensors are built for a model: a folder's suffix, whether with reads, and settings.
+KINDS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
+    "reference": ("windows", False, ()),
+    "gatk_1d": ("gatk-windows", False, ("tensors.encoding=gatk",)),
+    "gatk_2d": ("gatk", True, ("tensors.encoding=gatk",)),
+}
+USUAL_KIND = ("tensors", True, ())
+KEYS = ["contig", "start", "ref", "alt", "variant_type", "label"]
+BATCH = 64
 
 
-def split_positions(alleles: list[tuple[str, int, int, float]]) -> dict[str, int]:
-    """For each contig the position up to which alleles are trained on."""
-    positions: dict[str, list[int]] = {}
-    for contig, pos, _, _ in alleles:
-        positions.setdefault(contig, []).append(pos)
-    return {contig: int(np.quantile(of_contig, TRAIN_SHARE)) for contig, of_contig in positions.items()}
+@dataclass(frozen=True)
+class Part:
+    """Labelled alleles of one callset, and where their tensors are kept."""
+
+    name: str
+    inputs: dict[str, str]
+    regions: tuple[str, ...] = ()
+    min_qual: float | None = None  # alleles with less are not measured
+    causes: str | None = None
+
+
+def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
+    """What is trained on; of ``draws`` the first ``limit``, 0 for all."""
+    if on == "draws":
+        return [_draw(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
+    return [_of_sim(data, on, "first")]
+
+
+def tested_parts(data: str, work: str, on: str) -> list[Part]:
+    """What is measured on: no allele of it is trained on."""
+    return [_draw(data, work, draw.name) for draw in draws.EVALUATION] if on == "draws" else [_of_sim(data, on, "rest")]
+
+
+def _draw(data: str, work: str, name: str) -> Part:
+    files = {"vcf": "callset.vcf.gz", "reads": "reads.bam", "labels": "labels.tsv"}
+    inputs = {key: f"{work}/{name}/{file}" for key, file in files.items()}
+    return Part(
+        name, inputs | {"reference": str(Path(data, draws.REFERENCE))}, causes=f"{work}/{name}/causes.tsv"
+    )  # fmt: skip
+
+
+def _of_sim(data: str, caller: str, part: str) -> Part:
+    regions = sim.parts(data, caller)[part]
+    return Part(f"{caller}-{part}", sim.files(data, caller), regions, sim.CALLSETS[caller])
+
+
+def dataset_of(part: Part, model: str, work: str) -> str:
+    """The tensors of a part as a model takes them, built unless they are there."""
+    suffix, with_reads, settings = KINDS.get(model, USUAL_KIND)
+    out = f"{work}/{part.name}.{suffix}"
+    if not Path(out, "_SUCCESS").exists():
+        inputs = {key: path for key, path in part.inputs.items() if with_reads or key != "reads"}
+        config = load_config(None, [*draws.SETTINGS, *settings])
+        paths = InputPaths(**inputs, regions=part.regions)
+        stages.build_dataset(spark_session("accuracy", "local[*]"), paths, out, config, if_exists="resume")
+    return out
+
+
+def row_groups(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[dict[str, np.ndarray]]:
+    """All row groups of a dataset in the files' order."""
+    return dataset.read([block["block"] for block in dataset.blocks], columns)
+
+
+def tabled(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Key columns (n,), and the columns of numbers (n,) by name: annotations and then site features, NaN if missing."""
+    parts = list(row_groups(dataset, [*KEYS, "annotations", "site_features"]))
+    keys = {name: np.concatenate([part[name] for part in parts]) for name in KEYS}
+    values = [
+        np.concatenate([np.stack(list(part[name])) for part in parts]) for name in ("annotations", "site_features")
+    ]
+    names = (*dataset.annotation_names, *dataset.feature_names)
+    return keys, dict(zip(names, np.concatenate(values, axis=1).T, strict=True))
+
+
+def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int) -> list[np.ndarray]:
+    """The log odds of each test dataset's alleles by trees grown on the training datasets together."""
+    tables = [tabled(Dataset(path)) for path in train]
+    names = list(dict.fromkeys(name for _, values in tables for name in values))
+
+    def matrix(values: dict[str, np.ndarray]) -> np.ndarray:
+        n = len(next(iter(values.values())))
+        return np.stack([values.get(name, np.full(n, np.nan, np.float32)) for name in names], axis=1)
+
+    trees = HistGradientBoostingClassifier(random_state=seed, max_iter=MOST_TREES if len(tables) > 1 else 100)
+    trees.fit(
+        np.concatenate([matrix(values) for _, values in tables]), np.concatenate([keys["label"] for keys, _ in tables])
+    )
+    progress(f"{trees.n_iter_} trees")
+    return [np.asarray(trees.decision_function(matrix(tabled(Dataset(path))[1]))) for path in tests]
+
+
+def network_scores(bundle_path: str, dataset_path: str) -> np.ndarray:
+    """The logits of a bundle on a dataset's alleles, float64 (n,), in the files' order."""
+    from cnnspark.models.bundle import load_bundle
+
+    bundle, dataset, scores = load_bundle(bundle_path), Dataset(dataset_path), []
+    columns = [dataset.annotation_names.index(n) if n in dataset.annotation_names else -1
+               for n in bundle.card.annotation_names]  # fmt: skip
+    for values in row_groups(dataset):
+        tensors = decode(values)
+        # Of another caller: what it has in common, the rest missing.
+        padded = np.pad(tensors.annotations, ((0, 0), (0, 1)), constant_values=np.nan)
+        tensors.annotations = padded[:, columns]
+        logits = np.zeros(len(tensors), np.float64)
+        for chosen, batch in scoring_batches(tensors, BATCH):
+            logits[chosen] = bundle.logits(batch)
+        scores.append(logits)
+    return np.concatenate(scores)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Trains one model and keeps the scores of the test alleles, and how long each took."""
+    name = options.name or f"{options.model}-{options.seed}"
+    kept = Path(options.work, options.on, name)
+    parts, tests = (training_parts(options.data, options.work, options.on, options.limit),
+                    tested_parts(options.data, options.work, options.on))  # fmt: skip
+    if options.on == "draws":
+        names = [part.name for part in (*parts, *tests)]
+        draws.make_samples(names, str(Path(options.data, draws.REFERENCE)), options.work)
+    paths = [dataset_of(part, options.model, options.work) for part in parts]
+    tested = [dataset_of(part, options.model, options.work) for part in tests]
+    kept.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {"model": options.model, "seed": options.seed, "machine": machine()}
+    started = time.monotonic()
+    if options.model == TREES:
+        scores = tree_scores(paths, tested, options.seed)
+        facts["train_seconds"] = time.monotonic() - started
+    else:
+        given = [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.seed={options.seed}",
+                 f"train.replicas={options.replicas}", f"train.validation={options.validation}"]  # fmt: skip
+        settings = load_config(None, [*given, *options.settings]).train
+        bundle = f"{kept}/bundle"
+        result = training.train(spark_session("accuracy", "local[*]"), paths, bundle, settings, progress)
+        facts |= {"train_seconds": time.monotonic() - started, "epochs": options.epochs, "replicas": options.replicas}
+        facts |= {"settings": options.settings, "best_epoch": result.best_epoch}
+        started = time.monotonic()
+        scores = [network_scores(bundle, path) for path in tested]
+        facts["score_rate"] = sum(map(len, scores)) / (time.monotonic() - started)
+    for part, values in zip(tests, scores, strict=True):
+        np.save(kept / f"{part.name}.npy", values)
+    facts["alleles"] = sum(Dataset(path).card["tensors"] for path in paths)
+    (kept / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) -> AlleleScores:
+    """The test alleles of a part with the kept scores of the named trainings."""
+    dataset = Dataset(dataset_of(part, "features", options.work))
+    keys, values = tabled(dataset)
+    causes = read_causes(part.causes) if part.causes else {}
+    key_list = list(zip(keys["contig"], keys["start"].tolist(), keys["ref"], keys["alt"], strict=True))
+    scores = {"QUAL": values["QUAL"].astype(np.float64)}
+    scores |= {name: np.load(Path(options.work, options.on, name, f"{part.name}.npy")) for name in names}
+    alleles = AlleleScores(
+        contig=keys["contig"].astype(np.str_),
+        start=keys["start"],
+        variant_type=keys["variant_type"],
+        label=keys["label"],
+        scores=scores,
+        cause=np.array([causes.get(key, "") for key in key_list], dtype=np.str_),
+    )
+    return alleles if part.min_qual is None else alleles.select(values["QUAL"] >= part.min_qual)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Prints the table of all that were trained on the set."""
+    folder = Path(options.work, options.on)
+    names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
+    results: dict[str, Any] = {"facts": {n: json.loads((folder / n / "facts.json").read_text()) for n in names}}
+    for part in tested_parts(options.data, options.work, options.on):
+        if options.tests and part.name not in options.tests:
+            continue
+        alleles = alleles_of(part, options, names)
+        measured = evaluate(alleles, baseline=options.baseline)
+        rows = []
+        for group in ("ALL", "SNP", "INDEL"):
+            for name, values in measured[group].items():
+                gain = values.get("auprc_gain")
+                rows.append({
+                    "scores": name, "type": group,
+                    "AUPRC": f"{values['auprc']:.4f} ({values['auprc_low']:.4f}-{values['auprc_high']:.4f})",
+                    "AUROC": f"{values['auroc']:.4f}",
+                    "R@P.99": f"{values['recall_at_precision_0.99'] or 0:.4f}",
+                    f"AUPRC - {options.baseline}": "" if gain is None else
+                    f"{gain:+.4f} ({values['auprc_gain_low']:+.4f} to {values['auprc_gain_high']:+.4f})",
+                })  # fmt: skip
+        known = alleles.label
+        print(f"\n{part.name}: {len(known)} alleles, {int((known == 1).sum())} true\n{table(rows)}")
+        results[part.name] = {"metrics": measured}
+        if part.causes:
+            by_cause = metrics_by_cause(alleles)
+            causes = [
+                {"cause": cause, "false": by_score["QUAL"]["n_false"]}
+                | {name: f"{by_score[name]['auroc']:.4f}" for name in by_score}
+                for cause, by_score in by_cause.items()
+            ]
+            print(f"\nAUROC against all true alleles\n{table(causes)}")
+            results[part.name]["by_cause"] = by_cause
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--caller", choices=sorted(CALLSETS), default="freebayes")
-    parser.add_argument("--model", default="reads")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--tensors", metavar="FOLDER", help="where to keep the training tensors, and find them again")
-    parser.add_argument("--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.trees")
-    parser.add_argument("--json", metavar="FILE")
+    commands = parser.add_subparsers(required=True)
+    for name, run in (("train", train), ("measure", measure)):
+        command = commands.add_parser(name)
+        command.set_defaults(run=run)
+        command.add_argument("--data", default="../shared/data")
+        command.add_argument("--work", required=True, help="folder for samples, tensors, models and scores")
+        command.add_argument("--on", choices=[*sim.CALLSETS, "draws"], required=True)
+        if name == "train":
+            command.add_argument("--model", choices=[*MODELS, TREES], required=True)
+            command.add_argument("--name", help="under which it is kept [MODEL-SEED]")
+            command.add_argument("--limit", type=int, default=0, help="so many of the draws [all]")
+            command.add_argument("--epochs", type=int, default=10)
+            command.add_argument("--replicas", type=int, default=1)
+            command.add_argument("--seed", type=int, default=1)
+            command.add_argument("--validation", default="0.1")
+            command.add_argument("--set", dest="settings", action="append", default=[])
+        else:
+            command.add_argument("--baseline", default=f"{TREES}-1", help="what the others are compared with")
+            command.add_argument("--tests", type=lambda text: text.split(","), help="of the set [all]")
+            command.add_argument("--json", metavar="FILE")
+            command.add_argument("names", nargs="*", help="which trainings [all]")
     options = parser.parse_args()
-    sim = Path(options.data) / "sim"
-    vcf, labels = sim / f"DEV.{options.caller}.vcf.gz", sim / f"DEV.{options.caller}.labels.tsv"
-    min_qual = CALLSETS[options.caller]
-    alleles = read_alleles(vcf, labels, min_qual)
-    cuts = split_positions(alleles)
-    tested = [allele for allele in alleles if allele[1] > cuts[allele[0]]]
-    truth, fraction = np.array([a[2] for a in tested]), np.array([a[3] for a in tested])
-
-    config = load_config(
-        None,
-        [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.replicas={options.replicas}",
-         f"train.seed={options.seed}", "train.validation=0.1", "blocks.records=500", *options.settings],
-    )  # fmt: skip
-    inputs = {"vcf": str(vcf), "reference": str(sim / "ref.fa.gz")}
-    if options.model not in MODELS_WITHOUT_READS:
-        inputs["reads"] = str(sim / "DEV.bam")
-    first = tuple(f"{contig}:1-{cut}" for contig, cut in cuts.items())
-    rest = tuple(f"{contig}:{cut + 1}-" for contig, cut in cuts.items())
-    spark = spark_session("accuracy", "local[2]")
-    seconds = {}
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        training_paths = InputPaths(**inputs, labels=str(labels), regions=first)
-        tensors = options.tensors or f"{folder}/tensors"
-        summary = stages.build_dataset(spark, training_paths, tensors, config, if_exists="resume")
-        seconds["tensors"] = time.monotonic() - started
-        started = time.monotonic()
-        result = training.train(spark, tensors, f"{folder}/model", config.train)
-        seconds["train"] = time.monotonic() - started
-        started = time.monotonic()
-        stages.score_callset(spark, InputPaths(**inputs, regions=rest), f"{folder}/model", f"{folder}/scored", config)
-        seconds["score"] = time.monotonic() - started
-        measured = stages.evaluate_callset(
-            spark, InputPaths(vcf=f"{folder}/scored", labels=str(labels)), f"{folder}/evaluation", config,
-            min_qual=min_qual,
-        )  # fmt: skip
-        if options.keep:
-            shutil.copytree(f"{folder}/model", options.keep)
-    print(format_table(measured.metrics))
-    baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
-    print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")
-    ours = measured.metrics["ALL"][score_key(result.card)]
-    print(
-        f"{options.model}: AUPRC {ours['auprc']:.4f} ({ours['auprc_low']:.4f}-{ours['auprc_high']:.4f}), "
-        f"best epoch {result.best_epoch}, trained on {summary['tensors']} tensors; seconds: "
-        + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-    )
-    if options.json:
-        values = {
-            "metrics": measured.metrics,
-            "allele_fraction": baseline,
-            "seconds": seconds,
-            "options": vars(options),
-        }
-        Path(options.json).write_text(json.dumps(values, indent=1) + "\n")
+    options.run(options)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.compare --data ../shared/data --model features --epochs 15 --seeds 1,2,3 \\
         train.loss=cross_entropy train.loss=focal "train.loss=log_loss_squared train.dropout=0.1"
 
-The split and the alleles are those of ``python -m benchmarks.accuracy``: the first 60 % of the simulated callset's
+The split and the alleles are those of ``python -m benchmarks.end_to_end``: the first 60 % of the simulated callset's
 labelled alleles of each contig train, the last 40 % with QUAL >= 1 are measured. Both are built once, or read from
 ``--datasets``, which the first run fills. Every training is one replica in a process of its own; AUPRC is of all
 alleles, of SNPs and of indels.
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import CALLSETS, read_alleles, split_positions
 from benchmarks.measure import table
+from benchmarks.sim import CALLSETS, files, parts
 from benchmarks.training import run_replicas
 from cnnspark import stages
 from cnnspark.alleles import VariantType
@@ -42,16 +42,9 @@ def build_datasets(data: str, caller: str, folder: str) -> None:
     """``first`` and ``rest`` of the labelled alleles, where they are not there yet."""
     if all(Path(folder, part, "dataset.json").exists() for part in ("first", "rest")):
         return
-    sim = Path(data, "sim")
-    vcf, labels = sim / f"DEV.{caller}.vcf.gz", sim / f"DEV.{caller}.labels.tsv"
-    cuts = split_positions(read_alleles(vcf, labels, CALLSETS[caller]))
     spark = spark_session("compare", "local[2]")
-    for part, span in (("first", "1-{0}"), ("rest", "{1}-")):
-        regions = tuple(f"{contig}:{span.format(cut, cut + 1)}" for contig, cut in cuts.items())
-        paths = InputPaths(
-            vcf=str(vcf), reads=str(sim / "DEV.bam"), reference=str(sim / "ref.fa.gz"), labels=str(labels),
-            regions=regions,
-        )  # fmt: skip
+    for part, regions in parts(data, caller).items():
+        paths = InputPaths(**files(data, caller), regions=regions)
         config = load_config(None, ["blocks.records=500"])
         stages.build_dataset(spark, paths, f"{folder}/{part}", config, "overwrite")
     spark.stop()

@@ -1,4 +1,4 @@
-"""Augmentation of training examples: thinner reads, and the other strand. Pure.
+"""Augmentation of training examples: thinner reads, the other strand, another caller. Pure.
 
 What happens to an example is a hash of its noise key (seed, step, allele), so it is the same in whichever replica or
 batch the example stands, and after a resume.
@@ -14,7 +14,7 @@ from cnnspark.batches import ROW_STEP
 from cnnspark.schema import FIELD
 
 _PAIRED, _FIRST, _SECOND = 0x1, 0x40, 0x80
-_DEPTH, _ROW, _STRAND = 0x2545F491, 0x9E3779B1, 0x632BE5AB
+_DEPTH, _ROW, _STRAND, _CALLER = 0x2545F491, 0x9E3779B1, 0x632BE5AB, 0x7FEB352D
 # GATK's counts of fragments by orientation, which change places where first and second do.
 _ORIENTATIONS = ("F1R2", "F2R1")
 
@@ -36,6 +36,7 @@ def augment(
     drop_reads: float,
     flip_strand: bool,
     annotations: Sequence[str],
+    drop_annotations: float = 0.0,
 ) -> dict[str, np.ndarray]:
     """The padded batch (:func:`cnnspark.batches.pad_rows`) with fewer reads and other strands; arrays are not changed.
 
@@ -44,6 +45,7 @@ def augment(
         drop_reads: the largest share of an example's reads that is dropped; see :func:`drop_rows`.
         flip_strand: whether half of the examples get :func:`flip_strands`.
         annotations: the names of the annotations.
+        drop_annotations: the share of the examples that lose all annotations, as if of a caller that has none of them.
     """
     batch = dict(batch)
     if not len(noise_key):
@@ -52,6 +54,9 @@ def augment(
         batch = drop_rows(batch, noise_key, drop_reads)
     if flip_strand:
         batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, annotations)
+    if drop_annotations and "annotations" in batch:
+        unknown = uniform(noise_key, _CALLER) < drop_annotations
+        batch["annotations"] = np.where(unknown[:, None], np.float32(np.nan), batch["annotations"])
     return batch
 
 

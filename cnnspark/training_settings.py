@@ -45,6 +45,7 @@ class TrainSettings:
     balance_classes: bool = True
     dropout: float = 0.3
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
+    drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
     patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
@@ -79,8 +80,9 @@ class TrainSettings:
             raise UsageError(f"there is no loss '{self.loss}'; choose one of {', '.join(LOSS_NAMES)}")
         if not 0 <= self.warmup_share < 1 or not 0 <= self.dropout < 1:
             raise UsageError("warmup_share and dropout must be at least 0 and below 1")
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.drop_reads < 1:
-            raise UsageError("label_smoothing and drop_reads must be at least 0 and below 1")
+        for name in ("label_smoothing", "drop_reads", "drop_annotations"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
@@ -91,7 +93,7 @@ class TrainSettings:
     @property
     def augments(self) -> bool:
         """Whether training examples are changed."""
-        return self.drop_reads > 0 or self.flip_strand
+        return self.drop_reads > 0 or self.flip_strand or self.drop_annotations > 0
 
     def lanes_used(self, row_groups: int) -> int:
         """How many lanes a batch is computed in: the most up to ``lanes`` that divide it and have a row group each.

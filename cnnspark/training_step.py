@@ -195,7 +195,10 @@ class Trainer:
             keys = noise_keys(batch["example_key"], settings.seed, step)
             batch = {**batch, "noise_key": keys}
             if settings.augments:
-                batch = augment(batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names)
+                batch = augment(
+                    batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names,
+                    settings.drop_annotations,
+                )  # fmt: skip
             lanes.append(batch)
         arrays, starts, rows = pack_lanes(lanes)
         labels = arrays["label"]

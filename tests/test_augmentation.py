@@ -120,3 +120,14 @@ def test_half_of_the_examples_are_flipped() -> None:
     turned = augment(batch, keys(2000), 0.0, True, ANNOTATIONS)
     changed = (turned["read_flags"][:, 0] != batch["read_flags"][:, 0]).mean()
     assert changed == pytest.approx(0.5, abs=0.05)
+
+
+def test_so_many_examples_lose_all_annotations_and_the_others_none() -> None:
+    batch, noise = batch_of(2000), keys(2000)
+    batch["annotations"][:] = 1
+    dropped = augment(batch, noise, 0.0, False, ANNOTATIONS, drop_annotations=0.3)
+    missing = np.isnan(dropped["annotations"])
+    assert (missing.all(axis=1) == missing.any(axis=1)).all()
+    assert abs(missing.any(axis=1).mean() - 0.3) < 0.05
+    np.testing.assert_array_equal(dropped["site_features"], batch["site_features"])
+    assert (batch["annotations"] == 1).all()

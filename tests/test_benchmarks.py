@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 
 import numpy as np
+import pytest
 
+from benchmarks import accuracy, draws
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
-from benchmarks import trees
 from benchmarks.measure import Timing, blocks_of, table
 from cnnspark import kernels
-from cnnspark.metrics import AlleleScores, evaluate
+from cnnspark.dataset import Dataset
+from cnnspark.metrics import auprc
 from cnnspark.reads import ReadSource
+from tests.conftest import Sample
 from tests.test_tensors import DATA, needs_data
 
 
@@ -57,26 +61,38 @@ def test_the_dataset_is_measured_as_it_lies_on_disk():
     assert dataset_benchmark.peak_bytes() > 50 * 2**20
 
 
-def test_trees_learn_before_the_cut_and_are_compared_behind_it():
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 2, 2000)
-    values = rng.normal(size=(2000, 3)).astype(np.float32) + label[:, None]
-    values[rng.random(values.shape) < 0.1] = np.nan
-    start = np.arange(2000) * 500
-    qual = rng.uniform(0, 2, 2000).astype(np.float32)
-    alleles = trees.Table(np.full(2000, "chr1"), start, np.zeros(2000, np.int8), label, values, qual)
-    trained, tested = alleles.trained({"chr1": 600_001}), alleles.tested({"chr1": 600_001}, 1.0)
-    assert np.flatnonzero(trained).tolist() == list(range(1201))  # POS 600,001, which is start 600,000, is the last
-    np.testing.assert_array_equal(tested, (start > 600_000) & (qual >= 1))
-    assert alleles.tested({"chr1": 600_001}, None).sum() == 799
-    first, second = (trees.tree_scores(alleles, trained, tested, seed) for seed in (0, 1))
-    np.testing.assert_array_equal(first, second)  # so few alleles are neither sampled nor held out
-    truth = label[tested]
-    scores = {"trees 0": first, "same": second, "truth": truth + 0.0}
-    of_tested = AlleleScores(alleles.contig[tested], start[tested], alleles.variant_type[tested], truth, scores)
-    measured = evaluate(of_tested, baseline=trees.BASELINE, n_replicates=50)["ALL"]
-    assert 0.8 < measured["trees 0"]["auprc"] < 0.99
-    lines = trees.gains({"ALL": measured})
-    assert [line.split(":")[0] for line in lines] == ["ALL same", "ALL truth"]
-    assert lines[0].endswith("+0.00000 (+0.00000 to +0.00000)")
-    assert lines[1].startswith("ALL truth: AUPRC 1.00000, +0.") and "(+0." in lines[1]
+def test_a_model_is_trained_its_scores_are_kept_and_compared_with_trees(sample: Sample, tmp_path, capsys, monkeypatch):
+    """The table of accuracy, on the simulated sample itself: what is tested here are the steps, not the models."""
+    inputs = {"vcf": sample.paths.vcf, "reads": sample.paths.reads, "reference": sample.paths.reference}
+    part = accuracy.Part("small", inputs, min_qual=1.0)
+    (tmp_path / "small.tensors").symlink_to(sample.dataset)
+    monkeypatch.setattr(accuracy, "training_parts", lambda *_: [part])
+    monkeypatch.setattr(accuracy, "tested_parts", lambda *_: [part])
+    given = ["--work", str(tmp_path), "--on", "freebayes"]
+    for arguments in (["--model", "trees"], ["--model", "features", "--epochs", "1", "--validation", "0.3"]):
+        monkeypatch.setattr("sys.argv", ["accuracy", "train", *given, *arguments])
+        accuracy.main()
+    monkeypatch.setattr("sys.argv", ["accuracy", "measure", *given, "--json", str(tmp_path / "figures.json")])
+    accuracy.main()
+    figures = json.loads((tmp_path / "figures.json").read_text())["small"]["metrics"]["ALL"]
+    keys, values = accuracy.tabled(Dataset(sample.dataset))
+    counted = values["QUAL"] >= 1
+    assert figures["QUAL"]["n_true"] == int(keys["label"][counted].sum())
+    assert figures["trees-1"]["auprc"] > 0.9  # of the alleles that they were grown on
+    scores = np.load(tmp_path / "freebayes" / "features-1" / "small.npy")
+    assert figures["features-1"]["auprc"] == pytest.approx(auprc(keys["label"][counted], scores[counted]))
+    gain = figures["features-1"]["auprc"] - figures["trees-1"]["auprc"]
+    assert figures["features-1"]["auprc_gain"] == pytest.approx(gain)
+    assert "features-1" in capsys.readouterr().out
+
+
+def test_what_is_measured_is_on_sequence_that_no_draw_is_trained_on():
+    def spans(found):
+        texts = {text.replace(",", "") for draw in found for text in draw.regions}
+        return [(contig, *map(int, span.split("-"))) for contig, span in (text.split(":") for text in texts)]
+
+    for contig, first, last in spans(draws.TRAINING):
+        for other, begin, end in spans(draws.EVALUATION):
+            assert contig != other or last < begin or end < first
+    seeds = [draw.settings.seed for draw in draws.DRAWS.values()]
+    assert len(set(seeds)) == len(seeds) == 11

@@ -23,7 +23,7 @@ from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card, score, training_ranges
 from cnnspark.models.registry import BUILDERS, build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import BINS, NEVER_SEEN, ModelSpec, quantile_edges
-from cnnspark.schema import WINDOW
+from cnnspark.schema import MATE_ROW, WINDOW
 from tests.synthetic_training import synthetic_batch
 
 
@@ -142,12 +142,12 @@ def test_base_channels_equal_a_loop_over_every_cell(batch: dict) -> None:
 
 
 def test_row_channels_know_an_unknown_mapping_quality_and_the_flags() -> None:
-    flags, mapqs = np.array([[0x1 | 0x10 | 0x40, 0]], np.int32), np.array([[255, 30]], np.uint8)
+    flags, mapqs = np.array([[0x1 | 0x10 | 0x40 | MATE_ROW, 0]], np.int32), np.array([[255, 30]], np.uint8)
     support, bases = np.array([[2, 0]], np.uint8), np.zeros((1, 2, WINDOW), np.uint8)
     bases[0, 0, :32] = 6
     got = np.asarray(ours.RowChannels()(flags, mapqs, support, bases, np.ones((1, 2), np.float32)))
-    np.testing.assert_allclose(got[0, 0], [0, 1, 1, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0.25])
-    np.testing.assert_allclose(got[0, 1], [0.5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(got[0, 0], [0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1, 0, 0.25])
+    np.testing.assert_allclose(got[0, 1], [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
 
 
 def test_pooling_equals_numpy_over_the_reads_of_each_group() -> None:

@@ -12,14 +12,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnnspark.schema import SUPPORTS_ALT, SUPPORTS_REF
+from cnnspark.schema import MATE_ROW, SUPPORTS_ALT, SUPPORTS_REF
 
 register = keras.saving.register_keras_serializable(package="cnnspark")
 
 # Codes of read_bases, reference and alternate (cnnspark.schema): 0 nothing, 1-4 bases, 5 other, 6 gap.
 CODES = 7
-# SAM FLAG bits that are channels of a row: paired, proper pair, reverse, mate reverse, first, second.
-FLAG_BITS = (0x1, 0x2, 0x10, 0x20, 0x40, 0x80)
+# Bits of read_flags that are channels of a row: paired, proper pair, reverse, mate reverse, first, second, and that the
+# mate is a row, too: both are one observation.
+FLAG_BITS = (0x1, 0x2, 0x10, 0x20, 0x40, 0x80, MATE_ROW)
 UNKNOWN_MAPPING_QUALITY = 255
 
 
@@ -94,9 +95,9 @@ class QualityChannels(keras.layers.Layer):
 
 @register
 class RowChannels(keras.layers.Layer):
-    """What holds for a whole read ``-> (B, R, 13)``; padding rows are zero.
+    """What holds for a whole read ``-> (B, R, 14)``; padding rows are zero.
 
-    Mapping quality / 60, mapping quality unknown, six FLAG bits, support one-hot (4), covered share of the window.
+    Mapping quality / 60, mapping quality unknown, seven FLAG bits, support one-hot (4), covered share of the window.
     """
 
     channels = 2 + len(FLAG_BITS) + 4 + 1

@@ -58,7 +58,7 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     quals = QualityChannels(name="quality_channels")(inputs["read_quals"], mask)  # (B, R, W, 2)
     rows = RowChannels(name="row_channels")(
         inputs["read_flags"], inputs["read_mapqs"], inputs["read_support"], inputs["read_bases"], mask
-    )  # (B, R, 13)
+    )  # (B, R, 14)
 
     def conv(x: Any, filters: int, kernel: tuple[int, int], stride: int, name: str) -> Any:
         x = layers.Conv2D(filters, kernel, (1, stride), padding="same", activation="relu", name=name)(x)
