@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,17 @@ class TrainSettings:
             )
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
+
+    def with_flags(self, validation: Sequence[str] = (), **flags: Any) -> TrainSettings:
+        """These settings with the command line's flags over them; None stands for a flag that was not given.
+
+        ``validation``: a share, as text, or regions.
+        """
+        chosen = {name: value for name, value in flags.items() if value is not None}
+        if validation:
+            share = len(validation) == 1 and re.fullmatch(r"0?\.\d+", validation[0])
+            chosen["validation"] = float(validation[0]) if share else tuple(validation)
+        return dataclasses.replace(self, **chosen)
 
     @property
     def augments(self) -> bool:
