@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnnspark.alleles import unscorable_reason, variant_type
 from cnnspark.blocks import Block
@@ -132,3 +133,13 @@ def filter_work(vcf: str, settings: FilterSettings) -> BlockLines:
         return BlockOutput(lines_of(records), counts)
 
     return work
+
+
+def filter_text(result: Mapping[str, Any], out: str) -> str:
+    """What :func:`cnnspark.stages.filter_callset` did, in one line."""
+    counts = result["counts"]
+    cutoffs = ", ".join(f"{group} {value:.3f}" for group, value in sorted(result["thresholds"].items()))
+    return (
+        f"{counts.get('passed', 0)} records pass, {counts.get('filtered', 0)} get {result['filter']} "
+        f"({result['key']} below {cutoffs}), {counts.get('not scored', 0)} have no score: {out}"
+    )

@@ -69,6 +69,26 @@ class TrainResult:
         """The epoch, from 1, whose weights are in the bundle."""
         return int(self.card.training["best_epoch"])
 
+    @property
+    def validation(self) -> dict[str, Any]:
+        """The figures of the best epoch."""
+        return next((row for row in self.card.history if row["epoch"] == self.best_epoch), {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "model_out": self.model_out,
+            "sha256": self.card.sha256,
+            "best_epoch": self.best_epoch,
+            "validation": self.validation,
+        }
+
+    def text(self) -> str:
+        """The result in one line."""
+        auprc = self.validation.get("val_auprc")
+        figure = f"AUPRC {auprc:.4f}" if auprc is not None else f"loss {self.validation.get('val_loss')}"
+        return f"best epoch {self.best_epoch}, validation {figure}: {self.model_out}"
+
 
 def train(
     spark: SparkSession,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ STATE_FILE = "state.npz"
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_FILE = "history.jsonl"
+
+
+def number_of(text: str) -> float | None:
+    """The number that the text is, None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_share(share: float) -> None:
+    """Raises UsageError where the validation share is none."""
+    if not 0 < share < 1:
+        raise UsageError(f"the validation share is {share:g}; give a number between 0 and 1 or regions")
 
 
 @dataclass(frozen=True)
@@ -57,8 +73,10 @@ class TrainSettings:
     slot_wait_seconds: int = 60  # for executors to register
     max_retries: int = 2
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
-    if_exists: str = "fail"  # the model's folder or a checkpoint: fail, resume, overwrite
-    data_opener: str = "cnnspark.training_data:open_training_data"
+    # Not a user's to set: the flag --if-exists, for the model's folder and a checkpoint (fail, resume, overwrite), and
+    # the function that opens the dataset, as module:function.
+    if_exists: str = field(default="fail", metadata={"internal": True})
+    data_opener: str = field(default="cnnspark.training_data:open_training_data", metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
@@ -87,8 +105,22 @@ class TrainSettings:
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
             )
+        if isinstance(self.validation, float):
+            check_share(self.validation)
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
+
+    def with_flags(self, validation: Sequence[str] = (), **flags: Any) -> TrainSettings:
+        """These settings with the command line's flags over them; None stands for a flag that was not given.
+
+        ``validation``: a share, as text, or regions.
+        """
+        chosen = {name: value for name, value in flags.items() if value is not None}
+        if validation:
+            share = number_of(validation[0]) if len(validation) == 1 else None
+            # Any other number may be a contig's name, as "20" is: the dataset tells.
+            chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
+        return dataclasses.replace(self, **chosen)
 
     @property
     def augments(self) -> bool:

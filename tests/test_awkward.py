@@ -11,9 +11,9 @@ import pysam
 import pytest
 
 from cnnspark import stages, training
-from cnnspark.cli import explain
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
+from cnnspark.failures import explain
 from tests.conftest import read_lines
 from tests.test_stages import without_scores
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cnnspark import errors
-from cnnspark.cli import cli, explain, main, train_settings
-from cnnspark.config import Config
+from cnnspark.cli import cli, main
+from cnnspark.failures import explain
+from cnnspark.training_settings import TrainSettings
 
 
 def test_help_lists_the_commands_in_the_datas_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,12 +94,18 @@ def test_other_failures_are_explained_and_resumable(text: str, said: str) -> Non
     assert said in str(explained) and explained.exit_code == 4
 
 
+def test_the_help_of_train_says_the_defaults() -> None:
+    said = {option.name: getattr(option, "help", "") for option in cli.commands["train"].params}
+    defaults = TrainSettings()
+    for name in ("model", "replicas", "epochs", "batch_size", "validation"):
+        assert f"[{getattr(defaults, name)}]" in said[name]
+
+
 def test_flags_win_over_the_configuration() -> None:
-    settings = train_settings(Config(), "features", 2, 3, 64, ("0.3",), "resume")
+    configured = TrainSettings(batch_size=64, patience=3)
+    settings = configured.with_flags(("0.3",), model="features", replicas=2, epochs=3, batch_size=None, patience=0)
     assert (settings.model, settings.replicas, settings.epochs, settings.batch_size) == ("features", 2, 3, 64)
-    assert (settings.validation, settings.if_exists) == (0.3, "resume")
-    assert train_settings(Config(), None, None, None, None, ("chr20", "chr21:1-5"), "fail").validation == (
-        "chr20",
-        "chr21:1-5",
-    )
-    assert train_settings(Config(), None, None, None, None, (), "fail") == Config().train
+    assert (settings.validation, settings.patience) == (0.3, 0)
+    assert configured.with_flags(("chr20", "chr21:1-5")).validation == ("chr20", "chr21:1-5")
+    assert configured.with_flags((), model=None) == configured
+    assert configured.with_flags(("20",)).validation == ("20",)  # a contig's name in GRCh37

@@ -235,7 +235,7 @@ def test_ref_mismatches_can_be_passed_through(spark: Any, sample: Sample, tmp_pa
 
 def test_a_failure_in_a_task_is_the_same_sentence(spark: Any, sample: Sample, tmp_path: Path) -> None:
     """A REF that preflight's sample of records does not reach is found in an executor."""
-    from cnnspark.cli import explain
+    from cnnspark.failures import explain
 
     lines = read_lines(str(sample.paths.vcf))
     header = [line.strip() for line in str(pysam.VariantFile(str(sample.paths.vcf)).header).splitlines()[:-1]]

@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle
+from cnnspark.models.card import file_digest
 from cnnspark.training import TrainResult, _Follower, _run_child, prepare_job, progress_line, train
 from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
 from cnnspark.training_state import TrainingState
@@ -110,6 +111,20 @@ def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str
     assert held["label"][kept].mean() >= 0.70
     assert set(card.thresholds) == set(card.sensitivity_thresholds) == {"ALL", "SNP", "INDEL"}
     assert not checkpoint_folder(uninterrupted).exists()
+
+
+@pytest.mark.spark
+def test_the_result_names_the_bundle_its_digest_and_the_best_epochs_figures(uninterrupted: str) -> None:
+    card = load_bundle(uninterrupted).card
+    result = TrainResult(uninterrupted, card)
+    row = next(row for row in card.history if row["epoch"] == result.best_epoch)
+    assert result.to_dict() == {
+        "model_out": uninterrupted,
+        "sha256": file_digest(Path(uninterrupted) / "model.keras"),
+        "best_epoch": result.best_epoch,
+        "validation": row,
+    }
+    assert result.text() == f"best epoch {result.best_epoch}, validation AUPRC {row['val_auprc']:.4f}: {uninterrupted}"
 
 
 @pytest.mark.spark

@@ -1,0 +1,133 @@
+"""What the commands have in common: options that several take, and :class:`Run`, which acts on those that all take.
+
+Heavy packages are imported inside the functions, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cnnspark import errors
+from cnnspark.log import progress, set_quiet
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from cnnspark.config import Config, InputPaths
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+spark_options = _stack(
+    click.option("--master", metavar="URL", help="Spark master [spark-submit's, else local[*]]."),
+    click.option(
+        "--conf-spark", "conf_spark", multiple=True, metavar="KEY=VALUE", help="A Spark property; may be repeated."
+    ),
+    click.option("--properties-file", metavar="FILE", help="Spark properties, as conf/spark/local.conf."),
+)
+config_options = _stack(
+    click.option("--config", "config_path", metavar="YAML", help="Configuration file, as conf/local.yaml."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. tensors.seed=7."),
+)
+output_options = _stack(
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress lines."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress lines."),
+    click.option("--debug", is_flag=True, help="Show tracebacks."),
+)
+common_options = _stack(config_options, spark_options, output_options)
+exists_option = click.option(
+    "--if-exists",
+    type=click.Choice(["fail", "resume", "overwrite"]),
+    default="fail",
+    show_default=True,
+    help="What to do where --out is there already.",
+)
+replace_option = click.option(
+    "--if-exists",
+    type=click.Choice(["fail", "overwrite"]),
+    default="fail",
+    show_default=True,
+    help="What to do where --out is there already.",
+)
+vcf_option = click.option("--vcf", metavar="FILE", help="Callset: .vcf.gz with index, .vcf or .bcf.")
+reads_option = click.option("--reads", metavar="FILE", help="Reads: indexed BAM or CRAM.")
+reference_option = click.option("--reference", metavar="FASTA", help="Reference: indexed FASTA.")
+sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads are of.")
+region_option = click.option(
+    "--region", "regions", multiple=True, metavar="REGION", help="chr20 or chr20:1,000-2,000; may be repeated."
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
+)
+truth_options = _stack(
+    click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
+    click.option("--bed", metavar="BED", help="Regions where the truth is complete."),
+    click.option(
+        "--labels", metavar="TSV", help="Labelled alleles instead: chrom, pos, ref, alt, label (TP, FP, OUT)."
+    ),
+)
+
+
+class Run:
+    """What every command needs: the configuration, the paths, a Spark session and a way to print the result."""
+
+    def __init__(self, options: dict[str, Any]):
+        from cnnspark.config import differences, load_config
+
+        set_quiet(options["quiet"] or options["as_json"])
+        self.options = options
+        self.config: Config = load_config(options.get("config_path"), options.get("settings", ()))
+        if options.get("config_path") or options.get("settings"):
+            progress(f"configuration: {' '.join(differences(self.config)) or 'the defaults'}")
+
+    def paths(self, **given: Any) -> InputPaths:
+        """The configuration's inputs, with the flags over them."""
+        import dataclasses
+
+        chosen = {name: value for name, value in given.items() if value not in (None, ())}
+        return dataclasses.replace(self.config.inputs, **chosen)
+
+    def spark(self, app: str) -> SparkSession:
+        from cnnspark.session import read_properties, spark_session
+
+        properties: dict[str, str] = {}
+        if self.options.get("properties_file"):
+            properties.update(read_properties(self.options["properties_file"]))
+        for text in self.options["conf_spark"]:
+            key, separator, value = text.partition("=")
+            if not separator:
+                raise errors.UsageError(f"--conf-spark {text} has no value; write key=value")
+            properties[key] = value
+        session = spark_session(app, self.options["master"], properties)
+        # What it logs is raised, too.
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
+        if threading.current_thread() is threading.main_thread():
+            # Spark's own handler calls the JVM from within another call to it, which fails, and goes on.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return session
+
+    def show(self, result: dict[str, Any], text: str) -> None:
+        """The result on stdout: ``text`` for a person, JSON with --json."""
+        click.echo(json.dumps(result, sort_keys=True, default=str) if self.options["as_json"] else text)
+
+
+def common_values(options: dict[str, Any]) -> dict[str, Any]:
+    """What :class:`Run` takes, taken out of a command's ``options``: the rest is the command's own."""
+    names = ("config_path", "settings", "master", "conf_spark", "properties_file", "as_json", "quiet", "debug")
+    return {name: options.pop(name) for name in names if name in options}
