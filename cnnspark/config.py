@@ -139,6 +139,8 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         values["inputs"] = inputs
     if isinstance(values.get("model"), str):
         values["model"] = str(folder / values["model"])
+    if isinstance(values.get("train"), dict) and isinstance(values["train"].get("init"), str):
+        values["train"] = {**values["train"], "init": str(folder / values["train"]["init"])}
     return values
 
 

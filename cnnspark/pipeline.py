@@ -95,6 +95,8 @@ def run_all(
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     paths, trained_model = paths.absolute(), model or config.model
+    if trained_model is None:
+        config = dataclasses.replace(config, train=config.train.of_starting_model())
     truth = TruthPaths.of(paths)
     _check(paths, truth, trained_model, config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,7 @@ from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
+from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def train(
     _check_folders(Path(model_out), folder, settings.if_exists)
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
-    job = prepare_job(data, model_out, settings)
+    if settings.init:
+        settings = dataclasses.replace(settings, init=os.path.abspath(settings.init))
+    job = prepare_job(data, model_out, settings, say)
     if settings.if_exists == "resume" and Path(model_out).exists():
         card = read_card(model_out)
         if card.training.get("fingerprint") != job.fingerprint:
@@ -156,12 +159,16 @@ def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
         raise UsageError(f"{model_out} is not a model bundle; choose another --model-out")
 
 
-def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettings) -> ReplicaJob:
+def prepare_job(
+    data: str | Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None] | None = None
+) -> ReplicaJob:
     """What all replicas must agree on, from the training alleles: quantiles, ranges and histograms, class weights.
 
-    Raises InputError where a class is missing.
+    With ``settings.init`` the spec, quantiles included, is that bundle's. Raises InputError where a class is missing or
+    there is no such bundle, UsageError where the data do not suit the network or the bundle.
     """
     paths = tuple(absolute_path(path) for path in ((data,) if isinstance(data, str) else data))
+    start = starting_card(settings.init, settings.model, model_out) if settings.init else None
     module, _, function = settings.data_opener.partition(":")
     opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
     encoding = opened.tensor_settings.get("encoding", "cnnspark")
@@ -171,17 +178,16 @@ def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettin
         if not count:
             raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
     annotations, features = opened.feature_sample(settings.quantile_sample)
-    spec = ModelSpec(
-        tuple(opened.annotation_names),
-        tuple(opened.feature_names),
-        quantile_edges(annotations),
-        quantile_edges(features),
-        int(opened.tensor_settings["read_limit"]),
-        settings.dropout,
-    )
-    if settings.model in GATK_MODELS:
-        means, variances = moments(annotations)
-        spec = dataclasses.replace(spec, annotation_edges=(), annotation_means=means, annotation_variances=variances)
+    columns: tuple[int, ...] = ()
+    if settings.init and start:
+        limit = int(opened.tensor_settings["read_limit"])
+        own = opened.annotation_names
+        spec, columns = starting_spec(settings.init, start, own, opened.feature_names, limit, settings.dropout)
+        annotations = arranged(annotations, columns)
+        if say and (text := columns_text(spec.annotation_names, own, columns)):
+            say(text)
+    else:
+        spec = new_spec(settings, opened, annotations, features)
     both = false_count + true_count
     balanced = (both / (2 * false_count), both / (2 * true_count))
     facts = {
@@ -207,7 +213,26 @@ def prepare_job(data: str | Sequence[str], model_out: str, settings: TrainSettin
             np.concatenate([annotations, features], axis=1),
         ),
         lanes=settings.lanes_used(opened.n_row_groups),
+        init_sha256=start.sha256 if start else "",
+        annotation_columns=columns,
     )
+
+
+def new_spec(settings: TrainSettings, opened: TrainingData, annotations: np.ndarray, features: np.ndarray) -> ModelSpec:
+    """The spec of a network that starts from nothing: its quantiles are of these annotations (n, A) and site features
+    (n, F) of the training alleles."""
+    spec = ModelSpec(
+        tuple(opened.annotation_names),
+        tuple(opened.feature_names),
+        quantile_edges(annotations),
+        quantile_edges(features),
+        int(opened.tensor_settings["read_limit"]),
+        settings.dropout,
+    )
+    if settings.model not in GATK_MODELS:
+        return spec
+    means, variances = moments(annotations)
+    return dataclasses.replace(spec, annotation_edges=(), annotation_means=means, annotation_variances=variances)
 
 
 def check_data(model: str, encoding: str, with_reads: bool, drop_reads: float = 0.0) -> None:
@@ -421,6 +446,8 @@ class _Follower:
 
 def progress_line(row: Mapping[str, Any], epochs: int) -> str:
     """One line of the history as text."""
+    if "said" in row:
+        return str(row["said"])
     parts = [f"epoch {row['epoch']}/{epochs}", f"step {row['step']}/{row['steps']}", f"loss {row['loss']:.4f}"]
     names = {"val_loss": "validation loss", "val_auprc": "validation AUPRC"}
     parts += [f"{shown} {row[name]:.4f}" for name, shown in names.items() if name in row]

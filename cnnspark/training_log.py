@@ -35,6 +35,12 @@ class History:
             with open(self._path, "a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
 
+    def say(self, text: str) -> None:
+        """Has the driver show a line that is of no epoch."""
+        if self._path:
+            with open(self._path, "a", encoding="utf-8") as out:
+                out.write(json.dumps({"said": text}) + "\n")
+
     @property
     def due(self) -> bool:
         """Whether it is time for another line in the middle of an epoch."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
-from cnnspark.models.card import Range
+from cnnspark.models.card import Range, read_card
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 
@@ -42,6 +42,7 @@ class TrainSettings:
     """How to train. The weights depend on all of it but for what :meth:`identity` leaves out."""
 
     model: str = "reads"
+    init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
@@ -120,7 +121,17 @@ class TrainSettings:
             share = number_of(validation[0]) if len(validation) == 1 else None
             # Any other number may be a contig's name, as "20" is: the dataset tells.
             chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
-        return dataclasses.replace(self, **chosen)
+        settings = dataclasses.replace(self, **chosen)
+        return settings if "model" in chosen else settings.of_starting_model()
+
+    def of_starting_model(self) -> TrainSettings:
+        """The settings with the network of the bundle that training starts from, where they name no other.
+
+        Raises InputError where there is no bundle.
+        """
+        if self.init is None or self.model != TrainSettings.model:
+            return self
+        return dataclasses.replace(self, model=read_card(self.init).model)
 
     @property
     def augments(self) -> bool:
@@ -149,7 +160,8 @@ class TrainSettings:
 
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
-        free = ("replicas", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir")
+        # A bundle may move: the job has its digest.
+        free = ("replicas", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir", "init")
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
@@ -167,6 +179,8 @@ class ReplicaJob:
     known: KnownValues
     lanes: int  # that this batch, these data and, where there are more of them, these replicas allow
     resume: bool = False
+    init_sha256: str = ""  # of the network that training starts from
+    annotation_columns: tuple[int, ...] = ()  # see cnnspark.starting.arranged; empty: as they stand in the data
 
     @property
     def fingerprint(self) -> str:
@@ -174,6 +188,8 @@ class ReplicaJob:
         data = {name: value for name, value in self.data_facts.items() if name != "path"}  # a dataset may move
         identity = self.settings.identity() | {"lanes": self.lanes}
         facts = [identity, self.spec.to_json(), self.class_weights, data]
+        if self.init_sha256:
+            facts.append(self.init_sha256)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -192,7 +208,8 @@ class ReplicaJob:
         values["spec"] = ModelSpec.from_json(values["spec"])
         values["ranges"] = tuple(Range(**r) for r in values["ranges"])
         values["known"] = KnownValues.from_json(values["known"])
-        values["class_weights"] = tuple(values["class_weights"])
+        for name in ("class_weights", "annotation_columns"):
+            values[name] = tuple(values[name])
         return ReplicaJob(**values)
 
 

@@ -15,11 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from cnnspark.augmentation import augment
+from cnnspark.errors import InputError
 from cnnspark.losses import loss_by_name, training_loss
+from cnnspark.models.bundle import load_bundle
 from cnnspark.models.gatk import RepeatLastRow
 from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
 from cnnspark.models.registry import LEAST_ROWS, build_model, feed, model_inputs
 from cnnspark.schema import FIELD
+from cnnspark.starting import arranged, take_weights, taken_text
 from cnnspark.training_replicas import Replicas, compute_type
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
@@ -76,6 +79,15 @@ def pack_lanes(
     return arrays, starts.astype(np.int32), np.array(rows, np.int32)
 
 
+def _start_from_bundle(job: ReplicaJob, model: keras.Model) -> str:
+    """Gives the network the weights of the job's bundle; returns what was taken as a line of text."""
+    path = str(job.settings.init)
+    bundle = load_bundle(path, job.settings.threads)
+    if bundle.card.sha256 != job.init_sha256:
+        raise InputError(f"{path} is not the model that training began with; start again with --if-exists overwrite")
+    return taken_text(path, *take_weights(model, bundle.model, bundle.card.training.get("untrained_layers", ())))
+
+
 class Trainer:
     """The network, its optimizer and the compiled steps of one replica.
 
@@ -89,6 +101,8 @@ class Trainer:
         # The same weights at first on every replica and in every run.
         keras.utils.set_random_seed(settings.seed)
         self.model = self._trained = build_model(settings.model, job.spec)
+        # What was taken from the bundle that training starts from; empty where it starts from nothing.
+        self.taken = _start_from_bundle(job, self.model) if settings.init else ""
         # The first replica's choice: a machine may have another GPU.
         names = ("float32", "bfloat16", "float16")
         own = np.array([names.index(compute_type(settings.mixed_precision))])
@@ -193,7 +207,7 @@ class Trainer:
         lanes = []
         for batch in batches:
             keys = noise_keys(batch["example_key"], settings.seed, step)
-            batch = {**batch, "noise_key": keys}
+            batch = {**self._arranged(batch), "noise_key": keys}
             if settings.augments:
                 batch = augment(
                     batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names,
@@ -214,7 +228,12 @@ class Trainer:
         if not self._copied:
             self._copy_weights(self._trained, self.model)
             self._copied = True
-        return self._logits(feed(batch, self.dtypes)).numpy()
+        return self._logits(feed(self._arranged(batch), self.dtypes)).numpy()
+
+    def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The batch with its annotations in the network's order."""
+        columns = self.job.annotation_columns
+        return {**batch, "annotations": arranged(batch["annotations"], columns)} if columns else batch
 
     @staticmethod
     def _copy_weights(source: keras.Model, target: keras.Model) -> None:

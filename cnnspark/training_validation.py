@@ -113,6 +113,7 @@ def _by_text(points: Mapping[float, OperatingPoint | None]) -> dict[str, float |
 def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings) -> Card:
     """The card of a finished training."""
     packages = ("keras", "tensorflow", "numpy")
+    start = {"init_sha256": job.init_sha256} if job.init_sha256 else {}
     return Card(
         model=job.settings.model,
         spec=job.spec,
@@ -126,7 +127,7 @@ def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings) -> C
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history
         ],
-        training={**job.settings.identity(), "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
+        training={**job.settings.identity(), **start, "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
         data=job.data_facts,
         versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
     )

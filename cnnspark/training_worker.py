@@ -60,6 +60,9 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     trainer.restore(state)
     validation = Validation(trainer, data)
     history, events = History(folder, replicas.rank), EventLog(settings.log_dir, replicas.rank)
+    if trainer.taken and not state.epoch:
+        with _said_where_full():
+            history.say(trainer.taken)
     steps = -(-data.n_train // settings.batch_size)
     mine = range(replicas.rank * job.lanes // replicas.count, (replicas.rank + 1) * job.lanes // replicas.count)
     while state.epoch < settings.epochs and not state.is_over(settings.patience):

@@ -127,6 +127,21 @@ def open_one_row_group(paths: Sequence[str], validation: Any, fields: Any = None
     return data
 
 
+class OtherCallersData(SyntheticData):
+    """The same as another caller's: its annotations stand in another order, QD is missing and XX is its own."""
+
+    annotation_names = ("XX", "INFO/MQ", "FS")
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        for batch in (self.train, self.validation):
+            batch["annotations"] = batch["annotations"][:, [0, 2, 1]] + np.array([100, 0, 0], np.float32)
+
+
+def open_of_another_caller(paths: Sequence[str], validation: Any, fields: Any = None) -> OtherCallersData:
+    return OtherCallersData(paths[0])
+
+
 class GatkData(SyntheticData):
     """The same as tensors of encoding gatk, which have no site features."""
 

@@ -1,0 +1,166 @@
+"""Training that starts from a model: its encoding and weights are taken, and the data are put into its order."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnspark.config import load_config
+from cnnspark.errors import InputError, UsageError
+from cnnspark.guard import known_values
+from cnnspark.models.bundle import load_bundle
+from cnnspark.models.card import training_ranges
+from cnnspark.models.registry import build_model
+from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.starting import arranged, columns_text, take_weights, taken_text
+from cnnspark.training import prepare_job, train
+from cnnspark.training_replicas import Replicas
+from cnnspark.training_settings import ReplicaJob
+from cnnspark.training_step import Trainer
+from tests.synthetic_training import OtherCallersData, write_synthetic
+from tests.test_training import SETTINGS, epochs_of, run, weights
+
+OTHER_CALLER = "tests.synthetic_training:open_of_another_caller"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_synthetic(tmp_path_factory.mktemp("other"), train=40, validation=30)
+
+
+@pytest.fixture(scope="module")
+def finished(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run(spark, dataset, tmp_path_factory.mktemp("finished") / "model")[0].model_out
+
+
+def started(data: str, init: str, **changes: Any) -> tuple[ReplicaJob, list[str]]:
+    lines: list[str] = []
+    settings = dataclasses.replace(SETTINGS, init=init, **changes)
+    return prepare_job(data, "unused", settings, lines.append), lines
+
+
+@pytest.mark.spark
+def test_a_training_begins_with_the_models_weights_and_encoding(others: str, finished: str) -> None:
+    bundle = load_bundle(finished)
+    job, lines = started(others, finished, dropout=0.1)
+    assert job.spec == dataclasses.replace(bundle.card.spec, dropout=0.1) and lines == []
+    trainer = Trainer(job, Replicas(0, 1, 60))
+    assert trainer.taken == f"training starts from all 5 layers of {finished}"
+    np.testing.assert_array_equal(np.concatenate([w.ravel() for w in trainer.state().weights]), weights(finished))
+    held = dict(np.load(Path(others) / "validation.npz"))
+    np.testing.assert_array_equal(trainer.logits(held), bundle.logits(held))
+
+
+@pytest.mark.spark
+def test_fine_tuning_a_finished_model_says_so_and_knows_the_new_data(
+    spark: Any, others: str, finished: str, tmp_path: Path
+) -> None:
+    result, lines = run(spark, others, tmp_path / "m", init=finished, learning_rate=1e-12)
+    assert lines[0] == f"training starts from all 5 layers of {finished}"
+    assert epochs_of(lines[1:]) == ["epoch 1/2", "epoch 2/2"]
+    np.testing.assert_allclose(weights(result.model_out), weights(finished), atol=1e-9)
+    before, card = load_bundle(finished).card, result.card
+    assert card.spec == before.spec and card.training["init_sha256"] == before.sha256
+    trained = dict(np.load(Path(others) / "train.npz"))
+    values = np.concatenate([trained["annotations"], trained["site_features"]], axis=1)
+    assert card.known == known_values(("QD", "FS", "MQ", "f1", "f2", "f3", "f4"), values)
+    assert card.ranges == training_ranges(("QD", "FS", "MQ"), trained["annotations"])
+    assert card.data["train"] == 40 and card.calibration != before.calibration
+
+
+@pytest.mark.spark
+def test_the_annotations_of_another_caller_are_put_into_the_models_order(
+    spark: Any, others: str, finished: str, tmp_path: Path
+) -> None:
+    job, lines = started(others, finished, data_opener=OTHER_CALLER)
+    known = "without QD, which the model knows; XX left out, which it does not know"
+    assert lines == [f"the dataset's annotations: {known}"]
+    assert job.annotation_columns == (-1, 2, 1)
+    assert [r.missing_share == 1 for r in job.ranges] == [True, False, False]
+    data, bundle = OtherCallersData(others), load_bundle(finished)
+    held = data.validation
+    expected = dict(held, annotations=np.full_like(held["annotations"], np.nan))
+    expected["annotations"][:, 1], expected["annotations"][:, 2] = held["annotations"].T[[2, 1]]
+    np.testing.assert_array_equal(Trainer(job, Replicas(0, 1, 60)).logits(held), bundle.logits(expected))
+    result, _ = run(spark, others, tmp_path / "m", init=finished, data_opener=OTHER_CALLER, replicas=2)
+    assert result.card.annotation_names == ("QD", "FS", "MQ")
+    one, _ = run(spark, others, tmp_path / "one", init=finished, data_opener=OTHER_CALLER)
+    np.testing.assert_array_equal(weights(one.model_out), weights(result.model_out))
+
+
+@pytest.mark.spark
+def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, finished: str, tmp_path: Path) -> None:
+    job, _ = started(others, finished)
+    moved = shutil.copytree(finished, tmp_path / "moved")
+    assert started(others, str(moved))[0].fingerprint == job.fingerprint
+    assert dataclasses.replace(job, init_sha256="another").fingerprint != job.fingerprint
+    assert prepare_job(others, "unused", SETTINGS).fingerprint != job.fingerprint
+    assert ReplicaJob.from_json(job.to_json()) == job
+    other = dataclasses.replace(job, init_sha256="another")
+    with pytest.raises(InputError, match="is not the model that training began with"):
+        Trainer(other, Replicas(0, 1, 60))
+
+
+@pytest.mark.spark
+def test_what_cannot_start_from_a_model_is_said_in_one_sentence(
+    spark: Any, others: str, finished: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is a 'features' model, 'reads' cannot start from it"):
+        started(others, finished, model="reads")
+    with pytest.raises(UsageError, match=r"4 site features, the dataset has 0 \('f1' is in one of them only\); build"):
+        started(others, finished, data_opener="tests.synthetic_training:open_gatk_2d")
+    with pytest.raises(InputError, match="is not a model bundle"):
+        started(others, str(tmp_path))
+    with pytest.raises(UsageError, match="choose another --model-out"):
+        train(spark, others, finished, dataclasses.replace(SETTINGS, init=finished, if_exists="overwrite"))
+    assert load_bundle(finished)
+
+
+@pytest.mark.spark
+def test_the_network_is_the_bundles_where_none_is_named(finished: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(f"train:\n  init: {os.path.relpath(finished, tmp_path)}\n")
+    settings = load_config(str(tmp_path / "c.yaml")).train
+    assert os.path.samefile(str(settings.init), finished)
+    assert settings.with_flags().model == "features"
+    assert settings.with_flags(model="reads").model == "reads"
+    assert load_config().train.with_flags(init=finished).model == "features"
+
+
+def test_layers_are_taken_by_name_and_shape() -> None:
+    values = np.random.default_rng(1).normal(size=(50, 7)).astype(np.float32)
+    edges = quantile_edges(values)
+    spec = ModelSpec(("a", "b", "c"), ("f1", "f2", "f3", "f4"), edges[:3], edges[3:])
+    model, source = build_model("features", spec), build_model("features", spec)
+    taken, new = take_weights(model, source, untrained=["logit"])
+    assert (taken, new) == (["annotations_codes", "site_features_codes", "dense_1", "dense_2"], ["logit"])
+    np.testing.assert_array_equal(model.get_layer("dense_2").kernel, source.get_layer("dense_2").kernel)
+    assert not np.array_equal(model.get_layer("logit").kernel, source.get_layer("logit").kernel)
+    assert taken_text("DIR", taken, new) == "training starts from 4 of 5 layers of DIR; new: logit"
+    fewer = build_model("features", dataclasses.replace(spec, feature_names=(), feature_edges=()))
+    taken, new = take_weights(fewer, source)
+    assert (taken, new) == (["annotations_codes", "dense_2", "logit"], ["dense_1"])
+    assert taken_text("DIR", [], ["a", "b"]) == "nothing of DIR fits the network: all its layers are new"
+
+
+def test_columns_are_arranged_and_what_is_missing_is_nan() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(arranged(values, (2, -1, 0)), [[2, np.nan, 0], [5, np.nan, 3]])
+    assert arranged(values[:0], (2, -1)).shape == (0, 2)
+    assert columns_text(("a", "b"), ("b", "a"), (1, 0)) == ""
+    text = columns_text(("a",), ("v", "w", "x", "y", "z"), (-1,))
+    assert (
+        text == "the dataset's annotations: without a, which the model knows; v, w, x and 2 more left out, "
+        "which it does not know"
+    )
