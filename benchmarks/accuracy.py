@@ -9,7 +9,8 @@ table of all that were trained on that set, in SNP and INDEL apart, with the dif
 bootstrap over 40 kb stretches of the genome, and false alleles by mechanism where those are known.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
-labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``.
+labelled alleles against the last 40 %; ``draws`` are the samples of
+``benchmarks.draws``; ``all`` trains on both simulated callsets, whole, too: as the bundled models.
 """
 
 from __future__ import annotations
@@ -64,15 +65,16 @@ class Part:
 
 
 def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
-    """What is trained on; of ``draws`` the first ``limit``, 0 for all."""
-    if on == "draws":
-        return [_draw(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
-    return [_of_sim(data, on, "first")]
+    """What is trained on; of the draws the first ``limit``, 0 for all."""
+    if on in sim.CALLSETS:
+        return [_of_sim(data, on, "first")]
+    chosen = [_draw(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
+    return chosen + [Part(caller, sim.files(data, caller)) for caller in sim.CALLSETS if on == "all"]
 
 
 def tested_parts(data: str, work: str, on: str) -> list[Part]:
     """What is measured on: no allele of it is trained on."""
-    return [_draw(data, work, draw.name) for draw in draws.EVALUATION] if on == "draws" else [_of_sim(data, on, "rest")]
+    return [_of_sim(data, on, "rest")] if on in sim.CALLSETS else [_draw(data, work, d.name) for d in draws.EVALUATION]
 
 
 def _draw(data: str, work: str, name: str) -> Part:
@@ -158,8 +160,8 @@ def train(options: argparse.Namespace) -> None:
     kept = Path(options.work, options.on, name)
     parts, tests = (training_parts(options.data, options.work, options.on, options.limit),
                     tested_parts(options.data, options.work, options.on))  # fmt: skip
-    if options.on == "draws":
-        names = [part.name for part in (*parts, *tests)]
+    if options.on not in sim.CALLSETS:
+        names = [part.name for part in (*parts, *tests) if part.name in draws.DRAWS]
         draws.make_samples(names, str(Path(options.data, draws.REFERENCE)), options.work)
     paths = [dataset_of(part, options.model, options.work) for part in parts]
     tested = [dataset_of(part, options.model, options.work) for part in tests]
@@ -251,7 +253,7 @@ def main() -> None:
         command.set_defaults(run=run)
         command.add_argument("--data", default="../shared/data")
         command.add_argument("--work", required=True, help="folder for samples, tensors, models and scores")
-        command.add_argument("--on", choices=[*sim.CALLSETS, "draws"], required=True)
+        command.add_argument("--on", choices=[*sim.CALLSETS, "draws", "all"], required=True)
         if name == "train":
             command.add_argument("--model", choices=[*MODELS, TREES], required=True)
             command.add_argument("--name", help="under which it is kept [MODEL-SEED]")

@@ -21,6 +21,7 @@ from cnnspark.cli_options import (
     common_values,
     config_options,
     exists_option,
+    model_option,
     output_options,
     reads_option,
     reference_option,
@@ -33,6 +34,7 @@ from cnnspark.cli_options import (
 )
 from cnnspark.failures import explain
 from cnnspark.log import progress, quiet_stderr
+from cnnspark.models.bundled import chosen_model
 from cnnspark.models.names import MODELS
 
 EXIT_CODES = """\b
@@ -173,7 +175,7 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @vcf_option
 @reads_option
 @reference_option
-@click.option("--model", required=True, metavar="DIR", help="Model bundle, the --model-out of 'cnnspark train'.")
+@model_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for shards, manifest and the merged VCF.")
 @region_option
 @sample_option
@@ -187,7 +189,13 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @exists_option
 @common_options
 def score(
-    model: str, out: str, no_merge: bool, on_ref_mismatch: str | None, strict: bool, if_exists: str, **options: Any
+    model: str | None,
+    out: str,
+    no_merge: bool,
+    on_ref_mismatch: str | None,
+    strict: bool,
+    if_exists: str,
+    **options: Any,
 ) -> None:
     """Score a callset's alleles: INFO/CNN_2D, in VCF shards and one merged, indexed VCF."""
     kept = common_values(options)
@@ -197,7 +205,14 @@ def score(
     from cnnspark import stages
 
     result = stages.score_callset(
-        run.spark("score"), run.paths(**options), model, out, run.config, if_exists, not no_merge, strict
+        run.spark("score"),
+        run.paths(**options),
+        model or run.config.model,
+        out,
+        run.config,
+        if_exists,
+        not no_merge,
+        strict,
     )
     run.show(result, f"{result['statement']}\n{result['merged'] or out}")
 
@@ -317,7 +332,7 @@ def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **optio
 
 @cli.command("model-summary")
 @click.option("--model", "name", type=click.Choice(MODELS), help="One network [all].")
-@click.option("--bundle", metavar="DIR", help="A trained network, the --model-out of 'cnnspark train', with its card.")
+@click.option("--bundle", metavar="DIR|NAME", help="A trained network with its card: a folder or a bundled model.")
 @click.option("--rows", type=click.IntRange(8, 1000), default=32, show_default=True, help="Reads of the allele.")
 @click.option("--layers", is_flag=True, help="List every layer, too.")
 @output_options
@@ -329,7 +344,7 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
     if bundle and name:
         raise errors.UsageError("give either --model or --bundle")
     if bundle:
-        result = of_models.bundle_summary(bundle, rows, layers)
+        result = of_models.bundle_summary(chosen_model(bundle, with_reads=True), rows, layers)
         run.show(result, of_models.bundle_text(result))
     else:
         result = of_models.models_summary([name] if name else [], rows, layers)
@@ -341,7 +356,9 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
 @reads_option
 @reference_option
 @truth_options
-@click.option("--model", metavar="DIR", help="A finished model; without it one is trained on the truth.")
+@click.option(
+    "--model", metavar="DIR|NAME", help="As of 'cnnspark score'; without it one is trained on --truth, if there is one."
+)
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
 @region_option
 @sample_option

@@ -69,6 +69,12 @@ vcf_option = click.option("--vcf", metavar="FILE", help="Callset: .vcf.gz with i
 reads_option = click.option("--reads", metavar="FILE", help="Reads: indexed BAM or CRAM.")
 reference_option = click.option("--reference", metavar="FASTA", help="Reference: indexed FASTA.")
 sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads are of.")
+model_option = click.option(
+    "--model",
+    metavar="DIR|NAME",
+    help="The --model-out of 'cnnspark train', or one that comes with cnnspark: reads, features or reference [reads, "
+    "without --reads reference]. Those are trained on simulated reads alone.",
+)
 region_option = click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="chr20 or chr20:1,000-2,000; may be repeated."
 )

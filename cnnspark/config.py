@@ -22,6 +22,7 @@ import yaml
 from cnnspark.blocks import BlockSettings
 from cnnspark.candidates import CandidateSettings
 from cnnspark.errors import UsageError
+from cnnspark.models.bundled import BUNDLED
 from cnnspark.scoring import ScoreSettings
 from cnnspark.simulation.settings import SimulationSettings
 from cnnspark.tensors import TensorSettings
@@ -137,9 +138,13 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     values = dict(values)
     if inputs:
         values["inputs"] = inputs
-    if isinstance(values.get("model"), str):
+    if isinstance(values.get("model"), str) and values["model"] not in BUNDLED:
         values["model"] = str(folder / values["model"])
-    if isinstance(values.get("train"), dict) and isinstance(values["train"].get("init"), str):
+    if (
+        isinstance(values.get("train"), dict)
+        and isinstance(values["train"].get("init"), str)
+        and (values["train"]["init"] not in BUNDLED)
+    ):
         values["train"] = {**values["train"], "init": str(folder / values["train"]["init"])}
     return values
 

@@ -18,6 +18,7 @@ from cnnspark.filtering import GROUPS
 from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
+from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import SENSITIVITIES, Card, read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
@@ -86,18 +87,21 @@ def run_all(
 ) -> PipelineResult:
     """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
 
-    A model is trained on the truth's blocks but for the last share of each contig, and the evaluation is on the regions
-    that were held out; they also chose the epoch and the thresholds, so its figures are a little kind. With
-    ``if_exists="resume"`` finished stages are kept. Raises UsageError, InputError, RunError, and with ``strict``
-    QualityError where the callset is not what the model was trained on.
+    Without a model and without a truth a bundled model scores. One is trained on the truth's blocks but for the last
+    share of each contig, and the evaluation is on the regions that were held out; they also chose the epoch and the
+    thresholds, so its figures are a little kind. With ``if_exists="resume"`` finished stages are kept. Raises
+    UsageError, InputError, RunError, and with ``strict`` QualityError where the callset is not what the model was
+    trained on.
     """
     folder = Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     paths, trained_model = paths.absolute(), model or config.model
-    if trained_model is None:
-        config = dataclasses.replace(config, train=config.train.of_starting_model())
     truth = TruthPaths.of(paths)
+    if trained_model is None and truth is not None:
+        config = dataclasses.replace(config, train=config.train.of_starting_model())
+    else:
+        trained_model = chosen_model(trained_model, paths.reads is not None)
     _check(paths, truth, trained_model, config)
     folder.mkdir(parents=True, exist_ok=True)
     if paths.vcf is None:
@@ -152,8 +156,6 @@ def run_all(
 
 def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, config: Config) -> None:
     """What would only be said after the first stages: raised before the run's folder is made."""
-    if model is None and truth is None:
-        raise UsageError("there is neither a model nor a truth to train one on; give --model, or --truth with --bed")
     sensitivity = config.filter.sensitivity
     if sensitivity is not None and sensitivity not in SENSITIVITIES:
         known = ", ".join(f"{share:g}" for share in SENSITIVITIES)

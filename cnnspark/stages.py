@@ -38,6 +38,7 @@ from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
+from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
@@ -89,25 +90,30 @@ def _finish(
 
 
 def score_callset(
-    spark: SparkSession, paths: InputPaths, model: str, out: str, config: Config, if_exists: str = "fail",
+    spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
     merge: bool = True, strict: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
+
+    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundled.chosen_model`).
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
     """
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
+    model = absolute_model(chosen_model(model, paths.reads is not None))
     card = read_card(model)
+    if said := notice(model):
+        progress(said)
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
     tensors = scoring.model_tensors(model, card, config.tensors)
-    model = str(Path(model).absolute())
     with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
-        seen = [*checked.inputs.paths, model, str(folder.out.parent)]
+        own = [] if is_bundled(model) else [model]
+        seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
         identity = checked.identity | {

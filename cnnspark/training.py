@@ -36,6 +36,7 @@ from cnnspark import errors
 from cnnspark.config import absolute_path
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.guard import known_values
+from cnnspark.models.bundled import absolute_model, chosen_model
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
@@ -116,7 +117,7 @@ def train(
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     if settings.init:
-        settings = dataclasses.replace(settings, init=os.path.abspath(settings.init))
+        settings = dataclasses.replace(settings, init=absolute_model(chosen_model(settings.init, with_reads=True)))
     job = prepare_job(data, model_out, settings, say)
     if settings.if_exists == "resume" and Path(model_out).exists():
         card = read_card(model_out)

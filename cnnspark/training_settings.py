@@ -13,6 +13,7 @@ from typing import Any
 
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
+from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import Range, read_card
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
@@ -131,7 +132,7 @@ class TrainSettings:
         """
         if self.init is None or self.model != TrainSettings.model:
             return self
-        return dataclasses.replace(self, model=read_card(self.init).model)
+        return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
 
     @property
     def augments(self) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnnspark.errors import InputError
+from cnnspark.models.bundled import bundle_folder
 from cnnspark.models.calibration import probabilities
 from cnnspark.models.card import CARD_FILE, HISTORY_FILE, NETWORK_FILE, Card, file_digest, read_card
 from cnnspark.models.registry import feed, model_inputs
@@ -121,7 +122,7 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
     card = read_card(path)
     use_threads(threads)
     try:
-        model = keras.saving.load_model(Path(path) / NETWORK_FILE, compile=False, safe_mode=True)
+        model = keras.saving.load_model(bundle_folder(path) / NETWORK_FILE, compile=False, safe_mode=True)
     except Exception as error:  # a broken archive raises whatever its broken part leads to
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path} cannot be opened ({reason}); use a bundle written by 'cnnspark train'") from error

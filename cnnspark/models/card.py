@@ -18,6 +18,7 @@ import numpy as np
 
 from cnnspark.errors import InputError
 from cnnspark.guard import KnownValues
+from cnnspark.models.bundled import bundle_folder
 from cnnspark.models.calibration import Platt
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
@@ -159,7 +160,7 @@ def read_card(path: str | Path) -> Card:
 
     Raises InputError saying what is wrong with the bundle and what to do.
     """
-    folder = Path(path)
+    folder = bundle_folder(path)
     if not folder.is_dir():
         raise InputError(f"{path} is not a model bundle; give the folder that 'cnnspark train' wrote")
     for name in (CARD_FILE, NETWORK_FILE):
