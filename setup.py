@@ -43,7 +43,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["cnnspark", "cnnspark.*"]),
     include_package_data=True,
-    package_data={"cnnspark": ["templates/*.html", "resources/*"]},
+    package_data={"cnnspark": ["templates/*.html", "resources/*", "pretrained/*/*"]},
     install_requires=REQUIRED,
     extras_require={"test": TEST, "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"]},
     entry_points={"console_scripts": ["cnnspark=cnnspark.cli:main"]},

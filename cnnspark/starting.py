@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from cnnspark.models.card import Card
 
 
+# Networks that hold another one whole, in layers of the same names: (that one, the whole).
+PARTS = (("features", "reads"),)
+
+
 def starting_card(path: str, model: str, model_out: str) -> Card:
     """The card of the bundle at ``path`` that a training of ``model`` starts from.
 
@@ -31,7 +35,7 @@ def starting_card(path: str, model: str, model_out: str) -> Card:
     if Path(path).resolve() == Path(model_out).resolve():
         raise UsageError(f"{path} is where training starts from and where it would write; choose another --model-out")
     card = read_card(path)
-    if card.model != model:
+    if card.model != model and (card.model, model) not in PARTS:
         raise UsageError(
             f"{path} is a '{card.model}' model, '{model}' cannot start from it; leave --model out, or choose another "
             "--init"

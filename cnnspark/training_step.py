@@ -34,6 +34,8 @@ LARGEST = 2.0**26
 # float16 loses gradients below 6e-8: the loss is scaled up, half as much after a step that overflows, twice as much
 # after so many that did not (Micikevicius et al. 2018, "Mixed precision training", 3.2).
 FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
+# Layers behind the last hidden one stay float32.
+EXACT = ("logit", "reads_logit", "residual", "classes", "logits")
 
 
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
@@ -47,7 +49,7 @@ def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
         own = type(layer).__module__.startswith("cnnspark.") and not isinstance(layer, between)
-        exact = isinstance(layer, keras.layers.InputLayer) or layer.name in ("logit", "classes", "logits")
+        exact = isinstance(layer, keras.layers.InputLayer) or layer.name in EXACT
         if not own and not exact:
             config["dtype"] = f"mixed_{compute}"
         return layer.__class__.from_config(config)

@@ -114,11 +114,26 @@ def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, f
 
 
 @pytest.mark.spark
+def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finished: str) -> None:
+    trainer = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
+    assert "5 of 28 layers" in trainer.taken
+    held = dict(np.load(Path(others) / "validation.npz"))
+    np.testing.assert_allclose(trainer.logits(held), load_bundle(finished).logits(held), atol=1e-5)
+    batch = dict(np.load(Path(others) / "train.npz"))
+    trainer.train([batch], 0, 1e-2)
+    trainer.train([batch], 1, 1e-2)
+    fresh = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
+    for name in ("reads_1", "classifier", "dense_1"):  # what reads say is learned, too
+        before, after = (t.model.get_layer(name).kernel.numpy() for t in (fresh, trainer))
+        assert np.abs(after - before).max() > 1e-4, name
+
+
+@pytest.mark.spark
 def test_what_cannot_start_from_a_model_is_said_in_one_sentence(
     spark: Any, others: str, finished: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="is a 'features' model, 'reads' cannot start from it"):
-        started(others, finished, model="reads")
+    with pytest.raises(UsageError, match="is a 'features' model, 'reference' cannot start from it"):
+        started(others, finished, model="reference")
     with pytest.raises(UsageError, match=r"4 site features, the dataset has 0 \('f1' is in one of them only\); build"):
         started(others, finished, data_opener="tests.synthetic_training:open_gatk_2d")
     with pytest.raises(InputError, match="is not a model bundle"):

@@ -30,14 +30,18 @@ def encoded_features(spec: ModelSpec, noise_key: Any) -> tuple[dict[str, Any], A
     return inputs, KeyedDropout(spec.dropout, salt=1, name="input_dropout")(joined, noise_key)
 
 
+def feature_layers(encoded: Any) -> Any:
+    """The last hidden layer (B, 64) of the encoded annotations and site features."""
+    x = keras.layers.Dense(128, activation="relu", name="dense_1")(encoded)
+    return keras.layers.Dense(64, activation="relu", name="dense_2")(x)
+
+
 def build_features(spec: ModelSpec) -> keras.Model:
     """Quantile codes, the numbers themselves and missing flags, input dropout, Dense 128, Dense 64, logit (B,)."""
     noise_key = keras.Input((), dtype="int32", name="noise_key")
     inputs, x = encoded_features(spec, noise_key)
     if x is None:
         raise UsageError("the model 'features' needs annotations or site features; name some or train 'reads'")
-    x = keras.layers.Dense(128, activation="relu", name="dense_1")(x)
-    x = keras.layers.Dense(64, activation="relu", name="dense_2")(x)
-    logit = keras.layers.Dense(1, name="logit")(x)
+    logit = keras.layers.Dense(1, name="logit")(feature_layers(x))
     logit = keras.layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, "noise_key": noise_key}, logit, name="features")

@@ -2,11 +2,9 @@
 
 Kernels run along the sequence (1, k) or along the reads (k, 1), never both; bases and qualities keep to towers of their
 own at full resolution, what is known of a whole read joins behind them, the window is halved step by step, and pooling
-comes last. Annotations and site features go straight to the classifier. Nothing depends on other examples of a batch
-(no batch statistics), so that n replicas compute what one computes.
-
-About 125,000 parameters and 15.5 million multiply-accumulates at 32 reads; one core trains on some 350 and scores some
-1,250 alleles a second.
+comes last. Annotations and site features have the layers of ``features``, by the same names, so that training can start
+from such a model: its logit is added to that of the reads. Nothing depends on other examples of a batch (no batch
+statistics), so that n replicas compute what one computes.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from cnnspark.models.features import encoded_features
+from cnnspark.models.features import encoded_features, feature_layers
 from cnnspark.models.layers import (
     AddToRows,
     BaseChannels,
@@ -92,11 +90,14 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], mask)]
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
     if features is not None:
-        features = layers.Dense(64, activation="relu", name="features_1")(features)
-        parts.append(layers.Dense(48, activation="relu", name="features_2")(features))
+        features = feature_layers(features)
+        parts.append(features)
     x = layers.Concatenate(name="shortcut")(parts)
     x = layers.Dense(64, activation="relu", name="classifier")(x)
     x = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(x, inputs["noise_key"])
-    logit = layers.Dense(1, name="logit")(x)
+    # From zero: a network that starts from trained ``features`` is at first as good as they are.
+    logit = layers.Dense(1, kernel_initializer="zeros", name="reads_logit")(x)
+    if features is not None:
+        logit = layers.Add(name="residual")([layers.Dense(1, name="logit")(features), logit])
     logit = layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, **feature_inputs}, logit, name="reads")

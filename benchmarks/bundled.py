@@ -1,0 +1,84 @@
+"""Makes the models that come with cnnspark, ``cnnspark/pretrained``: simulates, trains and installs them.
+
+    python -m benchmarks.bundled --data ../shared/data --work DIR [--only reads]
+
+They are trained on the six training draws of ``benchmarks.draws`` and on both simulated callsets with real sequence,
+whole (``--on all`` of ``benchmarks.accuracy``, which measures them on draws of other seeds and sequence). What is
+in ``--work`` already is kept. The same machine and versions give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cnnspark.models.bundled import BUNDLED
+from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, read_card
+
+PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
+# A third of the examples has no annotations, so that a callset of another caller is not beyond them; `reference` has
+# little else. Fewer reads make for less depth, and for speed.
+TRAINING = {
+    "features": ["--epochs", "8", "--set", "train.drop_annotations=0.3"],
+    # From the one before.
+    "reads": [
+        *("--epochs", "2", "--set", "train.drop_annotations=0.3", "--set", "train.drop_reads=0.5"),
+        *("--set", "train.init={work}/all/features-1/bundle"),
+    ],
+    "reference": ["--epochs", "4"],
+}
+VALIDATION = "0.07"
+# How the card names the data sets, instead of folders of the machine that trained it.
+SOURCES = ("train-101", "train-102", "train-103", "train-104", "train-105", "train-106", "freebayes", "bcftools")
+
+
+def installed_card(card: Card) -> Card:
+    """The card as it is published: data by name, and what they are."""
+    training = {key: value for key, value in card.training.items() if key not in ("init", "log_dir")}
+    data = {**card.data, "path": list(SOURCES), "kind": "simulated reads on GRCh38 chr20 and chr21, no real ones"}
+    return dataclasses.replace(card, training=training, data=data)
+
+
+def install(bundle: Path, name: str) -> int:
+    """Copies a bundle into the package; returns its size in bytes."""
+    target = PRETRAINED / name
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copyfile(bundle / NETWORK_FILE, target / NETWORK_FILE)
+    text = json.dumps(installed_card(read_card(bundle)).to_json(), allow_nan=False, separators=(",", ":"))
+    (target / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    read_card(target)
+    return sum(file.stat().st_size for file in target.iterdir())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--work", required=True, help="folder for samples, tensors and models")
+    parser.add_argument("--only", action="append", choices=BUNDLED, help="may be repeated [all]")
+    parser.add_argument("--replicas", default="2", help="the weights do not depend on it")
+    options = parser.parse_args()
+    for name in options.only or BUNDLED:
+        bundle = Path(options.work, "all", f"{name}-1", "bundle")
+        if not bundle.exists():
+            given = ["--data", options.data, "--work", options.work, "--on", "all", "--replicas", options.replicas]
+            command = [
+                "train",
+                *given,
+                "--model",
+                name,
+                "--validation",
+                VALIDATION,
+                *(text.format(work=options.work) for text in TRAINING[name]),
+            ]
+            subprocess.run([sys.executable, "-m", "benchmarks.accuracy", *command], check=True)
+        print(f"{name}: {install(bundle, name)} bytes")
+
+
+if __name__ == "__main__":
+    main()

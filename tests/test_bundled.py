@@ -1,0 +1,83 @@
+"""The models that come with cnnspark: which is meant by a name, what their cards say, and that they score."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cnnspark import stages
+from cnnspark.errors import InputError
+from cnnspark.models import bundled
+from cnnspark.models.bundled import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
+from cnnspark.models.card import read_card
+from cnnspark.scoring import score_key
+from cnnspark.vcf import VcfSource
+from tests.conftest import Sample
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def test_a_name_is_the_bundled_model_unless_there_is_such_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert chosen_model(None, with_reads=True) == chosen_model("reads", with_reads=False) == "bundled:reads"
+    assert chosen_model(None, with_reads=False) == "bundled:reference"
+    assert chosen_model("models/mine", with_reads=True) == "models/mine"
+    assert absolute_model("bundled:reads") == "bundled:reads" and absolute_model("mine") == str(tmp_path / "mine")
+    (tmp_path / "reads").mkdir()
+    assert chosen_model("reads", with_reads=True) == "reads"
+    assert notice("reads") == "" and "simulated reads" in notice("bundled:reads")
+
+
+def test_a_bundled_model_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no bundled model 'mine'; choose one of features"):
+        read_card("bundled:mine")
+    monkeypatch.setattr(bundled, "_FOLDER", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="has no bundled models .* --model a folder"):
+        read_card("bundled:reads")
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
+    card = read_card(f"bundled:{name}")
+    assert card.model == name
+    assert "simulated" in card.data["kind"]
+    assert card.data["train"] > 200_000
+    text = (bundle_folder(f"bundled:{name}") / "model.json").read_text()
+    assert os.sep + "tmp" not in text and not any(str(path).startswith("/") for path in card.data["path"])
+    for group in ("SNP", "INDEL"):
+        assert card.thresholds[group]["0.95"] is not None
+        assert card.sensitivity_thresholds[group]["0.99"] is not None
+    assert card.known is not None and len(card.known.histograms) == len(card.annotation_names) + len(card.feature_names)
+
+
+def test_all_of_them_are_small() -> None:
+    folder = bundle_folder("bundled:reads").parent
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(BUNDLED)
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 4_000_000
+
+
+@pytest.mark.parametrize("with_reads", [True, False])
+def test_without_a_model_the_bundled_one_scores_and_says_so(
+    spark: SparkSession, sample: Sample, with_reads: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    paths = sample.unlabelled if with_reads else replace(sample.unlabelled, reads=None)
+    name = "reads" if with_reads else "reference"
+    summary = stages.score_callset(spark, paths, None, str(tmp_path / "scored"), sample.config)
+    assert f"bundled '{name}', trained on simulated reads alone" in capsys.readouterr().err
+    card = read_card(f"bundled:{name}")
+    assert summary["model"] == card.sha256 and is_bundled(chosen_model(None, with_reads))
+    # The same as by its folder.
+    again = stages.score_callset(
+        spark, paths, str(bundle_folder(f"bundled:{name}")), str(tmp_path / "again"), sample.config
+    )
+    assert Path(summary["merged"]).read_bytes() == Path(again["merged"]).read_bytes()
+    with VcfSource(summary["merged"]) as source:
+        assert score_key(card) in source.header.info
