@@ -101,6 +101,12 @@ def required(path: str | None, flag: str) -> str:
     return path
 
 
+def require_reads(reads: str | None, model: str) -> None:
+    """Raises UsageError where there are no reads for a model, by its name or path, that looks at them."""
+    if not reads:
+        raise UsageError(f"the model {model} looks at reads; give --reads")
+
+
 @dataclass(frozen=True)
 class TruthPaths:
     """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""

@@ -23,7 +23,7 @@ from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
-from cnnspark.config import Config, InputPaths, absolute_path
+from cnnspark.config import Config, InputPaths, absolute_path, check_share
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -33,7 +33,7 @@ from cnnspark.evaluation import (
     metrics_by_cause,
     score_names,
 )
-from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, required
+from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
@@ -84,7 +84,6 @@ def _finish(
         "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
     }
     folder.succeed(manifest)
-    progress(str(proof))
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
 
 
@@ -103,6 +102,8 @@ def score_callset(
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
+    if needs_reads:
+        require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
     model = str(Path(model).absolute())
     with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
@@ -126,7 +127,7 @@ def score_callset(
         compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
         facts = {
             "stage": "score",
-            "config": config.to_dict(),
+            "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
             "model": card.sha256,
             "key": scoring.score_key(card),
             "guard": compared,
@@ -148,6 +149,8 @@ def filter_callset(
         raise UsageError("give one of --threshold, --precision and --sensitivity")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold is {threshold}; give a number")
+    for name, share in (("--precision", precision), ("--sensitivity", sensitivity)):
+        check_share(name, share)
     target = _new_callset(out, overwrite)
     vcf = merged_callset(vcf)
     with (
@@ -177,7 +180,9 @@ def filter_callset(
         rows = write_shards(spark, work, blocks, header, make_work)
         target.parent.mkdir(parents=True, exist_ok=True)
         facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
-        return _finish(work, blocks, rows, header, target, facts)
+        summary = _finish(work, blocks, rows, header, target, facts)
+        progress(summary["statement"])  # the result's text does not say it, as that of scoring does
+        return summary
 
 
 def _new_callset(out: str, overwrite: bool) -> Path:
@@ -259,7 +264,7 @@ def build_dataset(
         facts = {
             "sample": inputs.sample,
             "with_reads": with_reads,
-            "config": config.to_dict(),
+            "config": dataclasses.replace(config, inputs=paths).to_dict(),
             "inputs": identity["inputs"] | identity["truth"],
             # Of the callset's records: what conservation is proved by elsewhere.
             "callset_digest": add_digests(block.digest for block in blocks),
