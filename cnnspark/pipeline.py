@@ -21,7 +21,7 @@ from cnnspark.metrics import format_table
 from cnnspark.models.card import SENSITIVITIES, Card, read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
-from cnnspark.runs import file_identity, write_json
+from cnnspark.runs import file_identity, make_folder, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
 
@@ -97,7 +97,7 @@ def run_all(
     paths, trained_model = paths.absolute(), model or config.model
     truth = TruthPaths.of(paths)
     _check(paths, truth, trained_model, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if paths.vcf is None:
         progress("candidates")
         paths = dataclasses.replace(paths, vcf=_candidates(spark, paths, folder, config, if_exists), regions=())

@@ -44,7 +44,7 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
-from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
 from cnnspark.schema import UNKNOWN
 from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
 from cnnspark.tensors import feature_names
@@ -108,6 +108,7 @@ def score_callset(
     model = str(Path(model).absolute())
     with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
+        make_folder(folder.out.parent)
         seen = [*checked.inputs.paths, model, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
@@ -178,7 +179,6 @@ def filter_callset(
             return filtering.filter_work(path, settings)
 
         rows = write_shards(spark, work, blocks, header, make_work)
-        target.parent.mkdir(parents=True, exist_ok=True)
         facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
         summary = _finish(work, blocks, rows, header, target, facts)
         progress(summary["statement"])  # the result's text does not say it, as that of scoring does
@@ -210,7 +210,7 @@ def merged_callset(path: str) -> str:
 @contextmanager
 def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.absolute().parent)
     # A speculative attempt may still be writing when it is all over.
     with tempfile.TemporaryDirectory(
         prefix=f".{target.name}.work-", dir=target.absolute().parent, ignore_cleanup_errors=True
@@ -337,6 +337,7 @@ def evaluate_callset(
         read_causes(cause_table)  # said now, not by a task
     with checked_inputs(paths, config, folder, needs_reads=False) as checked:
         names = score_names(checked.header, scores)
+        make_folder(folder)
         blocks = _plan(spark, checked, config)
         vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
 
@@ -356,7 +357,6 @@ def evaluate_callset(
     require_both_labels(counts, str(paths.vcf))
     metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
     by_cause = metrics_by_cause(alleles) if causes else {}
-    folder.mkdir(parents=True, exist_ok=True)
     tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
     (folder / "metrics.txt").write_text("\n\n".join(tables) + "\n")
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
@@ -401,7 +401,6 @@ def call_candidates(
     with _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
-        target.parent.mkdir(parents=True, exist_ok=True)
         merge_shards(work_folder.out, rows, header.text(), target)
     found = sum(row.records_out for row in rows)
     progress(f"{found} candidate alleles in {len(windows)} windows")
