@@ -31,7 +31,11 @@ LEAST_FOR_THRESHOLDS = 5
 
 @dataclass(frozen=True)
 class Findings:
-    """What the held-out alleles say of a trained network; see :class:`cnnspark.models.card.Card`."""
+    """What the held-out alleles say of a trained network, as :class:`cnnspark.models.card.Card` holds it.
+
+    Thresholds are calibrated scores. The loss is that of the network's own logits, and the calibration's error is
+    measured on each half of the alleles with a calibration fitted on the other.
+    """
 
     metrics: dict[str, float]  # "AUPRC SNP" and the like
     thresholds: dict[str, dict[str, float | None]]  # by group and precision
@@ -40,7 +44,10 @@ class Findings:
 
 
 class Validation:
-    """The held-out alleles: labels and types once, logits by all replicas together."""
+    """The held-out alleles. Each pass reads them all and computes their logits, by all replicas together.
+
+    ``labels`` and ``types`` (n_validation,) are those of the last pass, empty before the first.
+    """
 
     def __init__(self, trainer: Trainer, data: TrainingData):
         self.trainer, self.data = trainer, data

@@ -49,8 +49,8 @@ def open_data(job: ReplicaJob, fields: Iterable[str]) -> TrainingData:
 def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     """All epochs that are missing, and the bundle at the end; rank 0 writes. Returns the best epoch's figures.
 
-    Raises RunError where the loss is not a number, the data give another number of steps than promised, or what is to
-    be written cannot be.
+    Raises RunError where the loss or a held-out allele's logit is not a number, the data give another number of steps
+    than promised, or what is to be written cannot be.
     """
     settings = job.settings
     folder = checkpoint_folder(job.model_out)
@@ -85,7 +85,13 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
         if len(progress.losses) != steps:
             raise RunError(f"epoch {epoch + 1} had {len(progress.losses)} steps, not {steps}; build the dataset again")
         row = progress.row()
-        figures = validation.metrics(validation.logits())
+        logits = validation.logits()
+        if not np.isfinite(logits).all():
+            raise RunError(
+                f"the network gives held-out alleles scores that are no numbers after epoch {epoch + 1}; lower the "
+                "learning rate (train.learning_rate)"
+            )
+        figures = validation.metrics(logits)
         row |= {f"val_{name.lower()}": figure for name, figure in figures.items()}
         # Area under the precision-recall curve; where one class is missing there is none, and the loss decides.
         _finish_epoch(state, trainer, epoch + 1, figures.get("AUPRC", -figures["loss"]), row)
