@@ -12,13 +12,16 @@ Alleles come in clusters (paralogs, repeats), so a few hundred of the very same 
 more than chance among independent alleles would have it. How much, is measured on the training alleles themselves: for
 each name, the distance of chunks of neighbouring alleles from all others. It shrinks as that of two means, with
 sqrt(1 / n + 1 / m); ``noise`` is what stands before it.
+
+A model that was trained on several datasets (other depths, other callers) is compared with the nearest of them: nothing
+real is like their mixture.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,11 +62,24 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class KnownPart:
+    """One of the datasets of a training: counts in the cells of the whole's histograms, and noise, by name."""
+
+    alleles: int
+    counts: tuple[tuple[int, ...], ...]
+    noise: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class KnownValues:
-    """What a model has seen: a histogram of each of its named inputs over ``alleles`` training alleles."""
+    """What a model has seen: a histogram of each of its named inputs over ``alleles`` training alleles.
+
+    ``parts`` are the datasets, where there were several.
+    """
 
     alleles: int
     histograms: tuple[Histogram, ...]
+    parts: tuple[KnownPart, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +95,29 @@ class KnownValues:
             if len(histogram.counts) != _cells(histogram.edges):
                 raise ValueError(f"the histogram of '{histogram.name}' has {len(histogram.counts)} counts")
             histograms.append(histogram)
-        return KnownValues(int(values["alleles"]), tuple(histograms))
+        parts = []
+        for each in values.get("parts", ()):
+            part = KnownPart(int(each["alleles"]), tuple(map(tuple, each["counts"])), tuple(map(float, each["noise"])))
+            if [len(c) for c in part.counts] != [len(h.counts) for h in histograms] or len(part.noise) != len(
+                histograms
+            ):
+                raise ValueError("a part's histograms are not those of the whole")
+            parts.append(part)
+        return KnownValues(int(values["alleles"]), tuple(histograms), tuple(parts))
+
+    @property
+    def compared(self) -> tuple[KnownValues, ...]:
+        """What a callset is compared with: each dataset by itself, or the whole."""
+        return tuple(
+            KnownValues(
+                part.alleles,
+                tuple(
+                    replace(histogram, counts=counts, noise=noise)
+                    for histogram, counts, noise in zip(self.histograms, part.counts, part.noise, strict=True)
+                ),
+            )
+            for part in self.parts
+        ) or (self,)
 
 
 def _cells(edges: Sequence[float] | np.ndarray) -> int:
@@ -123,22 +161,40 @@ def distance(counts: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndar
     return float(0.5 * np.abs(p / p.sum() - q / q.sum()).sum())
 
 
-def known_values(names: Sequence[str], values: np.ndarray) -> KnownValues:
-    """The histograms of training alleles ``values`` (n, names), NaN where missing, in the order of the genome."""
-    n = len(values)
-    rows = min(max(n // CHUNKS, CHUNK_ALLELES[0]), CHUNK_ALLELES[1])
-    chunks = [slice(first, first + rows) for first in range(0, n - rows + 1, rows)]
+def known_values(names: Sequence[str], values: np.ndarray, datasets: np.ndarray | None = None) -> KnownValues:
+    """The histograms of training alleles ``values`` (n, names), NaN where missing, in the order of the genome.
+
+    ``datasets`` (n,) are the numbers of the datasets that they are of, where there are several.
+    """
     histograms = []
     for name, column in zip(names, values.T, strict=True):
         edges = _bin_edges(column)
-        counts = _count(column, edges)
-        inside = [_count(column[chunk], edges) for chunk in chunks]
-        apart = [distance(chunk, counts - chunk) for chunk in inside]
-        # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
-        widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0
-        noise = widest / math.sqrt(1 / rows + 1 / max(1, n - rows))
-        histograms.append(Histogram(name, tuple(edges.tolist()), tuple(counts.tolist()), round(noise, 4)))
-    return KnownValues(n, tuple(histograms))
+        counts, noise = _count_with_noise(column, edges)
+        histograms.append(Histogram(name, tuple(edges.tolist()), counts, noise))
+    numbers = np.unique(datasets) if datasets is not None else ()
+    parts = []
+    for number in numbers if len(numbers) > 1 else ():
+        own = values[datasets == number]
+        counted = [
+            _count_with_noise(column, np.array(histogram.edges))
+            for column, histogram in zip(own.T, histograms, strict=True)
+        ]
+        parts.append(KnownPart(len(own), tuple(c for c, _ in counted), tuple(n for _, n in counted)))
+    return KnownValues(len(values), tuple(histograms), tuple(parts))
+
+
+def _count_with_noise(column: np.ndarray, edges: np.ndarray) -> tuple[tuple[int, ...], float]:
+    """The counts of a column (n,) in the order of the genome, and its noise (:class:`Histogram`)."""
+    n = len(column)
+    rows = min(max(n // CHUNKS, CHUNK_ALLELES[0]), CHUNK_ALLELES[1])
+    chunks = [slice(first, first + rows) for first in range(0, n - rows + 1, rows)]
+    counts = _count(column, edges)
+    inside = [_count(column[chunk], edges) for chunk in chunks]
+    apart = [distance(chunk, counts - chunk) for chunk in inside]
+    # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
+    widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0
+    noise = widest / math.sqrt(1 / rows + 1 / max(1, n - rows))
+    return tuple(counts.tolist()), round(noise, 4)
 
 
 @dataclass(frozen=True)
@@ -208,13 +264,19 @@ class Comparison:
 
 
 def compare(known: KnownValues, counts: Sequence[Sequence[int]]) -> Comparison:
-    """Compares a callset's counts (:func:`add_counts` of all blocks) with the training data's.
+    """Compares a callset's counts (:func:`add_counts` of all blocks) with the training data's, of several datasets with
+    the nearest: the one that leaves the fewest inputs elsewhere, and of such the one of the smallest distances.
 
     The limit is LIMIT and the noise of both sides: noise x sqrt(1 / n + 1 / n_trained).
     """
     alleles = sum(counts[0]) if counts else 0
     if alleles < LEAST_ALLELES:
         return Comparison(alleles, ())
+    found = [_compare_with(part, counts, alleles) for part in known.compared]
+    return min(found, key=lambda each: (len(each.outside), sum(i.distance for i in each.inputs)))
+
+
+def _compare_with(known: KnownValues, counts: Sequence[Sequence[int]], alleles: int) -> Comparison:
     scale = math.sqrt(1 / alleles + 1 / max(1, known.alleles))
     inputs = []
     for histogram, found in zip(known.histograms, counts, strict=True):

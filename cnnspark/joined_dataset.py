@@ -15,6 +15,9 @@ import numpy as np
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 
+# The column that says which of the datasets a row is of.
+DATASET = "dataset"
+
 
 class JoinedDataset:
     """What :class:`cnnspark.dataset.Dataset` offers to training, over several of them."""
@@ -66,7 +69,7 @@ class JoinedDataset:
             before += groups
             dealt = len(range(own_shard, groups, shards))
             if dealt:
-                passes.append(self._of_part(part, _own_groups(part, own, groups, columns, seed, own_shard, shards)))
+                passes.append(self._of_part(number, _own_groups(part, own, groups, columns, seed, own_shard, shards)))
                 left.append(dealt)
         if seed is None:
             for each in passes:
@@ -80,10 +83,11 @@ class JoinedDataset:
             # Only what is read to its end is counted.
             yield from each
 
-    def _of_part(self, part: Dataset, groups: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """A dataset's row groups with their annotations in the columns of the whole."""
-        columns = [self.annotation_names.index(name) for name in part.annotation_names]
+    def _of_part(self, number: int, groups: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        """A dataset's row groups with its number, and with their annotations in the columns of the whole."""
+        columns = [self.annotation_names.index(name) for name in self.parts[number].annotation_names]
         for values in groups:
+            values = {**values, DATASET: np.full(len(next(iter(values.values()))), number, np.int32)}
             if "annotations" in values:
                 own = np.stack(list(values["annotations"]))  # (n, its names)
                 every = np.full((len(own), len(self.annotation_names)), np.nan, np.float32)

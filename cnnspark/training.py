@@ -185,7 +185,7 @@ def prepare_job(
     for count, name in ((false_count, "false"), (true_count, "true")):
         if not count:
             raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
-    annotations, features = opened.feature_sample(settings.quantile_sample)
+    annotations, features, datasets = opened.feature_sample(settings.quantile_sample)
     columns: tuple[int, ...] = ()
     if settings.init and start:
         limit = int(opened.tensor_settings["read_limit"])
@@ -219,6 +219,7 @@ def prepare_job(
         known=known_values(
             (*spec.annotation_names, *spec.feature_names),
             np.concatenate([annotations, features], axis=1),
+            datasets,
         ),
         lanes=settings.lanes_used(opened.n_row_groups),
         init_sha256=start.sha256 if start else "",

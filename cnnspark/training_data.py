@@ -16,7 +16,7 @@ import numpy as np
 from cnnspark.batches import pad_rows
 from cnnspark.dataset import Dataset, decode, example_keys, training_columns
 from cnnspark.errors import InputError, UsageError
-from cnnspark.joined_dataset import JoinedDataset, open_dataset
+from cnnspark.joined_dataset import DATASET, JoinedDataset, open_dataset
 from cnnspark.regions import Region, check_regions, parse_region
 from cnnspark.schema import TensorBatch
 from cnnspark.training_settings import check_share, number_of
@@ -224,19 +224,22 @@ class TrainingData:
                 chosen = np.arange(first, min(first + batch_size, len(scalars["label"])))
                 yield pad_rows(tensors, chosen) | {name: value[chosen] for name, value in scalars.items()}
 
-    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Annotations (n, A) and site features (n, F) of some ``limit`` training tensors at most.
+    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Annotations (n, A) and site features (n, F) of some ``limit`` training tensors at most, and the number (n,)
+        of the dataset that each is of.
 
         Runs of neighbouring row groups, evenly spread and in order: what neighbours have in common stays to be seen.
         """
         stride = max(1, -(-self.n_train // limit))
-        annotations, features = [], []
+        annotations, features, datasets = [], [], []
         groups = self.dataset.read(self.train, columns=["annotations", "site_features"])
         for number, values in enumerate(groups):
             if number // NEIGHBOURING_GROUPS % stride == 0:
                 annotations.append(np.stack(list(values["annotations"])))
                 features.append(np.stack(list(values["site_features"])))
-        return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32)
+                datasets.append(values.get(DATASET, np.zeros(len(features[-1]), np.int32)))
+        numbers = np.concatenate(datasets)
+        return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32), numbers
 
 
 def _by_depth(

@@ -112,8 +112,9 @@ class SyntheticData:
         for first in range(0, self.n_validation, batch_size):
             yield {name: values[first : first + batch_size] for name, values in self.validation.items()}
 
-    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.train["annotations"][:limit], self.train["site_features"][:limit]
+    def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        features = self.train["site_features"][:limit]
+        return self.train["annotations"][:limit], features, np.zeros(len(features), np.int32)
 
 
 def open_synthetic(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:

@@ -169,3 +169,25 @@ def test_json_and_back() -> None:
     broken["histograms"][0]["counts"].pop()
     with pytest.raises(ValueError, match="INFO/DP"):
         KnownValues.from_json(broken)
+
+
+def test_a_model_of_several_datasets_is_compared_with_the_nearest() -> None:
+    rng = np.random.default_rng(3)
+    depths = [rng.poisson(mean, 3000) for mean in (20, 30, 40)]
+    values = np.stack([np.concatenate(depths), np.full(9000, np.nan)], axis=1).astype(np.float32)
+    datasets = np.repeat([0, 1, 2], 3000)
+    values[datasets == 2, 1] = rng.normal(size=3000)  # an annotation that one caller has
+    known = KnownValues.from_json(json.loads(json.dumps(asdict(known_values(("DP", "X"), values, datasets)))))
+    assert known == known_values(("DP", "X"), values, datasets) and len(known.parts) == 3
+    assert known.histograms == known_values(("DP", "X"), values).histograms
+    for mean, has_x, outside in (
+        (20, False, []),
+        (40, True, []),
+        (31, False, []),
+        (30, True, ["X"]),
+        (80, False, ["DP"]),
+    ):
+        x = rng.normal(size=1000) if has_x else np.full(1000, np.nan)
+        callset = np.stack([rng.poisson(mean, 1000), x], axis=1).astype(np.float32)
+        compared = compare(known, count_values(known, callset))
+        assert [each.name for each in compared.outside] == outside, (mean, has_x)

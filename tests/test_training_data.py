@@ -193,11 +193,12 @@ def test_validation_is_read_once_and_in_order(training: TrainingData) -> None:
 
 def test_the_feature_sample_is_of_training_alleles(training: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnnspark.training_data.NEIGHBOURING_GROUPS", 1)
-    annotations, features = training.feature_sample(50)
+    annotations, features, datasets = training.feature_sample(50)
+    assert datasets.tolist() == [0] * len(annotations)
     assert annotations.shape == (len(annotations), len(training.annotation_names))
     assert features.shape == (len(annotations), len(training.feature_names))
     assert 0 < len(annotations) < training.n_train / 2
-    whole, _ = training.feature_sample(10**6)
+    whole, _, _ = training.feature_sample(10**6)
     assert len(whole) == training.n_train
 
 
