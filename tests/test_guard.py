@@ -184,7 +184,7 @@ def test_a_model_of_several_datasets_is_compared_with_the_nearest() -> None:
         (20, False, []),
         (40, True, []),
         (31, False, []),
-        (30, True, ["X"]),
+        (30, True, ["DP"]),
         (80, False, ["DP"]),
     ):
         x = rng.normal(size=1000) if has_x else np.full(1000, np.nan)
