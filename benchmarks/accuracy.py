@@ -68,16 +68,19 @@ def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
     """What is trained on; of the draws the first ``limit``, 0 for all."""
     if on in sim.CALLSETS:
         return [_of_sim(data, on, "first")]
-    chosen = [_draw(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
+    chosen = [draw_part(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
     return chosen + [Part(caller, sim.files(data, caller)) for caller in sim.CALLSETS if on == "all"]
 
 
 def tested_parts(data: str, work: str, on: str) -> list[Part]:
     """What is measured on: no allele of it is trained on."""
-    return [_of_sim(data, on, "rest")] if on in sim.CALLSETS else [_draw(data, work, d.name) for d in draws.EVALUATION]
+    return (
+        [_of_sim(data, on, "rest")] if on in sim.CALLSETS else [draw_part(data, work, d.name) for d in draws.EVALUATION]
+    )
 
 
-def _draw(data: str, work: str, name: str) -> Part:
+def draw_part(data: str, work: str, name: str) -> Part:
+    """A simulated sample of ``benchmarks.draws``."""
     files = {"vcf": "callset.vcf.gz", "reads": "reads.bam", "labels": "labels.tsv"}
     inputs = {key: f"{work}/{name}/{file}" for key, file in files.items()}
     return Part(
