@@ -93,13 +93,13 @@ def _of_sim(data: str, caller: str, part: str) -> Part:
     return Part(f"{caller}-{part}", sim.files(data, caller), regions, sim.CALLSETS[caller])
 
 
-def dataset_of(part: Part, model: str, work: str) -> str:
-    """The tensors of a part as a model takes them, built unless they are there."""
+def dataset_of(part: Part, model: str, work: str, more: Sequence[str] = ()) -> str:
+    """The tensors of a part as a model takes them, with ``more`` settings, built unless they are there."""
     suffix, with_reads, settings = KINDS.get(model, USUAL_KIND)
     out = f"{work}/{part.name}.{suffix}"
     if not Path(out, "_SUCCESS").exists():
         inputs = {key: path for key, path in part.inputs.items() if with_reads or key != "reads"}
-        config = load_config(None, [*draws.SETTINGS, *settings])
+        config = load_config(None, [*draws.SETTINGS, *settings, *more])
         paths = InputPaths(**inputs, regions=part.regions)
         stages.build_dataset(spark_session("accuracy", "local[*]"), paths, out, config, if_exists="resume")
     return out
