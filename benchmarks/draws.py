@@ -45,8 +45,16 @@ def _draw(name: str, seed: int, regions: tuple[str, ...], shares: str = "", **se
 TRAINING = (
     _draw("train-101", 101, TRAINED),
     _draw("train-102", 102, TRAINED, profile="novaseq"),
-    _draw("train-103", 103, TRAINED, coverage=40, read_length=100, profile="novaseq"),
-    _draw("train-104", 104, TRAINED, "paralogs=0.5 stutter=2 oxidation=2 deamination=2", coverage=20),
+    _draw("train-103", 103, TRAINED, coverage=50, read_length=100, profile="novaseq"),
+    _draw(
+        "train-104",
+        104,
+        TRAINED,
+        "paralogs=0.5 stutter=2 oxidation=2 deamination=2",
+        coverage=20,
+        fragment_mean=300,
+        fragment_sd=80,
+    ),
     _draw("train-105", 105, TRAINED, "duplicates=2 chimeras=2", coverage=35, read_length=250, fragment_mean=500),
     _draw(
         "train-106", 106, TRAINED, "contamination=1.67 low_complexity=2 misaligned=2 mosaic=1 paralogs=0.7", coverage=25

@@ -384,8 +384,8 @@ def test_pieces_of_a_contig_are_simulated_one_by_one(
 def test_settings_come_from_the_configuration(tmp_path: Path) -> None:
     made = {}
     for name, settings in (
-        ("same", SimulationSettings(seed=7, length=20_000, coverage=8)),
-        ("more", SimulationSettings(seed=7, length=20_000, coverage=8, variants=3.0)),
+        ("same", SimulationSettings(seed=7, length=120_000, coverage=8)),
+        ("more", SimulationSettings(seed=7, length=120_000, coverage=8, variants=3.0)),
     ):
         files = simulate(tmp_path / name, settings)
         made[name] = len(true_alleles(files))

@@ -16,6 +16,13 @@ from cnnspark.simulation.provenance import Cause
 SNV_RATE = 1 / 900
 INDEL_RATE = 1 / 6_000
 MNV_RATE = 1 / 25_000
+# Two haplotypes are as different as the time since their common ancestor is long, and that changes every few kilobases
+# (Hudson 1983; Li and Durbin 2011, "Inference of human population history from individual whole-genome sequences").
+# Exponential times leave out what is introgressed or balanced; a chi-square of one degree of freedom, whose mean is 1,
+# too, has such stretches: one in a hundred has seven times the variants.
+STRETCH = 4_000
+# In so many stretches all heterozygous variants are on one haplotype, which is unlike the reference as a whole.
+DIVERGED_SHARE = 0.5
 # Mosaic alleles where they are wanted; far more than tissues have, so that there is something to learn from.
 MOSAIC_RATE = 1 / 5_000
 # Share of the reads that show a mosaic allele.
@@ -74,6 +81,11 @@ def draw_variants(
     for shift in range(-SPACING, SPACING + 1):
         taken[np.clip(unknown + shift, 0, contig.length - 1)] = True
     variants: list[Variant] = []
+    ends, weights, carriers = _stretches(contig.length, rng)
+
+    def haplotype(start: int) -> int:
+        carrier = carriers[np.searchsorted(ends, start, side="right")]
+        return int(carrier) if carrier >= 0 else int(rng.integers(2))
 
     def add(start: int, ref: str, alt: str, fraction: float = 0.0) -> None:
         if "N" in ref + alt:
@@ -84,13 +96,16 @@ def draw_variants(
             return
         taken[span] = True
         genotype = (
-            (1, 1) if rng.random() < HOMOZYGOUS_SHARE and not fraction else (1, 0) if rng.random() < 0.5 else (0, 1)
+            (1, 1) if rng.random() < HOMOZYGOUS_SHARE and not fraction else (0, 1) if haplotype(start) else (1, 0)
         )
         variants.append(Variant(start, ref, alt, genotype, fraction))
 
     def places(rate: float) -> list[int]:
-        n = rng.poisson(contig.length * rate)
-        return [int(start) for start in rng.integers(END_MARGIN, contig.length - END_MARGIN, n)]
+        # A stretch is as long for its variants as they are dense.
+        reached = np.cumsum(np.diff(ends, prepend=0) * weights)
+        drawn = rng.uniform(0, reached[-1], rng.poisson(reached[-1] * rate))
+        found = np.interp(drawn, np.concatenate([[0], reached]), np.concatenate([[0], ends])).astype(np.int64)
+        return [int(start) for start in found if END_MARGIN <= start < contig.length - END_MARGIN]
 
     long = contig.repeats[contig.repeats[:, 1] - contig.repeats[:, 0] >= 8]
     for start, end, unit in long[rng.random(len(long)) < REPEAT_INDEL_CHANCE * density].tolist():
@@ -105,10 +120,23 @@ def draw_variants(
     for start in places(SNV_RATE * density):
         ref = contig.letters(start, start + 1)
         add(start, ref, other_base(ref, rng))
-    for start in places(MOSAIC_RATE * mosaic):
+    # Not inherited: anywhere.
+    for start in rng.integers(
+        END_MARGIN, contig.length - END_MARGIN, rng.poisson(contig.length * MOSAIC_RATE * mosaic)
+    ):
+        start = int(start)
         ref = contig.letters(start, start + 1)
         add(start, ref, other_base(ref, rng), float(rng.uniform(*MOSAIC_FRACTIONS)))
     return sorted(variants)
+
+
+def _stretches(length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stretches of common ancestry: their ends (n,), how many variants they have as a multiple of the mean (n,), and
+    the haplotype that carries the heterozygous ones (n,), -1 for either."""
+    ends = np.cumsum(1 + rng.exponential(STRETCH, 2 * length // STRETCH + 10)).astype(np.int64)
+    ends = np.append(ends[ends < length], length)
+    carriers = np.where(rng.random(len(ends)) < DIVERGED_SHARE, rng.integers(0, 2, len(ends)), -1)
+    return ends, rng.chisquare(1, len(ends)), carriers
 
 
 def other_base(base: str, rng: np.random.Generator) -> str:
