@@ -18,7 +18,7 @@ from cnnspark.filtering import GROUPS
 from cnnspark.inputs import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
-from cnnspark.models.card import SENSITIVITIES, Card, read_card
+from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.runs import file_identity, write_json
@@ -96,7 +96,7 @@ def run_all(
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     paths, trained_model = paths.absolute(), model or config.model
     if trained_model is None:
-        config = dataclasses.replace(config, train=config.train.of_starting_model())
+        config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
     truth = TruthPaths.of(paths)
     _check(paths, truth, trained_model, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +160,7 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         raise UsageError(f"filter.sensitivity is {sensitivity:g}; cards have {known}: choose one of these")
     if model is not None:
         card = read_card(model)
+        require_finished(card, model)
         if sensitivity is not None and not card.sensitivity_thresholds:
             raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
         model_tensors(model, card, config.tensors)

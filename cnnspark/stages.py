@@ -38,7 +38,7 @@ from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
-from cnnspark.models.card import read_card
+from cnnspark.models.card import read_card, require_finished
 from cnnspark.preflight import check_executors, check_one_sample, check_reads, check_regions
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -100,6 +100,7 @@ def score_callset(
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     card = read_card(model)
+    require_finished(card, model)
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)

@@ -15,10 +15,14 @@ from typing import Any
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.card import Range, read_card
-from cnnspark.models.names import MODELS
+from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import ModelSpec
 
 STATE_FILE = "state.npz"
+OBJECTIVES = ("classify", "pretrain")
+# Settings that one of the objectives alone has.
+ONLY_CLASSIFY = ("loss", "label_smoothing", "hard_examples", "balance_classes")
+ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_FILE = "history.jsonl"
@@ -50,6 +54,8 @@ class TrainSettings:
     dropout: float = 0.3
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
+    mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
+    mask_values: float = 0.3  # pre-training: the share of annotations and site features
     mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
     patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
     seed: int = 1
@@ -62,6 +68,7 @@ class TrainSettings:
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
     if_exists: str = "fail"  # the model's folder or a checkpoint: fail, resume, overwrite
     data_opener: str = "cnnspark.training_data:open_training_data"
+    objective: str = "classify"  # or pretrain; the command's choice
 
     def __post_init__(self) -> None:
         for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
@@ -89,6 +96,13 @@ class TrainSettings:
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
             )
+        if not 0 < self.mask_cells < 1 or not 0 < self.mask_values < 1:
+            raise UsageError("mask_cells and mask_values must be above 0 and below 1")
+        if self.objective not in OBJECTIVES:
+            raise UsageError(f"objective is '{self.objective}'; choose one of {', '.join(OBJECTIVES)}")
+        if self.pretrains and self.model in GATK_MODELS:
+            possible = [name for name in MODELS if name not in GATK_MODELS]
+            raise UsageError(f"'{self.model}' cannot be pre-trained; choose one of {', '.join(possible)}")
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
@@ -112,6 +126,11 @@ class TrainSettings:
         if self.init is None or self.model != TrainSettings.model:
             return self
         return dataclasses.replace(self, model=read_card(self.init).model)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the network learns what was hidden from it, instead of labels."""
+        return self.objective == "pretrain"
 
     @property
     def augments(self) -> bool:
@@ -141,7 +160,16 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
         # A bundle may move: the job has its digest.
-        free = ("replicas", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir", "init")
+        free: tuple[str, ...] = (
+            "replicas",
+            "timeout_seconds",
+            "slot_wait_seconds",
+            "max_retries",
+            "if_exists",
+            "log_dir",
+            "init",
+        )
+        free += ONLY_CLASSIFY if self.pretrains else ONLY_PRETRAIN
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

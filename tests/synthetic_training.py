@@ -76,6 +76,7 @@ class SyntheticData:
         self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
         self.held_out: tuple[str, ...] = ()
+        self.n_unlabelled = int(sum((batch["label"] < 0).sum() for batch in (self.train, self.validation)))
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 
     def train_batches(self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[dict]]:
