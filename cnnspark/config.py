@@ -163,8 +163,9 @@ def build(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
     for name, value in values.items():
         where = f"{path}.{name}" if path else str(name)
         if name not in names:
-            close = difflib.get_close_matches(str(name), names, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(names)}"
+            shown = [f.name for f in fields(kind) if not f.metadata.get("internal")]  # type: ignore[arg-type]
+            close = difflib.get_close_matches(str(name), shown, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(shown)}"
             raise UsageError(f"there is no setting '{where}'{hint}")
         chosen[str(name)] = _convert(hints[name], value, where)
     try:

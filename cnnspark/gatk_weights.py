@@ -210,10 +210,13 @@ def difference(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
     for name, shape in shapes.items():
         if name in found and found[name] != shape:
             return f"{name} is {found[name]} instead of {shape}"
-    for names, what in ((missing, "is missing"), (extra, "does not belong there")):
+    for names, of_one, of_many in (
+        (missing, "is missing", "are missing"),
+        (extra, "does not belong there", "do not belong there"),
+    ):
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            return f"{_printable(names[0][:60])}{more} {what}"
+            what = of_one if len(names) == 1 else f"and {len(names) - 1} more {of_many}"
+            return f"{_printable(names[0][:60])} {what}"
     return ""
 
 

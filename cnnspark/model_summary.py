@@ -6,6 +6,7 @@ Keras is imported only where a network is built or loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> di
         **cost,
         "trained_on": _trained_on(card),
         "thresholds": card.thresholds,
+        "sensitivity_thresholds": card.sensitivity_thresholds,
+        "calibration": asdict(card.calibration),
         "metrics": card.metrics,
         "missing_shares": missing,
         "versions": card.versions,
@@ -131,12 +134,15 @@ def bundle_text(summary: Mapping[str, Any]) -> str:
             f"{trained.get('train_false', 0):,} false) of {trained.get('path', 'an unnamed dataset')}, "
             f"best epoch {trained.get('best_epoch', '?')} of {trained.get('epochs', '?')}"
         )
+    calibration = summary["calibration"]
+    lines.append(f"calibration  log odds = {calibration['slope']:.4f} x logit {calibration['intercept']:+.4f}")
     lines.append(f"made by      {', '.join(f'{name} {version}' for name, version in summary['versions'].items())}")
     sections = ["\n".join(lines)]
     if summary["metrics"]:
         sections.append(_metrics_table(summary["metrics"]))
-    if summary["thresholds"]:
-        sections.append(_thresholds_table(summary["thresholds"]))
+    for kind, name in (("precision", "thresholds"), ("sensitivity", "sensitivity_thresholds")):
+        if summary[name]:
+            sections.append(_thresholds_table(kind, summary[name]))
     missing = sorted(((share, name) for name, share in summary["missing_shares"].items() if share), reverse=True)
     if summary["missing_shares"]:
         text = ", ".join(f"{name} {share:.0%}" for share, name in missing) or "none"
@@ -166,11 +172,11 @@ def _metrics_table(metrics: Mapping[str, float]) -> str:
     return _table(rows, right=1)
 
 
-def _thresholds_table(thresholds: Mapping[str, Mapping[str, float | None]]) -> str:
-    precisions = sorted({precision for by_precision in thresholds.values() for precision in by_precision})
-    rows = [("score for precision", *precisions)]
-    for group, by_precision in thresholds.items():
-        values = (by_precision.get(precision) for precision in precisions)
+def _thresholds_table(kind: str, thresholds: Mapping[str, Mapping[str, float | None]]) -> str:
+    shares = sorted({share for by_share in thresholds.values() for share in by_share}, key=float)
+    rows = [(f"score for {kind}", *shares)]
+    for group, by_share in thresholds.items():
+        values = (by_share.get(share) for share in shares)
         rows.append((group, *("-" if value is None else f"{value:.3f}" for value in values)))
     return _table(rows, right=1)
 

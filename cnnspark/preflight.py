@@ -6,7 +6,7 @@ Every check raises InputError; what is odd but workable comes back as a warning.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
+from cnnspark.regions import Region, check_regions
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 if TYPE_CHECKING:
@@ -72,13 +72,6 @@ def check_inputs(
     return found
 
 
-def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str) -> None:
-    """Raises InputError where a region names a contig that the file does not have."""
-    for region in regions:
-        if region.contig not in contigs:
-            raise InputError(f"region {region} names a contig that {path} does not have{_hint(region.contig, contigs)}")
-
-
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
@@ -86,12 +79,6 @@ def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
         _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
     lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
     _check_lengths(reads.path, lengths, reference.path, reference.lengths)
-
-
-def _hint(contig: str, others: Collection[str]) -> str:
-    """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
-    return f"; did you mean '{other}'?" if other in others else "; check the name"
 
 
 def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:

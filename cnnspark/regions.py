@@ -7,7 +7,7 @@ inclusive and is converted here and in :mod:`cnnspark.vcf`, nowhere else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnspark.errors import InputError, UsageError
@@ -59,6 +59,19 @@ def parse_region(text: str, contigs: Iterable[str] = ()) -> Region:
     if start < 0 or end <= start:
         raise UsageError(f"region '{text}' is empty; positions count from 1 and the end must not precede the start")
     return Region(match["contig"], start, end)
+
+
+def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str) -> None:
+    """Raises InputError where a region names a contig that the file does not have."""
+    for region in regions:
+        if region.contig not in contigs:
+            raise InputError(f"region {region} names a contig that {path} does not have{_hint(region.contig, contigs)}")
+
+
+def _hint(contig: str, others: Collection[str]) -> str:
+    """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
+    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    return f"; did you mean '{other}'?" if other in others else "; check the name"
 
 
 def read_bed(path: str) -> list[Region]:

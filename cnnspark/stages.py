@@ -39,10 +39,10 @@ from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.card import read_card, require_finished
-from cnnspark.preflight import check_executors, check_one_sample, check_reads, check_regions
+from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import clip_to_contigs, parse_region
+from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.schema import UNKNOWN

@@ -17,8 +17,9 @@ from cnnspark.batches import pad_rows
 from cnnspark.dataset import Dataset, decode, example_keys, training_columns
 from cnnspark.errors import InputError, UsageError
 from cnnspark.joined_dataset import JoinedDataset, open_dataset
-from cnnspark.regions import Region, parse_region
+from cnnspark.regions import Region, check_regions, parse_region
 from cnnspark.schema import TensorBatch
+from cnnspark.training_settings import check_share, number_of
 
 MAX_STREAMS = 16
 # Row groups that a stream holds to shuffle rows between: about 256 tensors, 2 MB.
@@ -50,12 +51,19 @@ def hold_out(dataset: Dataset | JoinedDataset, validation: float | Sequence[str]
         validation: a share (the last blocks of each contig, as near to it in tensors as whole blocks come), or
             regions as text; a block that reaches into a region is held out.
 
-    Raises InputError where one side would be empty.
+    Raises UsageError where the share is none, InputError where a region is on a contig that the dataset does not have,
+    or one side would be empty.
     """
     if isinstance(validation, float):
         train, held = _hold_out_share(dataset.blocks, validation)
     else:
-        regions = [parse_region(text, {b["contig"] for b in dataset.blocks}) for text in validation]
+        contigs = {b["contig"] for b in dataset.blocks}
+        if len(validation) == 1 and validation[0] not in contigs:
+            given = number_of(validation[0])
+            if given is not None:
+                check_share(given)
+        regions = [parse_region(text, contigs) for text in validation]
+        check_regions(regions, contigs, str(dataset.path))
         held = [b["block"] for b in dataset.blocks if any(_touches(b, region) for region in regions)]
         train = [b["block"] for b in dataset.blocks if b["block"] not in set(held)]
     if not train or not held:
@@ -73,8 +81,7 @@ def _touches(block: Mapping, region: Region) -> bool:
 
 
 def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int], list[int]]:
-    if not 0 < share < 1:
-        raise UsageError(f"the validation share is {share}; give a number between 0 and 1")
+    check_share(share)
     contigs: dict[str, list[Mapping]] = {}
     for block in blocks:
         contigs.setdefault(block["contig"], []).append(block)

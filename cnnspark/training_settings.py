@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,20 @@ ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_FILE = "history.jsonl"
+
+
+def number_of(text: str) -> float | None:
+    """The number that the text is, None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_share(share: float) -> None:
+    """Raises UsageError where the validation share is none."""
+    if not 0 < share < 1:
+        raise UsageError(f"the validation share is {share:g}; give a number between 0 and 1 or regions")
 
 
 @dataclass(frozen=True)
@@ -66,9 +79,11 @@ class TrainSettings:
     slot_wait_seconds: int = 60  # for executors to register
     max_retries: int = 2
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
-    if_exists: str = "fail"  # the model's folder or a checkpoint: fail, resume, overwrite
-    data_opener: str = "cnnspark.training_data:open_training_data"
-    objective: str = "classify"  # or pretrain; the command's choice
+    # Not a user's to set: the flag --if-exists, for the model's folder and a checkpoint (fail, resume, overwrite), and
+    # the function that opens the dataset, as module:function, and what the command trains for (classify, pretrain).
+    if_exists: str = field(default="fail", metadata={"internal": True})
+    data_opener: str = field(default="cnnspark.training_data:open_training_data", metadata={"internal": True})
+    objective: str = field(default="classify", metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
@@ -103,6 +118,8 @@ class TrainSettings:
         if self.pretrains and self.model in GATK_MODELS:
             possible = [name for name in MODELS if name not in GATK_MODELS]
             raise UsageError(f"'{self.model}' cannot be pre-trained; choose one of {', '.join(possible)}")
+        if isinstance(self.validation, float):
+            check_share(self.validation)
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
@@ -113,8 +130,9 @@ class TrainSettings:
         """
         chosen = {name: value for name, value in flags.items() if value is not None}
         if validation:
-            share = len(validation) == 1 and re.fullmatch(r"0?\.\d+", validation[0])
-            chosen["validation"] = float(validation[0]) if share else tuple(validation)
+            share = number_of(validation[0]) if len(validation) == 1 else None
+            # Any other number may be a contig's name, as "20" is: the dataset tells.
+            chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
         settings = dataclasses.replace(self, **chosen)
         return settings if "model" in chosen else settings.of_starting_model()
 

@@ -143,6 +143,15 @@ def open_of_another_caller(paths: Sequence[str], validation: Any, fields: Any = 
     return OtherCallersData(paths[0])
 
 
+def open_without_reads(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
+    """The same as tensors that were built without reads, and so without site features."""
+    data = SyntheticData(paths[0])
+    data.with_reads, data.feature_names = False, ()
+    for batch in (data.train, data.validation):
+        batch["site_features"] = batch["site_features"][:, :0]
+    return data
+
+
 class GatkData(SyntheticData):
     """The same as tensors of encoding gatk, which have no site features."""
 

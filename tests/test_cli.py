@@ -94,6 +94,13 @@ def test_other_failures_are_explained_and_resumable(text: str, said: str) -> Non
     assert said in str(explained) and explained.exit_code == 4
 
 
+def test_the_help_of_train_says_the_defaults() -> None:
+    said = {option.name: getattr(option, "help", "") for option in cli.commands["train"].params}
+    defaults = TrainSettings()
+    for name in ("model", "replicas", "epochs", "batch_size", "validation"):
+        assert f"[{getattr(defaults, name)}]" in said[name]
+
+
 def test_flags_win_over_the_configuration() -> None:
     configured = TrainSettings(batch_size=64, patience=3)
     settings = configured.with_flags(("0.3",), model="features", replicas=2, epochs=3, batch_size=None, patience=0)
@@ -101,3 +108,4 @@ def test_flags_win_over_the_configuration() -> None:
     assert (settings.validation, settings.patience) == (0.3, 0)
     assert configured.with_flags(("chr20", "chr21:1-5")).validation == ("chr20", "chr21:1-5")
     assert configured.with_flags((), model=None) == configured
+    assert configured.with_flags(("20",)).validation == ("20",)  # a contig's name in GRCh37

@@ -44,11 +44,20 @@ def test_paths_of_a_yaml_are_relative_to_it(tmp_path: Path) -> None:
         (["blocks.records=0"], "1 or more"),
         (["score.batch_size=0"], "1 or more"),
         (["inputs=foo"], "group of settings"),
+        (["train.validation=2"], "the validation share is 2; give a number between 0 and 1 or regions"),
+        (["train.validation=0.0"], "the validation share is 0;"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_config(None, settings)
+
+
+def test_an_unknown_setting_is_told_of_those_that_are_a_users() -> None:
+    with pytest.raises(UsageError, match="there is no setting 'train.foo'; known are model, replicas") as caught:
+        load_config(None, ["train.foo=1"])
+    assert "patience" in str(caught.value)
+    assert "data_opener" not in str(caught.value) and "if_exists" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", "x: 1\n"])

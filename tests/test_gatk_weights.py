@@ -410,7 +410,7 @@ def test_wrong_arrays_are_named(tmp_path: Path, name: str) -> None:
     if name != "keras":
         cases += [
             (without("conv.2.bias"), "conv.2.bias is missing"),
-            ({}, "conv.0.weight and 11 more is missing"),
+            ({}, "conv.0.weight and 11 more are missing"),
             ({**good, "conv.9.weight": good["conv.2.bias"]}, "conv.9.weight does not belong there"),
             ({**good, "dense_3.bias": np.zeros((5,), np.float32)}, "dense_3.bias is (5,) instead of (4,)"),
         ]
@@ -439,7 +439,7 @@ def test_a_keras_file_of_another_network_is_said_so(tmp_path: Path) -> None:
 
     for change, message in (
         (one_more, "(kernel) does not belong there"),
-        (one_less, "dense_1.0.weight and 1 more is missing"),
+        (one_less, "dense_1.0.weight and 1 more are missing"),
         (other_bias, "dense_3.bias is (9,) instead of (4,)"),
         (first, "channels first"),
         (empty, "iteration:0 holds int64"),
@@ -627,7 +627,7 @@ RAW = {
     "call without a tuple": (b"\x80\x02c__builtin__\nset\nN R.", "is damaged"),
     "state of a function": (b"\x80\x02ctorch._utils\n_rebuild_tensor\n}b.", "is damaged"),
     "memo of nothing": (b"\x80\x02h\x05.", "is damaged"),
-    "memo far away": (b"\x80\x02}r\xff\xff\xff\x7f0j\xff\xff\xff\x7f.", "conv.0.weight and 11 more is missing"),
+    "memo far away": (b"\x80\x02}r\xff\xff\xff\x7f0j\xff\xff\xff\x7f.", "conv.0.weight and 11 more are missing"),
     "text longer than the file": (b"\x80\x02X\xff\xff\xff\x7fabc.", "is damaged"),
     "frame longer than the file": (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", "is damaged"),
     "huge number": (b"\x80\x02L" + b"9" * 100_000 + b"L\n.", "is damaged"),

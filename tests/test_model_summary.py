@@ -15,6 +15,7 @@ from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
 from cnnspark.model_summary import bundle_summary, bundle_text, models_summary, models_text, usual_spec
 from cnnspark.models.bundle import save_bundle
+from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, training_ranges
 from cnnspark.models.names import MODELS
 from cnnspark.models.registry import build_model, complexity, layer_costs
@@ -102,6 +103,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spec=spec,
         ranges=training_ranges(spec.annotation_names, values),
         thresholds={"ALL": {"0.90": -1.25, "0.99": None}, "SNP": {"0.90": 0.5, "0.99": 2.0}},
+        sensitivity_thresholds={"ALL": {"0.995": -3.5, "0.90": 1.75}, "INDEL": {"0.90": None, "0.995": -4.25}},
+        calibration=Platt(0.8125, -0.5),
         metrics={"loss ALL": 0.25, "alleles ALL": 1234.0, "AUPRC ALL": 0.98765, "AUPRC SNP": 0.99},
         training={"best_epoch": 3, "epochs": 10, "loss": "cross_entropy"},
         data={"path": "/data/tensors", "train": 5000, "train_true": 3000, "train_false": 2000, "validation": 1234},
@@ -120,12 +123,19 @@ def test_a_bundles_facts_are_those_of_its_card(bundle: Path, capsys: pytest.Capt
         "5,000 alleles (3,000 true, 2,000 false) of /data/tensors, best epoch 3 of 10",
         "annotations missing in training: INFO/MQ 75%",
         f"SHA-256 {summary['sha256'][:16]}",
+        "log odds = 0.8125 x logit -0.5000",
     ):
         assert said in text
     assert re.search(r"^alleles +1,234$", text, re.MULTILINE) and re.search(
         r"^AUPRC +0.9877 +0.9900$", text, re.MULTILINE
     )
     assert re.search(r"^ALL +-1.250 +-$", text, re.MULTILINE) and re.search(r"^SNP +0.500 +2.000$", text, re.MULTILINE)
+    by_sensitivity = text[text.index("score for sensitivity") :].splitlines()[:3]
+    assert [line.split() for line in by_sensitivity] == [
+        ["score", "for", "sensitivity", "0.90", "0.995"], ["ALL", "1.750", "-3.500"], ["INDEL", "-", "-4.250"],
+    ]  # fmt: skip
+    assert summary["calibration"] == {"slope": 0.8125, "intercept": -0.5}
+    assert summary["sensitivity_thresholds"]["ALL"] == {"0.995": -3.5, "0.90": 1.75}
     assert main(["model-summary", "--bundle", str(bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(summary))
 

@@ -13,6 +13,7 @@ from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.regions import parse_region
 from cnnspark.schema import FIELDS
 from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
+from cnnspark.training_settings import TrainSettings
 from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark
@@ -88,9 +89,15 @@ def test_regions_can_be_held_out(sample: Sample) -> None:
     _, held = hold_out(dataset, (contig,))
     assert held == [b["block"] for b in dataset.blocks if b["contig"] == contig]
     with pytest.raises(InputError, match="cannot be split"):
-        hold_out(dataset, ("chrNowhere",))
-    with pytest.raises(UsageError, match="between 0 and 1"):
-        hold_out(dataset, 1.5)
+        hold_out(dataset, (f"{contig}:1-1",))
+    with pytest.raises(InputError, match="region chr99:1-5 names a contig that .*tensors does not have"):
+        hold_out(dataset, (contig, "chr99:1-5"))
+
+
+@pytest.mark.parametrize("share", ["2", "1.5", "1", "0", "-1"])
+def test_a_validation_share_that_is_none_is_said(sample: Sample, share: str) -> None:
+    with pytest.raises(UsageError, match=f"the validation share is {share}; give a number between 0 and 1 or regions"):
+        hold_out(Dataset(sample.dataset), TrainSettings().with_flags((share,)).validation)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
