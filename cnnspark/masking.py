@@ -75,8 +75,9 @@ def hidden(noise_key: np.ndarray, places: int, salt: int, share: float) -> np.nd
 
 def _masked_reads(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, share: float) -> dict[str, np.ndarray]:
     bases, quals = batch["read_bases"], batch["read_quals"]  # (B, R, W)
-    runs = hidden(noise_key, bases.shape[1] * (WINDOW // RUN), _READS, share)
-    chosen = np.repeat(runs.reshape(len(bases), bases.shape[1], -1), RUN, axis=2)  # (B, R, W)
+    shape = (len(bases), bases.shape[1], WINDOW // RUN)
+    runs = hidden(noise_key, shape[1] * shape[2], _READS, share)
+    chosen = np.repeat(runs.reshape(shape), RUN, axis=2)  # (B, R, W)
     has_quality = chosen & (bases >= 1) & (bases <= LAST_BASE)
     return {
         "read_bases": np.where(chosen, 0, bases).astype(bases.dtype),

@@ -100,6 +100,8 @@ def train(
 ) -> TrainResult:
     """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
 
+    With the objective ``pretrain`` labels are not looked at, and the bundle is one to start from (``settings.init``).
+
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
 

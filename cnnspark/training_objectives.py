@@ -15,7 +15,7 @@ from keras import ops
 from cnnspark.losses import loss_by_name, training_loss
 from cnnspark.masking import mask, masked_fields
 from cnnspark.models.layers import noise_keys
-from cnnspark.models.pretraining import LOSSES, masked_losses, pretraining_network, untrained_layers
+from cnnspark.models.pretraining import loss_names, masked_losses, pretraining_network, untrained_layers
 from cnnspark.models.registry import build_model
 from cnnspark.schema import FIELD, TARGET
 from cnnspark.training_settings import ReplicaJob
@@ -25,15 +25,15 @@ class Objective(Protocol):
     """A goal of training. B is the batch.
 
     ``model`` is what the bundle holds, ``network`` what is trained, which shares its layers; ``targets`` are the shapes
-    (None for B and R) and dtypes of what the losses compare with; ``figures`` is the number of figures that
-    :meth:`measured` gives for an allele, 0 for a single one without an axis; ``untrained`` names layers of the model
-    that the network lacks.
+    (None for B and R) and dtypes of what the losses compare with; ``figures`` names what
+    :meth:`measured` gives for an allele, empty where that is one number without an axis; ``untrained`` names layers of
+    the model that the network lacks.
     """
 
     model: keras.Model
     network: keras.Model
     targets: dict[str, tuple[tuple[int | None, ...], str]]
-    figures: int
+    figures: tuple[str, ...]
     untrained: list[str]
 
     def prepare(self, batch: Mapping[str, np.ndarray], noise_key: np.ndarray | None) -> Mapping[str, np.ndarray]:
@@ -53,7 +53,7 @@ class Classification:
         settings = job.settings
         self.model = self.network = build_model(settings.model, job.spec)
         self.targets: dict[str, tuple[tuple[int | None, ...], str]] = {"label": ((None,), "float32")}
-        self.figures = 0
+        self.figures: tuple[str, ...] = ()
         self.untrained: list[str] = []
         self.loss = loss_by_name(settings.loss)
         self._training_loss = training_loss(settings.loss, settings.label_smoothing, settings.hard_examples)
@@ -80,10 +80,11 @@ class Pretraining:
         self.network = pretraining_network(job.settings.model, self.model, job.spec)
         sizes = {"R": None, "A": len(job.spec.annotation_names), "F": len(job.spec.feature_names)}
         self.targets: dict[str, tuple[tuple[int | None, ...], str]] = {}
-        for name in masked_fields(job.settings.model, job.spec):
+        fields = masked_fields(job.settings.model, job.spec)
+        for name in fields:
             shape = tuple(sizes[size] if isinstance(size, str) else size for size in FIELD[name].shape)
             self.targets[TARGET + name] = ((None, *shape), np.dtype(FIELD[name].dtype).name)
-        self.figures = len(LOSSES)
+        self.figures = loss_names(fields)
         self.untrained = untrained_layers(self.model, self.network)
 
     def prepare(self, batch: Mapping[str, np.ndarray], noise_key: np.ndarray | None) -> Mapping[str, np.ndarray]:

@@ -18,7 +18,6 @@ from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precisi
 from cnnspark.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
 from cnnspark.models.card import SENSITIVITIES, Card, score
-from cnnspark.models.pretraining import LOSSES
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
 
@@ -79,7 +78,7 @@ class _HeldOut:
         replicas, figures = self.trainer.replicas, self.trainer.objective.figures
         parts, labels, types = [], [], []
         for i, batch in enumerate(self.data.validation_batches(VALIDATION_BATCH)):
-            shape = (len(batch["label"]), figures) if figures else (len(batch["label"]),)
+            shape = (len(batch["label"]), len(figures)) if figures else (len(batch["label"]),)
             mine = i % replicas.count == replicas.rank
             parts.append(self.trainer.measure(batch) if mine else np.zeros(shape, np.float32))
             labels.append(batch["label"])
@@ -95,8 +94,9 @@ class MaskedValidation(_HeldOut):
     """How well what was hidden of the held-out alleles is said; the same parts of an allele at every epoch."""
 
     def metrics(self, measured: np.ndarray) -> dict[str, float]:
-        """The mean of each loss (:data:`cnnspark.models.pretraining.LOSSES`)."""
-        return {name: float(mean) for name, mean in zip(LOSSES, measured.mean(axis=0, dtype=np.float64), strict=True)}
+        """The mean of each loss (:func:`cnnspark.models.pretraining.loss_names`)."""
+        means = measured.mean(axis=0, dtype=np.float64)
+        return {name: float(mean) for name, mean in zip(self.trainer.objective.figures, means, strict=True)}
 
     def value(self, metrics: Mapping[str, float]) -> float:
         """The loss, the lower the better."""

@@ -6,7 +6,7 @@ weights, and keeps its names. Public Keras 3 only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -28,8 +28,6 @@ HEADS = (CELLS, CELLS_SHAPE, VALUES)
 # Errors of numbers in 0..1, squared, are some .1 for who knows nothing, the cross-entropy of six codes is 1.8.
 NUMBERS_WEIGHT = 10.0
 LARGEST_QUALITY, QUALITY_UNIT = 60.0, 40.0
-# What :func:`masked_losses` gives, in its order.
-LOSSES = ("loss", "bases", "qualities", "values")
 
 
 def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras.Model:
@@ -63,8 +61,18 @@ def untrained_layers(model: keras.Model, network: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if layer.weights and layer.name not in trained]
 
 
+def loss_names(fields: Sequence[str]) -> tuple[str, ...]:
+    """What :func:`masked_losses` gives, in its order, where parts of these fields are hidden."""
+    parts = {
+        "bases": {"read_bases", "reference"},
+        "qualities": {"read_quals"},
+        "values": {"annotations", "site_features"},
+    }
+    return ("loss", *(name for name, of in parts.items() if of & set(fields)))
+
+
 def masked_losses(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    """The losses (B, 4) of what was hidden, named by LOSSES: their weighted sum, then each by itself.
+    """The losses of what was hidden, (B, :func:`loss_names`): their weighted sum, then each by itself.
 
     ``bases``: cross-entropy of the code; ``qualities``: squared error of Phred / 40; ``values``: squared error of the
     position among the quantiles. Each is the mean over what was hidden of the example, and 0 where nothing was.
@@ -86,9 +94,8 @@ def masked_losses(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any
         wanted = ops.concatenate(of_fields, axis=-1)
         known = ops.logical_not(ops.isnan(wanted))
         parts["values"] = _mean(ops.square(outputs["values"] - ops.where(known, wanted, 0.0)), known)
-    nothing = ops.zeros_like(next(iter(parts.values())))
-    bases, qualities, values = (parts.get(name, nothing) for name in LOSSES[1:])
-    return ops.stack([bases + NUMBERS_WEIGHT * (qualities + values), bases, qualities, values], axis=-1)
+    total = sum(part if name == "bases" else NUMBERS_WEIGHT * part for name, part in parts.items())
+    return ops.stack([total, *parts.values()], axis=-1)
 
 
 def _one_hot() -> Any:
