@@ -28,6 +28,8 @@ from cnnspark.tensors import TensorSettings
 from cnnspark.training_settings import TrainSettings
 
 T = TypeVar("T")
+# What a run filters by where nothing is chosen.
+USUAL_PRECISION = 0.95
 PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
 
 
@@ -60,9 +62,20 @@ def absolute_path(path: str) -> str:
 class FilterChoice:
     """Which threshold ``run`` filters by: a number, else a sensitivity, else a precision of the model's card."""
 
-    precision: float | None = 0.95
+    # None: USUAL_PRECISION or, where the model's validation never reached it, the next lower one that it did.
+    precision: float | None = None
     sensitivity: float | None = None
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_share("filter.precision", self.precision)
+        check_share("filter.sensitivity", self.sensitivity)
+
+
+def check_share(name: str, share: float | None) -> None:
+    """Raises UsageError where a precision or sensitivity is given that none can be."""
+    if share is not None and not 0 < share < 1:
+        raise UsageError(f"{name} is {share:g}; give a number between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import numpy as np
 from cnnspark.errors import InputError, UsageError
 from cnnspark.keras_hdf5 import MAX_ARRAY_BYTES, read_layers
 from cnnspark.models.card import CARD_FILE
+from cnnspark.runs import make_folder
 from cnnspark.torch_pickle import MAX_PICKLE_BYTES, UnsafePickleError, named_tensors, read_pickle, tensor_array
 
 if TYPE_CHECKING:
@@ -128,12 +129,13 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
     """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
 
     Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
-    is no bundle.
+    is no bundle, or cannot be written.
     """
     weight_shapes(kind)
     _check_target(Path(model_out), overwrite)
     data = _content(Path(path))
     arrays = _weights(path, data, kind)
+    make_folder(Path(model_out).absolute().parent, "--model-out")
     from cnnspark.models.gatk_import import gatk_bundle
 
     source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"

@@ -36,7 +36,7 @@ LEAST_ALLELES = 20
 # no further from the others than a name's noise says.
 CHUNKS, CHUNK_ALLELES, CHUNK_QUANTILE = 20, (50, 500), 0.95
 # Names that the sentence lists; guard.json has all.
-NAMED = 4
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -160,19 +160,13 @@ class InputDistance:
         return self.distance <= self.limit
 
     def __str__(self) -> str:
-        parts = [f"distance {self.distance:.2f}"]
-        if abs(self.missing - self.trained_missing) >= 0.1:
-            parts.append(f"missing in {self.missing:.0%}, in training {self.trained_missing:.0%}")
         if self.minimum is None:
-            parts.append("never there in training")
-        elif self.out_of_range >= 0.01:
-            parts.append(f"{self.out_of_range:.0%} outside {self.minimum:.4g} to {self.maximum:.4g}")
-        return f"{self.name} ({'; '.join(parts)})"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more
+            what = "never there in training"
+        elif self.missing - self.trained_missing > 0.5:
+            what = "missing"
+        else:
+            what = f"distance {self.distance:.2f}"
+        return f"{self.name} ({what})"
 
 
 @dataclass(frozen=True)
@@ -193,14 +187,13 @@ class Comparison:
         outside = self.outside
         if not outside:
             return ""
-        # Another caller lacks dozens of annotations at once: their names say it all.
-        lost = [each.name for each in outside if each.missing - each.trained_missing > 0.5]
-        shifted = [str(each) for each in outside if each.name not in lost]
-        parts = [f"{_listed(lost)} {'is' if len(lost) == 1 else 'are'} missing"] if lost else []
-        parts += [f"{_listed(shifted)} {'lies' if len(shifted) == 1 else 'lie'} elsewhere"] if shifted else []
+        # Another caller lacks dozens of annotations at once.
+        more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
+        named = ", ".join(map(str, outside[:NAMED])) + more
+        lie = "lies" if len(outside) == 1 else "lie"
         return (
-            f"the callset is not what the model was trained on: of its {len(self.inputs)} inputs {', '.join(parts)} "
-            "(all are in guard.json); use or train a model for this caller, depth and sequencing"
+            f"the callset is not what the model was trained on: {len(outside)} of its {len(self.inputs)} inputs {lie} "
+            f"elsewhere, {named} (see guard.json); use or train a model for this caller, depth and sequencing"
         )
 
     def to_json(self) -> dict[str, Any]:

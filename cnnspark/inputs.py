@@ -24,7 +24,7 @@ from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, parse_region
-from cnnspark.runs import file_identity
+from cnnspark.runs import file_identity, make_folder
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 
@@ -55,7 +55,7 @@ def checked_inputs(
         readable = vcf
         if callset.needs_copy(vcf):
             # Beside the output, because that is storage which the executors see, too.
-            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            make_folder(out.absolute().parent)
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
             )
@@ -99,6 +99,12 @@ def required(path: str | None, flag: str) -> str:
     if not path:
         raise UsageError(f"{flag} is missing; give the path")
     return path
+
+
+def require_reads(reads: str | None, model: str) -> None:
+    """Raises UsageError where there are no reads for a model, by its name or path, that looks at them."""
+    if not reads:
+        raise UsageError(f"the model {model} looks at reads; give --reads")
 
 
 @dataclass(frozen=True)

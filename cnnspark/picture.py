@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cnnspark.alleles import trim
-from cnnspark.errors import InputError
+from cnnspark.errors import UsageError
 from cnnspark.reference import GAP, LETTER_OF_CODE, NOTHING, OTHER
 from cnnspark.schema import NEITHER, REF_COLUMN, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 
@@ -68,7 +68,7 @@ class _Group:
 def show_tensor(tensors: TensorBatch, index: int, out_png: str | Path, title: str = "", subtitle: str = "") -> None:
     """Draws the tensor of allele ``index`` to a PNG, 1,200 pixels wide and as high as its reads need.
 
-    The same tensor and titles give the same bytes (with one version of matplotlib). Raises InputError where the
+    The same tensor and titles give the same bytes (with one version of matplotlib). Raises UsageError where the
     picture cannot be written.
     """
     example = tensors.example(index)
@@ -132,7 +132,7 @@ def _save(figure: Figure, target: Path) -> None:
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}); choose another --out") from None
+        raise UsageError(f"{target} cannot be written ({error.strerror}); choose another --out") from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

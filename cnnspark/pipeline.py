@@ -12,16 +12,16 @@ import yaml
 
 from cnnspark import __version__, stages, training
 from cnnspark.callset import require_file
-from cnnspark.config import Config, InputPaths
+from cnnspark.config import USUAL_PRECISION, Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.filtering import GROUPS
-from cnnspark.inputs import TruthPaths, required
+from cnnspark.inputs import TruthPaths, require_reads, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
-from cnnspark.runs import file_identity, write_json
+from cnnspark.runs import file_identity, make_folder, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
 
@@ -99,7 +99,7 @@ def run_all(
         config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
     truth = TruthPaths.of(paths)
     _check(paths, truth, trained_model, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if paths.vcf is None:
         progress("candidates")
         paths = dataclasses.replace(paths, vcf=_candidates(spark, paths, folder, config, if_exists), regions=())
@@ -114,6 +114,7 @@ def run_all(
     else:
         model = trained_model
     card = read_card(model)
+    resolved = dataclasses.replace(config, inputs=paths, model=model).to_dict()
 
     progress("score")
     scored = str(folder / SCORED)
@@ -138,14 +139,13 @@ def run_all(
             "conservation": summary["statement"],
             "inputs unlike the training data": (summary["guard"] or {}).get("outside"),
             "model": _card_facts(card),
-            "configuration": config.to_dict(),
+            "configuration": resolved,
         }
         measured = stages.evaluate_callset(
             spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
             result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
         )  # fmt: skip
         result.metrics = measured.metrics
-    resolved = config.to_dict() | {"inputs": dataclasses.asdict(paths), "model": model}
     (folder / CONFIG).write_text(yaml.safe_dump(_plain(resolved)))
     return result
 
@@ -163,6 +163,15 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         require_finished(card, model)
         if sensitivity is not None and not card.sensitivity_thresholds:
             raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
+        precision = config.filter.precision
+        if config.filter.threshold is None and sensitivity is None and precision is not None:
+            reached = _reached_precisions(card)
+            if precision not in reached:
+                known = ", ".join(f"{share:g}" for share in sorted(reached)) or "none"
+                raise UsageError(
+                    f"the card of {model} has no threshold for precision {precision:g} (it has {known}); "
+                    "choose one of these or set filter.threshold"
+                )
         model_tensors(model, card, config.tensors)
         needs_reads = looks_at_reads(card)
     else:
@@ -173,6 +182,8 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
     if paths.vcf is not None:
         require_file(paths.vcf, "callset")
     require_file(required(paths.reference, "--reference"), "reference")
+    if needs_reads:
+        require_reads(paths.reads, model or config.train.model)
     if needs_reads or paths.vcf is None:
         ReadSource(required(paths.reads, "--reads"), paths.reference).close()
 
@@ -197,19 +208,19 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Co
 
 
 def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
-    """The filter of a run: by the configured number or sensitivity, else by the precision, or the best the card has.
+    """The filter of a run: by the configured number, sensitivity or precision, else by the usual precision.
 
-    A model whose validation data never reached the precision has no threshold for it; the next lower one that both
-    types reached is used, and said.
+    A model whose validation data never reached a precision has no threshold for it. Of the usual one the next lower one
+    that both types reached takes the place, which is said; one that was chosen raises UsageError.
     """
     choice = config.filter
     if choice.threshold is not None:
         return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
     if choice.sensitivity is not None:
         return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
-    reached = {float(p) for by_precision in card.thresholds.values() for p in by_precision if _reached(card, p)}
-    wanted = choice.precision or 0.95
-    if wanted not in reached:
+    reached = _reached_precisions(card)
+    wanted = choice.precision or USUAL_PRECISION
+    if choice.precision is None and wanted not in reached:
         lower = [p for p in reached if p < wanted]
         if not lower:
             progress("warning: the card has no threshold for any precision; filtering at even odds (score 0)")
@@ -217,6 +228,11 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
         progress(f"warning: precision {wanted:g} was not reached in validation; filtering for {max(lower):g}")
         wanted = max(lower)
     return stages.filter_callset(spark, scored, filtered, config, precision=wanted, overwrite=True)
+
+
+def _reached_precisions(card: Card) -> set[float]:
+    """The precisions that the card has thresholds for."""
+    return {float(p) for by_precision in card.thresholds.values() for p in by_precision if _reached(card, p)}
 
 
 def _reached(card: Card, precision: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -39,6 +40,17 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
     except ValueError:
         raise InputError(f"{path} is damaged; make it again") from None
+
+
+def make_folder(folder: Path, flag: str = "--out") -> None:
+    """Makes a folder for what is to be written. Raises UsageError, naming the ``flag``, where it cannot be made or
+    nothing can be written into it: before the work, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another {flag}") from None
 
 
 def file_identity(path: str) -> dict[str, Any]:
@@ -96,7 +108,7 @@ class RunFolder:
                 self._remove_temporary()
                 return
             self.remove()
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         write_json(self.out / RUN, wanted)
         (self.out / ROWS).mkdir(exist_ok=True)
 

@@ -26,6 +26,7 @@ from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, clip_to_contigs, merge_regions, parse_region
+from cnnspark.runs import make_folder
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.simulation.alignment import align, unopened_bases
 from cnnspark.simulation.bam import SLACK_BASES, BamWriter, PairedReads, make_header
@@ -88,7 +89,7 @@ def simulate(
     """
     settings = dataclasses.replace(settings or SimulationSettings(), **changes)
     candidates = candidates or CandidateSettings()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     files = SimulatedFiles(
         reference=Path(reference) if reference else out / "reference.fa",
         reads=out / "reads.bam",

@@ -23,7 +23,7 @@ from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
-from cnnspark.config import Config, InputPaths, absolute_path
+from cnnspark.config import Config, InputPaths, absolute_path, check_share
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -33,7 +33,7 @@ from cnnspark.evaluation import (
     metrics_by_cause,
     score_names,
 )
-from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, required
+from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
@@ -44,7 +44,7 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
-from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
 from cnnspark.schema import UNKNOWN
 from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
 from cnnspark.tensors import feature_names
@@ -84,7 +84,6 @@ def _finish(
         "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
     }
     folder.succeed(manifest)
-    progress(str(proof))
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
 
 
@@ -104,10 +103,13 @@ def score_callset(
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
+    if needs_reads:
+        require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
     model = str(Path(model).absolute())
     with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
         header = scoring.score_header(checked.header, str(paths.vcf), card)
+        make_folder(folder.out.parent)
         seen = [*checked.inputs.paths, model, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
@@ -127,7 +129,7 @@ def score_callset(
         compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
         facts = {
             "stage": "score",
-            "config": config.to_dict(),
+            "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
             "model": card.sha256,
             "key": scoring.score_key(card),
             "guard": compared,
@@ -149,6 +151,8 @@ def filter_callset(
         raise UsageError("give one of --threshold, --precision and --sensitivity")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold is {threshold}; give a number")
+    for name, share in (("--precision", precision), ("--sensitivity", sensitivity)):
+        check_share(name, share)
     target = _new_callset(out, overwrite)
     vcf = merged_callset(vcf)
     with (
@@ -176,9 +180,10 @@ def filter_callset(
             return filtering.filter_work(path, settings)
 
         rows = write_shards(spark, work, blocks, header, make_work)
-        target.parent.mkdir(parents=True, exist_ok=True)
         facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
-        return _finish(work, blocks, rows, header, target, facts)
+        summary = _finish(work, blocks, rows, header, target, facts)
+        progress(summary["statement"])  # the result's text does not say it, as that of scoring does
+        return summary
 
 
 def _new_callset(out: str, overwrite: bool) -> Path:
@@ -206,7 +211,7 @@ def merged_callset(path: str) -> str:
 @contextmanager
 def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.absolute().parent)
     # A speculative attempt may still be writing when it is all over.
     with tempfile.TemporaryDirectory(
         prefix=f".{target.name}.work-", dir=target.absolute().parent, ignore_cleanup_errors=True
@@ -260,7 +265,7 @@ def build_dataset(
         facts = {
             "sample": inputs.sample,
             "with_reads": with_reads,
-            "config": config.to_dict(),
+            "config": dataclasses.replace(config, inputs=paths).to_dict(),
             "inputs": identity["inputs"] | identity["truth"],
             # Of the callset's records: what conservation is proved by elsewhere.
             "callset_digest": add_digests(block.digest for block in blocks),
@@ -333,6 +338,7 @@ def evaluate_callset(
         read_causes(cause_table)  # said now, not by a task
     with checked_inputs(paths, config, folder, needs_reads=False) as checked:
         names = score_names(checked.header, scores)
+        make_folder(folder)
         blocks = _plan(spark, checked, config)
         vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
 
@@ -352,7 +358,6 @@ def evaluate_callset(
     require_both_labels(counts, str(paths.vcf))
     metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
     by_cause = metrics_by_cause(alleles) if causes else {}
-    folder.mkdir(parents=True, exist_ok=True)
     tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
     (folder / "metrics.txt").write_text("\n\n".join(tables) + "\n")
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
@@ -397,7 +402,6 @@ def call_candidates(
     with _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
-        target.parent.mkdir(parents=True, exist_ok=True)
         merge_shards(work_folder.out, rows, header.text(), target)
     found = sum(row.records_out for row in rows)
     progress(f"{found} candidate alleles in {len(windows)} windows")

@@ -39,6 +39,7 @@ from cnnspark.guard import known_values
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
+from cnnspark.runs import make_folder
 from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
 from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
@@ -115,6 +116,7 @@ def train(
     model_out = os.path.abspath(model_out)
     folder = checkpoint_folder(model_out)
     _check_folders(Path(model_out), folder, settings.if_exists)
+    make_folder(folder.parent, "--model-out")
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     if settings.init:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnnspark import errors
 from cnnspark.cli import cli, main
+from cnnspark.config import InputPaths
 from cnnspark.failures import explain
 from cnnspark.training_settings import TrainSettings
 
@@ -60,6 +63,29 @@ def test_a_failure_is_one_sentence_and_its_exit_code(
     assert main([text.replace("{}", str(tmp_path)) for text in arguments]) == code
     message = capsys.readouterr().err
     assert said in message and message.count("\n") == 1 and message.startswith("cnnspark: ")
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--out", "{}/x"],
+        ["candidates", "--reads", "{s}/reads.bam", "--reference", "{s}/reference.fa", "--out", "{}/x.vcf.gz"],
+        ["tensors", "--vcf", "{s}/callset.vcf.gz", "--reference", "{s}/reference.fa", "--out", "{}/x"],
+        ["filter", "--in", "{s}/callset.vcf.gz", "--key", "DP", "--threshold", "1", "--out", "{}/x.vcf.gz"],
+        ["evaluate", "--vcf", "{s}/callset.vcf.gz", "--labels", "{s}/labels.tsv", "--score", "DP", "--out", "{}/x"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_output_that_cannot_be_written_is_said(
+    spark: Any, simulated: InputPaths, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = str(Path(str(simulated.vcf)).parent)
+    filled = [text.replace("{}", str(tmp_path / "file")).replace("{s}", folder) for text in arguments]
+    assert main([*filled, "-q"]) == 2
+    message = capsys.readouterr().err
+    assert re.search(r"cnnspark: .*file(/x)? cannot be written \(.*\); choose another --out\n$", message)
 
 
 def test_simulate_prints_its_files_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,8 @@ def test_paths_of_a_yaml_are_relative_to_it(tmp_path: Path) -> None:
         (["blocks.records=0"], "1 or more"),
         (["score.batch_size=0"], "1 or more"),
         (["inputs=foo"], "group of settings"),
+        (["filter.precision=2"], "filter.precision is 2; give a number between 0 and 1"),
+        (["filter.sensitivity=0"], "filter.sensitivity is 0;"),
         (["train.validation=2"], "the validation share is 2; give a number between 0 and 1 or regions"),
         (["train.validation=0.0"], "the validation share is 0;"),
     ],

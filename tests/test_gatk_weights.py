@@ -380,6 +380,11 @@ def test_the_command_makes_a_bundle_of_a_file(
     assert main([*command, "--if-exists", "overwrite"]) == 2 and (tmp_path / "notes" / "mine.txt").exists()
     assert main([*command[:4], "1d", "--model-out", str(tmp_path / "none")]) == 3
     assert "give --kind 2d" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("")
+    command[-1] = str(tmp_path / "file" / "gatk")
+    assert main(command) == 2
+    said = f"cnnspark: {tmp_path}/file cannot be written (File exists); choose another --model-out\n"
+    assert capsys.readouterr().err == said
 
 
 # ---- what is wrong

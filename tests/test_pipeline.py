@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cnnspark import pipeline
-from cnnspark.config import InputPaths, load_config
+from cnnspark import pipeline, stages
+from cnnspark.config import FilterChoice, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
+from cnnspark.models.card import read_card
 from tests.conftest import Sample, read_lines
 
 pytestmark = pytest.mark.spark
@@ -45,6 +46,35 @@ def test_a_finished_model_is_used_and_measured_everywhere(spark: Any, sample: Sa
     result = pipeline.run_all(spark, sample.paths, str(tmp_path / "run"), CONFIG, sample.model)
     assert result.held_out == ()
     assert not (tmp_path / "run" / "tensors").exists()
+
+
+def test_a_precision_that_was_chosen_is_never_lowered(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    card = read_card(sample.model)
+    chosen = dataclasses.replace(CONFIG, filter=FilterChoice(precision=0.97))
+    with pytest.raises(UsageError, match=r"has no threshold for precision 0.97 \(it has 0.7"):
+        pipeline.run_all(spark, sample.paths, str(tmp_path / "run"), chosen, sample.model)
+    assert not (tmp_path / "run").exists()
+    # A model that the run itself trains is only known by then.
+    scored, filtered = str(tmp_path / "scored"), str(tmp_path / "f.vcf.gz")
+    stages.score_callset(spark, sample.unlabelled, sample.model, scored, CONFIG)
+    with pytest.raises(UsageError, match="threshold for precision 0.97"):
+        pipeline.filter_with(spark, scored, filtered, chosen, card)
+    assert not Path(filtered).exists()
+    # Nor is one below the usual.
+    low = dataclasses.replace(CONFIG, filter=FilterChoice(precision=0.7))
+    assert pipeline.filter_with(spark, scored, filtered, low, card)["thresholds"].keys() == {"SNP", "INDEL"}
+
+
+def test_the_usual_precision_gives_way_to_the_next_lower_one_that_was_reached(
+    spark: Any, sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = read_card(sample.model)
+    thresholds = {group: {"0.70": by["0.70"], "0.95": None} for group, by in card.thresholds.items()}
+    card = dataclasses.replace(card, thresholds=thresholds)
+    scored, filtered = str(tmp_path / "scored"), str(tmp_path / "f.vcf.gz")
+    stages.score_callset(spark, sample.unlabelled, sample.model, scored, CONFIG)
+    pipeline.filter_with(spark, scored, filtered, CONFIG, card)
+    assert "warning: precision 0.95 was not reached in validation; filtering for 0.7" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

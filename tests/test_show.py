@@ -271,5 +271,5 @@ def test_sites_without_reads_and_with_very_many_are_drawn(tmp_path):
     show_tensor(batch, 0, tmp_path / "many.png", "$a_b$ <&>")
     assert pixels(tmp_path / "none.png").shape[0] < 400
     assert 128 * 6 < pixels(tmp_path / "many.png").shape[0] < 1200
-    with pytest.raises(InputError, match=r"none.* cannot be written"):
+    with pytest.raises(UsageError, match=r"none.* cannot be written"):
         show_tensor(alone, 0, tmp_path / "none" / "no" / "x.png")

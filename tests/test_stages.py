@@ -13,7 +13,9 @@ import pysam
 import pytest
 
 from cnnspark import stages
+from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
+from cnnspark.dataset import CARD
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
 from tests.conftest import Sample, read_lines, write_vcf
@@ -53,6 +55,32 @@ def test_the_manifest_proves_it(scored: Path) -> None:
     assert proof["digest_in"] == proof["digest_out"]
     assert proof["blocks"] == len(manifest["shards"]) > 5
     assert manifest["config"]["blocks"]["records"] == 20
+
+
+def test_the_manifest_and_the_datasets_card_say_which_inputs_were_given(sample: Sample, scored: Path) -> None:
+    configured = json.loads((scored / "manifest.json").read_text())["config"]
+    inputs = configured["inputs"]
+    assert (inputs["vcf"], inputs["reads"], inputs["truth"]) == (sample.paths.vcf, sample.paths.reads, None)
+    assert configured["model"] == sample.model
+    assert json.loads((Path(sample.dataset) / CARD).read_text())["config"]["inputs"]["truth"] == sample.paths.truth
+
+
+def test_the_proof_is_said_once(spark: Any, sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, out = sample.unlabelled, str(tmp_path / "out")
+    command = ["score", "--vcf", str(paths.vcf), "--reads", str(paths.reads), "--reference", str(paths.reference)]
+    assert main([*command, "--model", sample.model, "--out", out, "--set", "blocks.records=20"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("records out") == 1
+    assert main(["filter", "--in", out, "--out", str(tmp_path / "f.vcf.gz"), "--threshold", "0"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("records out") == 1
+
+
+def test_a_model_that_looks_at_reads_asks_for_them(spark: Any, sample: Sample, tmp_path: Path) -> None:
+    paths = dataclasses.replace(sample.unlabelled, reads=None)
+    with pytest.raises(UsageError, match=f"the model {sample.model} looks at reads; give --reads"):
+        stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_bytes_again_and_after_resuming(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:
@@ -315,6 +343,14 @@ def test_a_threshold_that_is_no_number_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="give a number"):
         stages.filter_callset(spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, threshold=threshold)
+
+
+@pytest.mark.parametrize(("flag", "share"), [("precision", 2), ("precision", 1), ("sensitivity", 0)])
+def test_a_share_that_cannot_be_is_said_at_once(spark: Any, tmp_path: Path, flag: str, share: float) -> None:
+    arguments = ["filter", "--in", str(tmp_path / "none"), "--out", str(tmp_path / "f.vcf.gz"), f"--{flag}", str(share)]
+    assert main(arguments) == 2
+    with pytest.raises(UsageError, match=f"--{flag} is {share}; give a number between 0 and 1"):
+        stages.filter_callset(spark, "none", str(tmp_path / "f.vcf.gz"), load_config(), **{flag: share})  # type: ignore[arg-type]
 
 
 def test_evaluation_without_a_reference_is_said_before_any_task(
