@@ -179,7 +179,7 @@ def pretrain(
     help="Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.",
 )
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", type=click.Choice(MODELS), help="The network [reads, or that of --init].")
+@click.option("--model", type=click.Choice(MODELS), help="The network; that of --init where it is given [reads].")
 @click.option("--init", metavar="DIR", help="Model bundle whose weights training starts from.")
 @click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10].")
