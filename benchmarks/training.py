@@ -38,7 +38,7 @@ from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, WINDOW
 from cnnspark.training import _run_child, prepare_job
-from cnnspark.training_settings import HISTORY_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+from cnnspark.training_settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 BATCH, ROWS = 32, 32
 # Largest code of each field, so that random ones are such as there are.
@@ -158,7 +158,7 @@ def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
     in_parallel([partial(one, rank) for rank in range(count)])
     if failures:
         raise failures[0]
-    lines = (checkpoint_folder(job.model_out) / HISTORY_FILE).read_text().splitlines()
+    lines = (checkpoint_folder(job.model_out) / HISTORY_LINES_FILE).read_text().splitlines()
     return [row for row in map(json.loads, lines) if "val_loss" in row]
 
 

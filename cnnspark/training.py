@@ -41,7 +41,7 @@ from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.runs import make_folder
 from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
-from cnnspark.training_settings import HISTORY_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -128,13 +128,18 @@ def train(
             raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
         if not (folder / STATE_FILE).exists():
             return TrainResult(model_out, card)
+    if job.lanes != settings.lanes:
+        say(
+            f"batches of {settings.batch_size} on {settings.replicas} replicas are computed in {job.lanes} lanes, not "
+            f"{settings.lanes} (train.lanes), which changes the weights a little"
+        )
     check_slots(spark, settings)
     # Only now, with all else in order, is an earlier run's state given up.
     if settings.if_exists != "resume":
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     job = dataclasses.replace(job, resume=settings.if_exists == "resume")
-    with _Follower(folder / HISTORY_FILE, settings.epochs, say):
+    with _Follower(folder / HISTORY_LINES_FILE, settings.epochs, say):
         _run_with_retries(spark, job, say)
     card = read_card(model_out)
     if len(card.history) < settings.epochs:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cnnspark.training_settings import HISTORY_FILE
+from cnnspark.training_settings import HISTORY_LINES_FILE
 
 # A line of the driver's progress in the middle of an epoch at most this often.
 PROGRESS_SECONDS = 10.0
@@ -23,7 +23,7 @@ class History:
     """``history.jsonl``, which the driver follows; rank 0 writes it."""
 
     def __init__(self, folder: Path, rank: int):
-        self._path = folder / HISTORY_FILE if rank == 0 else None
+        self._path = folder / HISTORY_LINES_FILE if rank == 0 else None
         if self._path:
             folder.mkdir(parents=True, exist_ok=True)
         self._last = time.monotonic()

@@ -24,7 +24,7 @@ ONLY_CLASSIFY = ("loss", "label_smoothing", "hard_examples", "balance_classes")
 ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
-HISTORY_FILE = "history.jsonl"
+HISTORY_LINES_FILE = "history.jsonl"  # of the running training; the bundle's is history.json
 
 
 def number_of(text: str) -> float | None:

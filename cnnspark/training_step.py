@@ -62,13 +62,12 @@ def pack_lanes(
     """The lanes as one batch: ``(arrays, starts (L + 1,), rows (L,))``, int32.
 
     Lane i are the examples ``starts[i]:starts[i + 1]`` with its own padding, ``rows[i]`` reads; behind them stands
-    padding of the deepest. A lane without examples gets one of zeros, which weighs nothing.
+    padding of the deepest. Each lane has an example or more.
     """
-    sizes = [max(1, len(batch["label"])) for batch in batches]
+    sizes = [len(batch["label"]) for batch in batches]
     arrays = {}
     for name, first in batches[0].items():
         parts = [batch[name] for batch in batches]
-        parts = [part if len(part) else np.zeros((1, *part.shape[1:]), part.dtype) for part in parts]
         if is_per_read(name):
             most = max(part.shape[1] for part in parts)
             padding = [(0, 0)] * first.ndim
@@ -223,7 +222,6 @@ class Trainer:
             lanes.append(self.objective.prepare(batch, keys))
         arrays, starts, rows = pack_lanes(lanes)
         labels = arrays["label"]
-        # An example in place of none weighs nothing.
         weights = arrays["weight"] * self.class_weights[(labels > 0.5).astype(np.int64)]
         inputs, targets = feed(arrays, self.dtypes), feed(arrays, self._target_dtypes)
         summed = self.replicas.sum_tensor(self._share(inputs, targets, weights, starts, rows))

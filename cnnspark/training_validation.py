@@ -32,7 +32,11 @@ LEAST_FOR_THRESHOLDS = 5
 
 @dataclass(frozen=True)
 class Findings:
-    """What the held-out alleles say of a trained network; see :class:`cnnspark.models.card.Card`."""
+    """What the held-out alleles say of a trained network, as :class:`cnnspark.models.card.Card` holds it.
+
+    Thresholds are calibrated scores. The loss is that of the network's own logits, and the calibration's error is
+    measured on each half of the alleles with a calibration fitted on the other.
+    """
 
     metrics: dict[str, float]  # "AUPRC SNP" and the like
     thresholds: dict[str, dict[str, float | None]]  # by group and precision
@@ -63,7 +67,10 @@ def validation_of(trainer: Trainer, data: TrainingData) -> Validation:
 
 
 class _HeldOut:
-    """The held-out alleles, each batch measured by one replica."""
+    """The held-out alleles. Each pass reads and measures them all, each batch by one replica.
+
+    ``labels`` and ``types`` (n_validation,) are those of the last pass, empty before the first.
+    """
 
     def __init__(self, trainer: Trainer, data: TrainingData):
         self.trainer, self.data = trainer, data

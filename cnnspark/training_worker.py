@@ -49,8 +49,8 @@ def open_data(job: ReplicaJob, fields: Iterable[str]) -> TrainingData:
 def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     """All epochs that are missing, and the bundle at the end; rank 0 writes. Returns the best epoch's figures.
 
-    Raises RunError where the loss is not a number, the data give another number of steps than promised, or what is to
-    be written cannot be.
+    Raises RunError where the loss or a held-out allele's logit is not a number, the data give another number of steps
+    than promised, or what is to be written cannot be.
     """
     settings = job.settings
     folder = checkpoint_folder(job.model_out)
@@ -85,7 +85,14 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
         if len(progress.losses) != steps:
             raise RunError(f"epoch {epoch + 1} had {len(progress.losses)} steps, not {steps}; build the dataset again")
         row = progress.row()
-        figures = validation.metrics(validation.measure())
+        measured = validation.measure()
+        if not np.isfinite(measured).all():
+            what = "losses" if settings.pretrains else "scores"
+            raise RunError(
+                f"the network gives held-out alleles {what} that are no numbers after epoch {epoch + 1}; lower the "
+                "learning rate (train.learning_rate)"
+            )
+        figures = validation.metrics(measured)
         row |= {f"val_{name.lower()}": figure for name, figure in figures.items()}
         _finish_epoch(state, trainer, epoch + 1, validation.value(figures), row)
         with _said_where_full():

@@ -1,5 +1,6 @@
 """A small dataset in one npz file with the interface of :class:`cnnspark.training_data.TrainingData`, for the tests of
-training: a global batch is a permutation's slice, so it is the same for any number of replicas."""
+training: a global batch is a permutation's slice, so it is the same for any number of replicas. The last one of an
+epoch is filled up with the first alleles of the permutation."""
 
 from __future__ import annotations
 
@@ -80,15 +81,15 @@ class SyntheticData:
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 
     def train_batches(self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[dict]]:
-        order = np.random.default_rng([seed, epoch]).permutation(self.n_train)
-        for first in range(0, self.n_train, batch_size):
+        steps = -(-self.n_train // batch_size)
+        order = np.resize(np.random.default_rng([seed, epoch]).permutation(self.n_train), steps * batch_size)
+        for first in range(0, len(order), batch_size):
             self._interfere(mine.stop == lanes, f"epoch {epoch}")
-            # the last batch may be short, and a lane of it empty
             yield [self._lane(order[first : first + batch_size][lane::lanes]) for lane in mine]
 
     def _lane(self, chosen: np.ndarray) -> dict:
         batch = {name: values[chosen] for name, values in self.train.items()}
-        rows = -(-int(batch["row_count"].max(initial=1)) // 8) * 8
+        rows = -(-int(batch["row_count"].max()) // 8) * 8
         return {name: values[:, :rows] if name in PER_READ else values for name, values in batch.items()}
 
     def _interfere(self, last_replica: bool, when: str) -> None:

@@ -134,7 +134,7 @@ def test_what_is_hidden_depends_on_the_allele_alone(model: str) -> None:
         found = part[name][:, :16] if name.removeprefix("target_") in PER_READ else part[name]
         np.testing.assert_array_equal(found, whole[name][chosen])
     nothing = mask({name: values[:0] for name, values in batch.items()}, key[:0], model, spec, 0.15, 0.3)
-    assert all(len(values) == 0 for values in nothing.values())  # a lane without examples
+    assert all(len(values) == 0 for values in nothing.values())
     other = mask(batch, key + 1, model, spec, 0.15, 0.3)
     assert any(not np.array_equal(other[f], whole[f], equal_nan=True) for f in masked_fields(model, spec))
 

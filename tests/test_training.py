@@ -38,7 +38,7 @@ SETTINGS = TrainSettings(
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    # 65 alleles: the last global batch has one, so one of two replicas has none
+    # 65 alleles: the last of three global batches is filled up
     return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
@@ -262,6 +262,17 @@ def test_a_job_survives_json_and_its_fingerprint_is_of_what_the_weights_depend_o
     for name, value in (("seed", 2), ("batch_size", 64), ("dropout", 0.1), ("loss", "focal"), ("threads", 2)):
         other = dataclasses.replace(job, settings=dataclasses.replace(job.settings, **{name: value}))
         assert other.fingerprint != job.fingerprint
+
+
+@pytest.mark.spark
+def test_another_number_of_lanes_than_was_set_is_said(spark: "SparkSession", dataset: str, tmp_path: Path) -> None:
+    lines: list[str] = []
+    settings = dataclasses.replace(SETTINGS, replicas=5)
+    with pytest.raises(UsageError, match="5 replicas need as many task slots"):
+        train(spark, dataset, str(tmp_path / "m"), settings, lines.append)
+    assert lines == [
+        "batches of 32 on 5 replicas are computed in 8 lanes, not 4 (train.lanes), which changes the weights a little"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,15 @@ def test_an_absurd_learning_rate_is_said_at_once(spark: "SparkSession", dataset:
     assert not (tmp_path / "model").exists()
 
 
+def test_held_out_scores_that_are_no_numbers_are_said_with_the_epoch(
+    spark: "SparkSession", dataset: str, tmp_path: Path
+) -> None:
+    # One step an epoch: the loss of the first is finite, and so is its gradient.
+    with pytest.raises(RunError, match=r"scores that are no numbers after epoch 1; lower the learning rate"):
+        run(spark, dataset, tmp_path / "model", learning_rate=1e30, batch_size=65)
+    assert not (tmp_path / "model").exists()
+
+
 def test_fewer_row_groups_than_replicas_are_said_before_anything_starts(spark: "SparkSession", tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "data", train=12, validation=4)
     settings = dataclasses.replace(SETTINGS, replicas=2, data_opener="tests.synthetic_training:open_one_row_group")

@@ -81,14 +81,6 @@ def test_the_sum_over_lanes_is_the_gradient_of_the_whole_batch(data: str, model:
     assert summed[-3] == pytest.approx(float(total), abs=1e-6)
 
 
-def test_a_lane_without_examples_adds_nothing(data: str) -> None:
-    trainer = trainer_of(data)
-    lanes = lanes_of(12, 2)
-    nothing = {name: values[:0] for name, values in lanes[0].items()}
-    np.testing.assert_array_equal(share(trainer, [*lanes, nothing]), share(trainer, lanes))
-    assert not share(trainer, [nothing]).any()
-
-
 def test_packing_keeps_each_lanes_own_padding() -> None:
     lanes = lanes_of(6, 2)
     lanes[0] = {name: values[:, :8] if name in PER_READ else values for name, values in lanes[0].items()}

@@ -135,7 +135,7 @@ class WindowChannels(keras.layers.Layer):
 
 @register
 class AddToRows(keras.layers.Layer):
-    """Adds a vector for each row to every column of that row, and clears padding: ``-> (B, R, W, C)``.
+    """Adds a vector for each row to every column of that row, padding included: ``-> (B, R, W, C)``.
 
     The same as joining the vector as constant channels in front of the convolution, W times cheaper.
     """
