@@ -23,8 +23,8 @@ from cnnspark.schema import TARGET, WINDOW
 MAPS = {"reads": "reads_3_mask", "reference": "window_5_norm"}
 LAST_HIDDEN = {"features": "dense_2", "reads": "classifier", "reference": "classifier"}
 # The heads' layers: their weights are in no bundle.
-CELLS, CELLS_SHAPE, VALUES = "pretrain_cells", "pretrain_cells_shape", "pretrain_values"
-HEADS = (CELLS, CELLS_SHAPE, VALUES)
+CELLS, WINDOWS, VALUES = "pretrain_cells", "pretrain_windows", "pretrain_values"
+HEADS = (CELLS, f"{CELLS}_shape", f"{CELLS}_sum", WINDOWS, f"{WINDOWS}_shape", VALUES)
 # Errors of numbers in 0..1, squared, are some .1 for who knows nothing, the cross-entropy of six codes is 1.8.
 NUMBERS_WEIGHT = 10.0
 LARGEST_QUALITY, QUALITY_UNIT = 60.0, 40.0
@@ -47,7 +47,13 @@ def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras
         x = model.get_layer(MAPS[name]).output  # (B, R, W/8, C) or (B, W/8, C)
         shape, channels = ((-1, WINDOW, CODES), CODES) if name == "reads" else ((WINDOW, CODES - 1), CODES - 1)
         x = keras.layers.Dense(WINDOW // x.shape[-2] * channels, name=CELLS)(x)
-        outputs["cells"] = keras.layers.Reshape(shape, name=CELLS_SHAPE)(x)
+        x = keras.layers.Reshape(shape, name=f"{CELLS}_shape")(x)
+        if name == "reads":
+            # "As the reference" is the usual answer, which no map of reads need carry: the head sees both windows.
+            windows = keras.layers.Dense(CODES, name=WINDOWS)(model.get_layer("window_channels").output)  # (B, W, 7)
+            windows = keras.layers.Reshape((1, WINDOW, CODES), name=f"{WINDOWS}_shape")(windows)
+            x = keras.layers.Add(name=f"{CELLS}_sum")([x, windows])
+        outputs["cells"] = x
     edges = {"annotations": spec.annotation_edges, "site_features": spec.feature_edges}
     count = sum(len(edges[field]) for field in fields if field in edges)
     if count:
