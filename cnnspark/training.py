@@ -129,8 +129,9 @@ def train(
         if not (folder / STATE_FILE).exists():
             return TrainResult(model_out, card)
     if job.lanes != settings.lanes:
+        on = "1 replica" if settings.replicas == 1 else f"{settings.replicas} replicas"
         say(
-            f"batches of {settings.batch_size} on {settings.replicas} replicas are computed in {job.lanes} lanes, not "
+            f"batches of {settings.batch_size} on {on} are computed in {job.lanes} lanes, not "
             f"{settings.lanes} (train.lanes), which changes the weights a little"
         )
     check_slots(spark, settings)
