@@ -92,7 +92,7 @@ def measure_network(model: str, seconds: float) -> dict[str, Any]:
         "parameters": parameters,
         "MMAC": round(mmac, 2),
         "train/s": _rate(lambda: trainer.train(lanes, next(steps), 1e-4), seconds),
-        "score/s": _rate(lambda: trainer.logits(batch), seconds),
+        "score/s": _rate(lambda: trainer.measure(batch), seconds),
     }
 
 

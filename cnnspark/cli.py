@@ -148,10 +148,40 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
     required=True,
     multiple=True,
     metavar="DIR",
+    help="Dataset, the --out of 'cnnspark tensors', without labels or with; may be repeated.",
+)
+@click.option("--model-out", required=True, metavar="DIR", help="Folder for the bundle that 'train --init' takes.")
+@click.option("--model", type=click.Choice(MODELS), help="The network, none of GATK's [reads].")
+@click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10].")
+@click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas [32].")
+@click.option("--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2].")
+@click.option("--patience", type=int, metavar="N", help="End after N epochs without a lower validation loss [never].")
+@click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there.")
+@exists_option
+@common_options
+def pretrain(
+    data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if_exists: str, **options: Any
+) -> None:
+    """Train a network without labels: it learns to say what was hidden of reads, annotations and features."""
+    run = Run(common_values(options))
+    from cnnspark import training
+
+    settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="pretrain", **options)
+    result = training.train(run.spark("pretrain"), data, model_out, settings, progress)
+    run.show(result.to_dict(), result.text())
+
+
+@cli.command()
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="DIR",
     help="Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.",
 )
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", type=click.Choice(MODELS), help="The network [reads, or that of --init].")
+@click.option("--model", type=click.Choice(MODELS), help="The network; that of --init where it is given [reads].")
 @click.option("--init", metavar="DIR", help="Model bundle whose weights training starts from.")
 @click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10].")
@@ -166,7 +196,7 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
     run = Run(common_values(options))
     from cnnspark import training
 
-    settings = run.config.train.with_flags(validation, if_exists=if_exists, **options)
+    settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="classify", **options)
     result = training.train(run.spark("train"), data, model_out, settings, progress)
     run.show(result.to_dict(), result.text())
 

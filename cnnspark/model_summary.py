@@ -103,7 +103,7 @@ def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> di
 def _trained_on(card: Card) -> dict[str, Any]:
     names = ("path", "train", "train_true", "train_false", "validation", "sha256")
     facts = {name: card.data[name] for name in names if name in card.data}
-    more = ("imported_from", "epochs", "best_epoch", "loss", "seed")
+    more = ("imported_from", "objective", "init_sha256", "epochs", "best_epoch", "loss", "seed")
     return facts | {name: card.training[name] for name in more if name in card.training}
 
 
@@ -129,14 +129,22 @@ def bundle_text(summary: Mapping[str, Any]) -> str:
     ]
     if "imported_from" in trained:
         lines.append(f"weights      imported from {trained['imported_from']}")
-    if "train" in trained:
+    pretrained = trained.get("objective") == "pretrain"
+    if pretrained:
+        lines.append(
+            f"pre-trained  on {trained.get('train', 0):,} alleles of {trained.get('path', 'an unnamed dataset')}, "
+            f"best epoch {trained.get('best_epoch', '?')} of {trained.get('epochs', '?')}; "
+            "'cnnspark train --init' finishes it"
+        )
+    elif "train" in trained:
         lines.append(
             f"trained on   {trained['train']:,} alleles ({trained.get('train_true', 0):,} true, "
             f"{trained.get('train_false', 0):,} false) of {trained.get('path', 'an unnamed dataset')}, "
             f"best epoch {trained.get('best_epoch', '?')} of {trained.get('epochs', '?')}"
         )
     calibration = summary["calibration"]
-    lines.append(f"calibration  log odds = {calibration['slope']:.4f} x logit {calibration['intercept']:+.4f}")
+    if not pretrained:
+        lines.append(f"calibration  log odds = {calibration['slope']:.4f} x logit {calibration['intercept']:+.4f}")
     lines.append(f"made by      {', '.join(f'{name} {version}' for name, version in summary['versions'].items())}")
     sections = ["\n".join(lines)]
     if summary["metrics"]:

@@ -19,7 +19,7 @@ from cnnspark.inputs import TruthPaths, require_reads, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
 from cnnspark.models.bundled import chosen_model
-from cnnspark.models.card import SENSITIVITIES, Card, read_card
+from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.runs import file_identity, make_folder, write_json
@@ -99,7 +99,7 @@ def run_all(
     paths, trained_model = paths.absolute(), model or config.model
     truth = TruthPaths.of(paths)
     if trained_model is None and truth is not None:
-        config = dataclasses.replace(config, train=config.train.of_starting_model())
+        config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
     else:
         trained_model = chosen_model(trained_model, paths.reads is not None)
     _check(paths, truth, trained_model, config)
@@ -162,6 +162,7 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         raise UsageError(f"filter.sensitivity is {sensitivity:g}; cards have {known}: choose one of these")
     if model is not None:
         card = read_card(model)
+        require_finished(card, model)
         if sensitivity is not None and not card.sensitivity_thresholds:
             raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
         precision = config.filter.precision

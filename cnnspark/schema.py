@@ -49,6 +49,14 @@ FIELDS: tuple[Field, ...] = (
     Field("site_features", np.float32, ("F",), "named, depth-independent features of the reads at the site"),
 )
 FIELD = {field.name: field for field in FIELDS}
+# Before a field's name: what of it was hidden from a network that is pre-trained, in the same shape.
+TARGET = "target_"
+
+
+def is_per_read(name: str) -> bool:
+    """Whether an array of a batch, a field or its target, has a row for each read."""
+    field = FIELD.get(name.removeprefix(TARGET))
+    return field is not None and field.per_read
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from cnnspark.log import progress
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
-from cnnspark.models.card import read_card
+from cnnspark.models.card import read_card, require_finished
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -103,6 +103,7 @@ def score_callset(
     folder.check(if_exists)
     model = absolute_model(chosen_model(model, paths.reads is not None))
     card = read_card(model)
+    require_finished(card, model)
     if said := notice(model):
         progress(said)
     if strict and card.known is None:

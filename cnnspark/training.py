@@ -89,7 +89,7 @@ class TrainResult:
     def text(self) -> str:
         """The result in one line."""
         auprc = self.validation.get("val_auprc")
-        figure = f"AUPRC {auprc:.4f}" if auprc is not None else f"loss {self.validation.get('val_loss')}"
+        figure = f"AUPRC {auprc:.4f}" if auprc is not None else f"loss {self.validation['val_loss']:.4f}"
         return f"best epoch {self.best_epoch}, validation {figure}: {self.model_out}"
 
 
@@ -101,6 +101,8 @@ def train(
     progress: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
+
+    With the objective ``pretrain`` labels are not looked at, and the bundle is one to start from (``settings.init``).
 
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
@@ -143,7 +145,8 @@ def train(
         _run_with_retries(spark, job, say)
     card = read_card(model_out)
     if len(card.history) < settings.epochs:
-        say(f"{settings.patience} epochs without a better validation AUPRC: ended after {len(card.history)}")
+        figure = "loss" if settings.pretrains else "AUPRC"
+        say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
     shutil.rmtree(folder, ignore_errors=True)
     return TrainResult(model_out, card)
 
@@ -182,10 +185,7 @@ def prepare_job(
     opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
     encoding = opened.tensor_settings.get("encoding", "cnnspark")
     check_data(settings.model, encoding, opened.with_reads, settings.drop_reads)
-    false_count, true_count = (int(count) for count in opened.label_counts)
-    for count, name in ((false_count, "false"), (true_count, "true")):
-        if not count:
-            raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
+    class_weights = (1.0, 1.0) if settings.pretrains else class_weights_of(opened, paths, settings.balance_classes)
     annotations, features, datasets = opened.feature_sample(settings.quantile_sample)
     columns: tuple[int, ...] = ()
     if settings.init and start:
@@ -197,15 +197,13 @@ def prepare_job(
             say(text)
     else:
         spec = new_spec(settings, opened, annotations, features)
-    both = false_count + true_count
-    balanced = (both / (2 * false_count), both / (2 * true_count))
     facts = {
         "path": list(paths),
         "train": opened.n_train,
         "validation": opened.n_validation,
         "held_out": list(opened.held_out),
-        "train_false": false_count,
-        "train_true": true_count,
+        "train_false": int(opened.label_counts[0]),
+        "train_true": int(opened.label_counts[1]),
         "tensors": opened.tensor_settings,
         "sha256": opened.digest,
     }
@@ -215,7 +213,7 @@ def prepare_job(
         model_out=model_out,
         spec=spec,
         ranges=training_ranges(spec.annotation_names, annotations),
-        class_weights=balanced if settings.balance_classes else (1.0, 1.0),
+        class_weights=class_weights,
         data_facts=facts,
         known=known_values(
             (*spec.annotation_names, *spec.feature_names),
@@ -226,6 +224,24 @@ def prepare_job(
         init_sha256=start.sha256 if start else "",
         annotation_columns=columns,
     )
+
+
+def class_weights_of(opened: TrainingData, paths: Sequence[str], balanced: bool) -> tuple[float, float]:
+    """What a false and a true allele weigh; balanced, both classes weigh the same.
+
+    Raises InputError where alleles have no label, or a class is missing.
+    """
+    if opened.n_unlabelled:
+        raise InputError(
+            f"{', '.join(paths)} has tensors without a label; build it with --truth and --bed or --labels, or use it "
+            "for 'cnnspark pretrain'"
+        )
+    false_count, true_count = (int(count) for count in opened.label_counts)
+    for count, name in ((false_count, "false"), (true_count, "true")):
+        if not count:
+            raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
+    both = false_count + true_count
+    return (both / (2 * false_count), both / (2 * true_count)) if balanced else (1.0, 1.0)
 
 
 def new_spec(settings: TrainSettings, opened: TrainingData, annotations: np.ndarray, features: np.ndarray) -> ModelSpec:

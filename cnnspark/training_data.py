@@ -117,14 +117,12 @@ class TrainingData:
         validation: Sequence[int],
         columns: Sequence[str] | None = None,
     ):
-        """Raises InputError where tensors have no label."""
         self.dataset, self.train, self.validation = dataset, list(train), list(validation)
         self.columns = columns
         self.annotation_names = dataset.annotation_names
         self.feature_names = dataset.feature_names
         by_number = {block["block"]: block for block in dataset.blocks}
-        if any(by_number[b]["labels"]["-1"] for b in (*self.train, *self.validation)):
-            raise InputError(f"{dataset.path} has tensors without a label; build it with --truth and --bed or --labels")
+        self.n_unlabelled = sum(by_number[b]["labels"]["-1"] for b in (*self.train, *self.validation))
         self.n_row_groups = len(dataset.row_groups(self.train))
         self.n_train = sum(by_number[b]["tensors"] for b in self.train)
         self.n_validation = sum(by_number[b]["tensors"] for b in self.validation)

@@ -15,10 +15,14 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import Range, read_card
-from cnnspark.models.names import MODELS
+from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import ModelSpec
 
 STATE_FILE = "state.npz"
+OBJECTIVES = ("classify", "pretrain")
+# Settings that one of the objectives alone has.
+ONLY_CLASSIFY = ("loss", "label_smoothing", "hard_examples", "balance_classes")
+ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_LINES_FILE = "history.jsonl"  # of the running training; the bundle's is history.json
@@ -65,6 +69,8 @@ class TrainSettings:
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
+    mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
+    mask_values: float = 0.3  # pre-training: the share of annotations and site features
     mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
     patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
     seed: int = 1
@@ -76,9 +82,10 @@ class TrainSettings:
     max_retries: int = 2
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
     # Not a user's to set: the flag --if-exists, for the model's folder and a checkpoint (fail, resume, overwrite), and
-    # the function that opens the dataset, as module:function.
+    # the function that opens the dataset, as module:function, and what the command trains for (classify, pretrain).
     if_exists: str = field(default="fail", metadata={"internal": True})
     data_opener: str = field(default="cnnspark.training_data:open_training_data", metadata={"internal": True})
+    objective: str = field(default="classify", metadata={"internal": True})
 
     def __post_init__(self) -> None:
         for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
@@ -107,6 +114,13 @@ class TrainSettings:
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
             )
+        if not 0 < self.mask_cells < 1 or not 0 < self.mask_values < 1:
+            raise UsageError("mask_cells and mask_values must be above 0 and below 1")
+        if self.objective not in OBJECTIVES:
+            raise UsageError(f"objective is '{self.objective}'; choose one of {', '.join(OBJECTIVES)}")
+        if self.pretrains and self.model in GATK_MODELS:
+            possible = [name for name in MODELS if name not in GATK_MODELS]
+            raise UsageError(f"'{self.model}' cannot be pre-trained; choose one of {', '.join(possible)}")
         if isinstance(self.validation, float):
             check_share(self.validation)
         if self.if_exists not in ("fail", "resume", "overwrite"):
@@ -133,6 +147,11 @@ class TrainSettings:
         if self.init is None or self.model != TrainSettings.model:
             return self
         return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the network learns what was hidden from it, instead of labels."""
+        return self.objective == "pretrain"
 
     @property
     def augments(self) -> bool:
@@ -162,7 +181,16 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
         # A bundle may move: the job has its digest.
-        free = ("replicas", "timeout_seconds", "slot_wait_seconds", "max_retries", "if_exists", "log_dir", "init")
+        free: tuple[str, ...] = (
+            "replicas",
+            "timeout_seconds",
+            "slot_wait_seconds",
+            "max_retries",
+            "if_exists",
+            "log_dir",
+            "init",
+        )
+        free += ONLY_CLASSIFY if self.pretrains else ONLY_PRETRAIN
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from cnnspark.augmentation import augment
 from cnnspark.errors import InputError
-from cnnspark.losses import loss_by_name, training_loss
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.gatk import RepeatLastRow
 from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
-from cnnspark.models.registry import LEAST_ROWS, build_model, feed, model_inputs
-from cnnspark.schema import FIELD
+from cnnspark.models.pretraining import HEADS
+from cnnspark.models.registry import LEAST_ROWS, feed, model_inputs
+from cnnspark.schema import is_per_read
 from cnnspark.starting import arranged, take_weights, taken_text
+from cnnspark.training_objectives import objective_of
 from cnnspark.training_replicas import Replicas, compute_type
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
@@ -39,7 +40,7 @@ EXACT = ("logit", "reads_logit", "residual", "classes", "logits")
 
 
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
-    """The network with layers that compute in ``compute``; its weights and its logit stay float32.
+    """The network with layers that compute in ``compute``; its weights, its logit and its heads stay float32.
 
     So do cnnspark's own layers, which turn codes and counts into channels, but for those that stand between
     convolutions.
@@ -49,7 +50,7 @@ def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
         own = type(layer).__module__.startswith("cnnspark.") and not isinstance(layer, between)
-        exact = isinstance(layer, keras.layers.InputLayer) or layer.name in EXACT
+        exact = isinstance(layer, keras.layers.InputLayer) or layer.name in (*EXACT, *HEADS)
         if not own and not exact:
             config["dtype"] = f"mixed_{compute}"
         return layer.__class__.from_config(config)
@@ -69,12 +70,12 @@ def pack_lanes(
     arrays = {}
     for name, first in batches[0].items():
         parts = [batch[name] for batch in batches]
-        if name in FIELD and FIELD[name].per_read:
+        if is_per_read(name):
             most = max(part.shape[1] for part in parts)
             padding = [(0, 0)] * first.ndim
             parts = [np.pad(part, [padding[0], (0, most - part.shape[1]), *padding[2:]]) for part in parts]
         arrays[name] = np.concatenate(parts)
-    per_read = [name for name in arrays if name in FIELD and FIELD[name].per_read]
+    per_read = [name for name in arrays if is_per_read(name)]
     rows = [max([LEAST_ROWS, *(batch[name].shape[1] for name in per_read)]) for batch in batches]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     return arrays, starts.astype(np.int32), np.array(rows, np.int32)
@@ -92,8 +93,8 @@ def _start_from_bundle(job: ReplicaJob, model: keras.Model) -> str:
 class Trainer:
     """The network, its optimizer and the compiled steps of one replica.
 
-    ``model`` is the network in float32, which validates and is saved; with mixed precision another with the same
-    weights is trained.
+    ``model`` is saved; ``network``, the same or, where it is pre-trained, another of its layers, is trained and
+    validates in float32; with mixed precision a copy of it is trained.
     """
 
     def __init__(self, job: ReplicaJob, replicas: Replicas):
@@ -101,7 +102,9 @@ class Trainer:
         self.replicas, self.job = replicas, job
         # The same weights at first on every replica and in every run.
         keras.utils.set_random_seed(settings.seed)
-        self.model = self._trained = build_model(settings.model, job.spec)
+        self.objective = objective_of(job)
+        self.model, self.network = self.objective.model, self.objective.network
+        self._trained = self.network
         # What was taken from the bundle that training starts from; empty where it starts from nothing.
         self.taken = _start_from_bundle(job, self.model) if settings.init else ""
         # The first replica's choice: a machine may have another GPU.
@@ -109,11 +112,9 @@ class Trainer:
         own = np.array([names.index(compute_type(settings.mixed_precision))])
         self.compute_type = names[int(replicas.from_first([own])[0][0])]
         if self.compute_type != "float32":
-            self._trained = in_mixed_precision(self.model, self.compute_type)
-            self._copy_weights(self.model, self._trained)
+            self._trained = in_mixed_precision(self.network, self.compute_type)
+            self._copy_weights(self.network, self._trained)
         self._copied = True
-        self.loss = loss_by_name(settings.loss)
-        self._training_loss = training_loss(settings.loss, settings.label_smoothing, settings.hard_examples)
         self.optimizer = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.adam_epsilon)
         variables = self._trained.trainable_variables
         self.optimizer.build(variables)
@@ -121,18 +122,24 @@ class Trainer:
         self._scale = tf.Variable(FIRST_SCALE if self.compute_type == "float16" else 1.0)
         self._steps_at_scale = tf.Variable(0)
         self._sizes = [int(np.prod(v.shape)) for v in variables]
-        self.dtypes = model_inputs(self.model)
+        self.dtypes = model_inputs(self.network)
+        self._target_dtypes = {name: dtype for name, (_, dtype) in self.objective.targets.items()}
         self.class_weights = np.asarray(job.class_weights, np.float32)
         self._bound = LARGEST / job.lanes
-        inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.model.inputs}
+        inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.network.inputs}
+        targets = {n: tf.TensorSpec(shape, dtype, name=n) for n, (shape, dtype) in self.objective.targets.items()}
         row, index = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
         # No dimension that varies between batches is fixed, so each function is compiled once.
-        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, row, row, index, index])
+        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, targets, row, index, index])
         summed, rate = tf.TensorSpec([sum(self._sizes) + 3], tf.int64), tf.TensorSpec([], tf.float32)
         self._update = tf.function(self._apply_gradient, input_signature=[summed, rate])
-        self._logits = tf.function(lambda x: self.model(x, training=False), input_signature=[inputs])
+        self._measured = tf.function(
+            lambda x, y: self.objective.measured(y, self.network(x, training=False)), input_signature=[inputs, targets]
+        )
 
-    def _lanes_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any, starts: Any, rows: Any) -> Any:
+    def _lanes_gradient(
+        self, inputs: dict[str, Any], targets: dict[str, Any], weights: Any, starts: Any, rows: Any
+    ) -> Any:
         """The sum of this replica's lanes, int64 (parameters + 3,), in units of 1 / UNITS.
 
         Behind the gradient: the share of the loss, lanes whose loss is not finite (or beyond all measure), and lanes
@@ -141,20 +148,23 @@ class Trainer:
 
         def one(lane: Any, total: Any, rest: Any) -> tuple[Any, Any, Any]:
             begin, end = starts[lane], starts[lane + 1]
-            part = {
-                name: values[begin:end, : rows[lane]] if name in FIELD and FIELD[name].per_read else values[begin:end]
-                for name, values in inputs.items()
-            }
-            counted, more = self._lane_gradient(part, labels[begin:end], weights[begin:end])
+            part, of_part = (
+                {
+                    name: values[begin:end, : rows[lane]] if is_per_read(name) else values[begin:end]
+                    for name, values in arrays.items()
+                }
+                for arrays in (inputs, targets)
+            )
+            counted, more = self._lane_gradient(part, of_part, weights[begin:end])
             return lane + 1, total + counted, rest + more
 
         state = [tf.constant(0), tf.zeros([sum(self._sizes)], tf.int64), tf.zeros([3], tf.int64)]
         done = tf.while_loop(lambda lane, *_: lane < tf.size(rows), one, state, parallel_iterations=1)
         return tf.concat(done[1:], axis=0)
 
-    def _lane_gradient(self, inputs: dict[str, Any], labels: Any, weights: Any) -> tuple[Any, Any]:
+    def _lane_gradient(self, inputs: dict[str, Any], targets: dict[str, Any], weights: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
-            losses = self._training_loss(labels, tf.cast(self._trained(inputs, training=True), tf.float32))
+            losses = self.objective.losses(targets, self._trained(inputs, training=True))
             # Over the global batch, so that the sum over the lanes is its mean.
             total = tf.reduce_sum(weights * losses) / self.job.settings.batch_size
             scaled = total * self._scale
@@ -214,21 +224,23 @@ class Trainer:
                     batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names,
                     settings.drop_annotations,
                 )  # fmt: skip
-            lanes.append(batch)
+            lanes.append(self.objective.prepare(batch, keys))
         arrays, starts, rows = pack_lanes(lanes)
         labels = arrays["label"]
         weights = arrays["weight"] * self.class_weights[(labels > 0.5).astype(np.int64)]
-        inputs = feed(arrays, self.dtypes)
-        summed = self.replicas.sum_tensor(self._share(inputs, labels, weights, starts, rows))
-        self._copied = self.model is self._trained
+        inputs, targets = feed(arrays, self.dtypes), feed(arrays, self._target_dtypes)
+        summed = self.replicas.sum_tensor(self._share(inputs, targets, weights, starts, rows))
+        self._copied = self.network is self._trained
         return float(self._update(summed, np.float32(rate)))
 
-    def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The network's output (B,) in float32, without dropout."""
+    def measure(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What validation keeps of each allele (the logit, or losses; :mod:`cnnspark.training_objectives`), in float32
+        and without dropout."""
         if not self._copied:
-            self._copy_weights(self._trained, self.model)
+            self._copy_weights(self._trained, self.network)
             self._copied = True
-        return self._logits(feed(self._arranged(batch), self.dtypes)).numpy()
+        batch = self.objective.prepare(self._arranged(batch), None)
+        return self._measured(feed(batch, self.dtypes), feed(batch, self._target_dtypes)).numpy()
 
     def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The batch with its annotations in the network's order."""
@@ -257,7 +269,7 @@ class Trainer:
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Weights only."""
-        for model in (self.model, self._trained):
+        for model in (self.network, self._trained):
             for variable, values in zip(model.weights, weights, strict=True):
                 variable.assign(values)
         self._copied = True

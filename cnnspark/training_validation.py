@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ import tensorflow as tf
 import cnnspark
 from cnnspark.alleles import VariantType
 from cnnspark.errors import RunError
+from cnnspark.losses import loss_by_name
 from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
 from cnnspark.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
@@ -43,8 +44,30 @@ class Findings:
     calibration: Platt
 
 
-class Validation:
-    """The held-out alleles. Each pass reads them all and computes their logits, by all replicas together.
+class Validation(Protocol):
+    """What the held-out alleles say of the network of an objective."""
+
+    def measure(self) -> np.ndarray:
+        """The network's figures of all held-out alleles, by all replicas together."""
+
+    def metrics(self, measured: np.ndarray) -> dict[str, float]:
+        """Means and areas of them, "loss" among them."""
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """What epochs are compared by; higher is better."""
+
+    def findings(self, measured: np.ndarray) -> Findings:
+        """What the card says."""
+
+
+def validation_of(trainer: Trainer, data: TrainingData) -> Validation:
+    """The validation of the trainer's objective."""
+    pretrains = trainer.job.settings.pretrains
+    return MaskedValidation(trainer, data) if pretrains else LabelledValidation(trainer, data)
+
+
+class _HeldOut:
+    """The held-out alleles. Each pass reads and measures them all, each batch by one replica.
 
     ``labels`` and ``types`` (n_validation,) are those of the last pass, empty before the first.
     """
@@ -54,16 +77,17 @@ class Validation:
         self.labels = np.zeros(0)
         self.types = np.zeros(0, np.int64)
 
-    def logits(self) -> np.ndarray:
-        """The logits (n_validation,) float32, each batch computed by one replica.
+    def measure(self) -> np.ndarray:
+        """What :meth:`Trainer.measure` gives of each: (n_validation, ...) float32.
 
         Raises RunError where another number of alleles is read than was promised.
         """
-        replicas = self.trainer.replicas
+        replicas, figures = self.trainer.replicas, self.trainer.objective.figures
         parts, labels, types = [], [], []
         for i, batch in enumerate(self.data.validation_batches(VALIDATION_BATCH)):
+            shape = (len(batch["label"]), len(figures)) if figures else (len(batch["label"]),)
             mine = i % replicas.count == replicas.rank
-            parts.append(self.trainer.logits(batch) if mine else np.zeros(len(batch["label"]), np.float32))
+            parts.append(self.trainer.measure(batch) if mine else np.zeros(shape, np.float32))
             labels.append(batch["label"])
             types.append(batch["variant_type"])
         read = sum(map(len, labels))
@@ -72,11 +96,37 @@ class Validation:
         self.labels, self.types = np.concatenate(labels), np.concatenate(types).astype(np.int64)
         return replicas.sum(np.concatenate(parts))
 
+
+class MaskedValidation(_HeldOut):
+    """How well what was hidden of the held-out alleles is said; the same parts of an allele at every epoch."""
+
+    def metrics(self, measured: np.ndarray) -> dict[str, float]:
+        """The mean of each loss (:func:`cnnspark.models.pretraining.loss_names`)."""
+        means = measured.mean(axis=0, dtype=np.float64)
+        return {name: float(mean) for name, mean in zip(self.trainer.objective.figures, means, strict=True)}
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """The loss, the lower the better."""
+        return -metrics["loss"]
+
+    def findings(self, measured: np.ndarray) -> Findings:
+        """The losses alone: there is no score that thresholds or a calibration could be of."""
+        metrics = {f"{name} ALL": figure for name, figure in self.metrics(measured).items()}
+        return Findings(metrics | {"alleles ALL": float(len(measured))}, {}, {}, Platt())
+
+
+class LabelledValidation(_HeldOut):
+    """The held-out alleles' labels against their logits (n_validation,)."""
+
     def metrics(self, logits: np.ndarray) -> dict[str, float]:
         """Figures of all held-out alleles; areas are left out where there is one class only."""
-        loss = self.trainer.loss(tf.constant(self.labels), tf.constant(logits)).numpy()
+        loss = loss_by_name(self.trainer.job.settings.loss)(tf.constant(self.labels), tf.constant(logits)).numpy()
         figures = {"loss": float(loss.mean()), "AUPRC": auprc(self.labels, logits), "AUROC": auroc(self.labels, logits)}
         return {name: float(value) for name, value in figures.items() if value is not None}
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """Area under the precision-recall curve; where one class is missing there is none, and the loss decides."""
+        return metrics.get("AUPRC", -metrics["loss"])
 
     def findings(self, logits: np.ndarray) -> Findings:
         """The calibration, and figures and thresholds of the calibrated scores by group."""
@@ -117,10 +167,12 @@ def _by_text(points: Mapping[float, OperatingPoint | None]) -> dict[str, float |
             for share, at in points.items()}  # fmt: skip
 
 
-def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings) -> Card:
-    """The card of a finished training."""
+def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings, untrained: Sequence[str] = ()) -> Card:
+    """The card of a finished training; ``untrained`` names layers of the network that it did not have."""
     packages = ("keras", "tensorflow", "numpy")
-    start = {"init_sha256": job.init_sha256} if job.init_sha256 else {}
+    facts: dict[str, Any] = {"init_sha256": job.init_sha256} if job.init_sha256 else {}
+    if untrained:
+        facts["untrained_layers"] = list(untrained)
     return Card(
         model=job.settings.model,
         spec=job.spec,
@@ -134,7 +186,7 @@ def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings) -> C
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history
         ],
-        training={**job.settings.identity(), **start, "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
+        training={**job.settings.identity(), **facts, "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
         data=job.data_facts,
         versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
     )

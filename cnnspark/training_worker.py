@@ -30,7 +30,7 @@ from cnnspark.training_replicas import LOST_REPLICA, Replicas, use_one_gpu
 from cnnspark.training_settings import ReplicaJob, checkpoint_folder, learning_rate
 from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
-from cnnspark.training_validation import Validation, trained_card
+from cnnspark.training_validation import trained_card, validation_of
 
 if TYPE_CHECKING:
     from cnnspark.training_data import TrainingData
@@ -58,7 +58,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     data = open_data(job, trainer.dtypes)
     state = _starting_state(job, trainer, folder)
     trainer.restore(state)
-    validation = Validation(trainer, data)
+    validation = validation_of(trainer, data)
     history, events = History(folder, replicas.rank), EventLog(settings.log_dir, replicas.rank)
     if trainer.taken and not state.epoch:
         with _said_where_full():
@@ -85,16 +85,16 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
         if len(progress.losses) != steps:
             raise RunError(f"epoch {epoch + 1} had {len(progress.losses)} steps, not {steps}; build the dataset again")
         row = progress.row()
-        logits = validation.logits()
-        if not np.isfinite(logits).all():
+        measured = validation.measure()
+        if not np.isfinite(measured).all():
+            what = "losses" if settings.pretrains else "scores"
             raise RunError(
-                f"the network gives held-out alleles scores that are no numbers after epoch {epoch + 1}; lower the "
+                f"the network gives held-out alleles {what} that are no numbers after epoch {epoch + 1}; lower the "
                 "learning rate (train.learning_rate)"
             )
-        figures = validation.metrics(logits)
+        figures = validation.metrics(measured)
         row |= {f"val_{name.lower()}": figure for name, figure in figures.items()}
-        # Area under the precision-recall curve; where one class is missing there is none, and the loss decides.
-        _finish_epoch(state, trainer, epoch + 1, figures.get("AUPRC", -figures["loss"]), row)
+        _finish_epoch(state, trainer, epoch + 1, validation.value(figures), row)
         with _said_where_full():
             events.epoch((epoch + 1) * steps, row)
             if replicas.rank == 0:
@@ -102,10 +102,11 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
             history.write(row)
 
     trainer.set_weights(state.best)
-    findings = validation.findings(validation.logits())
+    findings = validation.findings(validation.measure())
     if replicas.rank == 0:
         with _said_where_full():
-            save_bundle(job.model_out, trainer.model, trained_card(job, state, findings), replace=True)
+            card = trained_card(job, state, findings, trainer.objective.untrained)
+            save_bundle(job.model_out, trainer.model, card, replace=True)
     return {"best_epoch": state.best_epoch, "epochs": state.epoch, "metrics": findings.metrics}
 
 

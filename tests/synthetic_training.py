@@ -77,6 +77,7 @@ class SyntheticData:
         self.with_reads = True
         self.digest = hashlib.sha256((self.folder / "train.npz").read_bytes()).hexdigest()
         self.held_out: tuple[str, ...] = ()
+        self.n_unlabelled = int(sum((batch["label"] < 0).sum() for batch in (self.train, self.validation)))
         self.label_counts = (int((self.train["label"] == 0).sum()), int((self.train["label"] == 1).sum()))
 
     def train_batches(self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[dict]]:
@@ -142,6 +143,15 @@ class OtherCallersData(SyntheticData):
 
 def open_of_another_caller(paths: Sequence[str], validation: Any, fields: Any = None) -> OtherCallersData:
     return OtherCallersData(paths[0])
+
+
+def open_without_reads(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
+    """The same as tensors that were built without reads, and so without site features."""
+    data = SyntheticData(paths[0])
+    data.with_reads, data.feature_names = False, ()
+    for batch in (data.train, data.validation):
+        batch["site_features"] = batch["site_features"][:, :0]
+    return data
 
 
 class GatkData(SyntheticData):

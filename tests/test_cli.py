@@ -19,7 +19,7 @@ from cnnspark.training_settings import TrainSettings
 def test_help_lists_the_commands_in_the_datas_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    names = ["simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "show"]
+    names = ["simulate", "candidates", "tensors", "pretrain", "train", "score", "filter", "evaluate", "show"]
     names += ["import-gatk", "model-summary", "run", "demo"]
     positions = [text.index(f"\n  {name}") for name in names]
     assert positions == sorted(positions)

@@ -19,7 +19,8 @@ MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
 # The networks and the losses are Keras alone, so that they run on any of its backends.
-KERAS = {"losses"} | {f"models.{n}" for n in ("registry", "layers", "reads", "reference", "features", "gatk")}
+_NETWORKS = ("registry", "layers", "reads", "reference", "features", "gatk", "pretraining")
+KERAS = {"losses", "training_objectives"} | {f"models.{n}" for n in _NETWORKS}
 TENSORFLOW = {f"training_{n}" for n in ("worker", "validation", "step", "replicas", "log")} | {
     "models.bundle",
     "models.gatk_import",

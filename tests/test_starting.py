@@ -60,7 +60,7 @@ def test_a_training_begins_with_the_models_weights_and_encoding(others: str, fin
     assert trainer.taken == f"training starts from all 5 layers of {finished}"
     np.testing.assert_array_equal(np.concatenate([w.ravel() for w in trainer.state().weights]), weights(finished))
     held = dict(np.load(Path(others) / "validation.npz"))
-    np.testing.assert_array_equal(trainer.logits(held), bundle.logits(held))
+    np.testing.assert_array_equal(trainer.measure(held), bundle.logits(held))
 
 
 @pytest.mark.spark
@@ -93,7 +93,7 @@ def test_the_annotations_of_another_caller_are_put_into_the_models_order(
     held = data.validation
     expected = dict(held, annotations=np.full_like(held["annotations"], np.nan))
     expected["annotations"][:, 1], expected["annotations"][:, 2] = held["annotations"].T[[2, 1]]
-    np.testing.assert_array_equal(Trainer(job, Replicas(0, 1, 60)).logits(held), bundle.logits(expected))
+    np.testing.assert_array_equal(Trainer(job, Replicas(0, 1, 60)).measure(held), bundle.logits(expected))
     result, _ = run(spark, others, tmp_path / "m", init=finished, data_opener=OTHER_CALLER, replicas=2)
     assert result.card.annotation_names == ("QD", "FS", "MQ")
     one, _ = run(spark, others, tmp_path / "one", init=finished, data_opener=OTHER_CALLER)

@@ -51,7 +51,7 @@ def lanes_of(count: int, lanes: int, seed: int = 5) -> list[dict[str, np.ndarray
 def share(trainer: Trainer, lanes: list[dict[str, np.ndarray]], step: int = 3) -> np.ndarray:
     lanes = [{**lane, "noise_key": noise_keys(lane["example_key"], 1, step)} for lane in lanes]
     arrays, *indices = pack_lanes(lanes)
-    return trainer._share(feed(arrays, trainer.dtypes), arrays["label"], arrays["weight"], *indices).numpy()
+    return trainer._share(feed(arrays, trainer.dtypes), {"label": arrays["label"]}, arrays["weight"], *indices).numpy()
 
 
 @pytest.mark.parametrize("model", ["features", "reads"])
@@ -115,11 +115,11 @@ def test_bfloat16_trains_like_float32_and_leaves_a_float32_network(data: str, mo
         np.testing.assert_array_equal(old, new)
     batch = synthetic_batch(20, 99)
     rounded = np.asarray(mixed._trained(feed(batch, mixed.dtypes), training=False))
-    np.testing.assert_allclose(rounded, exact.logits(batch), atol=0.02)
+    np.testing.assert_allclose(rounded, exact.measure(batch), atol=0.02)
     for step in range(8):
         losses = [trainer.train(lanes_of(24, 4, seed=step), step, 1e-3) for trainer in (exact, mixed)]
         assert losses[1] == pytest.approx(losses[0], rel=0.05)
-    logits = mixed.logits(batch)
+    logits = mixed.measure(batch)
     assert logits.dtype == np.float32
     assert all(layer.dtype_policy.name == "float32" for layer in mixed.model.layers)
     np.testing.assert_allclose(logits, mixed.model(feed(batch, mixed.dtypes), training=False), atol=1e-5)

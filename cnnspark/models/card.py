@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.errors import InputError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import bundle_folder
 from cnnspark.models.calibration import Platt
@@ -144,6 +144,12 @@ def _check_thresholds(by_group: Mapping[str, Any]) -> None:
                 raise ValueError(f"{share!r:.40} is no share")
             if threshold is not None and not math.isfinite(threshold):
                 raise ValueError(f"the threshold of {group} for {share} is no number")
+
+
+def require_finished(card: Card, path: str | Path) -> None:
+    """Raises UsageError where the model at ``path`` was only pre-trained: it has no scores to give."""
+    if card.training.get("objective") == "pretrain":
+        raise UsageError(f"{path} is pre-trained only; finish it with 'cnnspark train --init {path}'")
 
 
 def file_digest(path: Path) -> str:

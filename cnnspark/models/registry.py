@@ -14,6 +14,7 @@ from cnnspark.models.gatk import build_gatk_1d, build_gatk_2d
 from cnnspark.models.reads import build_reads
 from cnnspark.models.reference import build_reference
 from cnnspark.models.spec import ModelSpec
+from cnnspark.schema import is_per_read
 
 BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
     "features": build_features,
@@ -25,7 +26,6 @@ BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
 # Fewest rows that a batch is padded to: a maximum over no rows at all is not defined on every backend.
 LEAST_ROWS = 8
 COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
-PER_READ = ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")
 
 
 def build_model(name: str, spec: ModelSpec) -> keras.Model:
@@ -41,7 +41,7 @@ def model_inputs(model: keras.Model) -> dict[str, str]:
 
 
 def feed(batch: Mapping[str, np.ndarray], dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """What a network takes from a batch: the inputs it knows, as it wants them.
+    """What a network, or a loss, takes from a batch: the arrays it knows, as it wants them.
 
     Per-read fields are padded to at least ``LEAST_ROWS`` rows; ``noise_key`` is zeros where the batch has none.
     """
@@ -51,7 +51,7 @@ def feed(batch: Mapping[str, np.ndarray], dtypes: Mapping[str, str]) -> dict[str
             fed[name] = np.zeros(len(batch["row_count"]), np.int32)
             continue
         values = np.asarray(batch[name]).astype(dtype, copy=False)
-        if name in PER_READ and values.shape[1] < LEAST_ROWS:
+        if is_per_read(name) and values.shape[1] < LEAST_ROWS:
             padding = [(0, 0)] * values.ndim
             padding[1] = (0, LEAST_ROWS - values.shape[1])
             values = np.pad(values, padding)
