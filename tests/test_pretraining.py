@@ -185,8 +185,8 @@ def test_the_pretrained_network_is_made_of_the_supervised_ones_layers(model: str
     supervised = build_model(model, spec)
     network = pretraining_network(model, supervised, spec)
     own = {layer.name for layer in network.layers}
-    shared = [layer for layer in supervised.layers if layer.weights and layer.name != "logit"]
-    assert all(network.get_layer(layer.name) is layer for layer in shared) and "logit" not in own
+    shared = [layer for layer in supervised.layers if layer.weights and "logit" not in layer.name]
+    assert all(network.get_layer(layer.name) is layer for layer in shared) and not own & {"logit", "reads_logit"}
     assert {layer.name for layer in network.layers if layer.weights} - {layer.name for layer in shared} <= {
         "pretrain_cells", "pretrain_windows", "pretrain_values",
     }  # fmt: skip
@@ -205,7 +205,7 @@ def test_the_loss_of_held_out_alleles_falls_and_the_card_has_it(dataset: str, tm
     assert card.training["objective"] == "pretrain" and card.training["untrained_layers"] == ["logit"]
     assert "loss" not in card.training and card.thresholds == {} and card.calibration.slope == 1
     best = card.training["best_epoch"]
-    assert best > 3 and card.metrics["loss ALL"] == pytest.approx(rows[best - 1]["val_loss"])
+    assert best > 1 and card.metrics["loss ALL"] == pytest.approx(rows[best - 1]["val_loss"])
 
 
 def test_the_reference_network_learns_window_and_annotations(dataset: str) -> None:
