@@ -118,7 +118,7 @@ def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finishe
     trainer = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
     assert "5 of 28 layers" in trainer.taken
     held = dict(np.load(Path(others) / "validation.npz"))
-    np.testing.assert_allclose(trainer.logits(held), load_bundle(finished).logits(held), atol=1e-5)
+    np.testing.assert_allclose(trainer.measure(held), load_bundle(finished).logits(held), atol=1e-5)
     batch = dict(np.load(Path(others) / "train.npz"))
     trainer.train([batch], 0, 1e-2)
     trainer.train([batch], 1, 1e-2)
