@@ -187,10 +187,12 @@ def prepare_job(
     check_data(settings.model, encoding, opened.with_reads, settings.drop_reads)
     class_weights = (1.0, 1.0) if settings.pretrains else class_weights_of(opened, paths, settings.balance_classes)
     annotations, features, datasets = opened.feature_sample(settings.quantile_sample)
+    if not settings.use_annotations:
+        annotations = annotations[:, :0]
     columns: tuple[int, ...] = ()
     if settings.init and start:
         limit = int(opened.tensor_settings["read_limit"])
-        own = opened.annotation_names
+        own = opened.annotation_names if settings.use_annotations else ()
         spec, columns = starting_spec(settings.init, start, own, opened.feature_names, limit, settings.dropout)
         annotations = arranged(annotations, columns)
         if say and (text := columns_text(spec.annotation_names, own, columns)):
@@ -248,7 +250,7 @@ def new_spec(settings: TrainSettings, opened: TrainingData, annotations: np.ndar
     """The spec of a network that starts from nothing: its quantiles are of these annotations (n, A) and site features
     (n, F) of the training alleles."""
     spec = ModelSpec(
-        tuple(opened.annotation_names),
+        tuple(opened.annotation_names) if settings.use_annotations else (),
         tuple(opened.feature_names),
         quantile_edges(annotations),
         quantile_edges(features),

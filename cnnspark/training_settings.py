@@ -67,6 +67,7 @@ class TrainSettings:
     balance_classes: bool = True
     dropout: float = 0.3
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
+    use_annotations: bool = True  # without them a model knows reads alone, and is of no caller
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
@@ -101,6 +102,8 @@ class TrainSettings:
         for name in ("seed", "max_retries", "slot_wait_seconds", "hard_examples", "patience", "tolerance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0")
+        if not self.use_annotations and self.model in (*GATK_MODELS, "reference"):
+            raise UsageError(f"'{self.model}' is little without annotations; leave train.use_annotations at true")
         if self.model not in MODELS:
             raise UsageError(f"there is no model '{self.model}'; choose one of {', '.join(MODELS)}")
         if self.loss not in LOSS_NAMES:

@@ -245,6 +245,8 @@ class Trainer:
     def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The batch with its annotations in the network's order."""
         columns = self.job.annotation_columns
+        if not self.job.spec.annotation_names:
+            return {**batch, "annotations": batch["annotations"][:, :0]}
         return {**batch, "annotations": arranged(batch["annotations"], columns)} if columns else batch
 
     @staticmethod

@@ -179,3 +179,19 @@ def test_columns_are_arranged_and_what_is_missing_is_nan() -> None:
         text == "the dataset's annotations: without a, which the model knows; v, w, x and 2 more left out, "
         "which it does not know"
     )
+
+
+@pytest.mark.parametrize("model", ["features", "reads"])
+def test_a_model_may_know_no_annotation(others: str, model: str) -> None:
+    settings = dataclasses.replace(SETTINGS, model=model, use_annotations=False, flip_strand=True, drop_annotations=0.5)
+    job = prepare_job(others, "unused", settings)
+    assert job.spec.annotation_names == () and job.spec.annotation_edges == () and len(job.spec.feature_names) == 4
+    assert job.known.names == job.spec.feature_names and job.ranges == ()
+    trainer = Trainer(job, Replicas(0, 1, 60))
+    batch = dict(np.load(Path(others) / "train.npz"))
+    assert np.isfinite(trainer.train([batch], 0, 1e-3))
+    before = trainer.measure(batch)
+    batch["annotations"] = batch["annotations"] + 100
+    np.testing.assert_array_equal(trainer.measure(batch), before)
+    with pytest.raises(UsageError, match="'reference' is little without annotations"):
+        dataclasses.replace(SETTINGS, model="reference", use_annotations=False)
