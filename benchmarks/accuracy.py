@@ -74,9 +74,16 @@ def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
 
 def tested_parts(data: str, work: str, on: str) -> list[Part]:
     """What is measured on: no allele of it is trained on."""
-    return (
-        [_of_sim(data, on, "rest")] if on in sim.CALLSETS else [draw_part(data, work, d.name) for d in draws.EVALUATION]
-    )
+    if on in sim.CALLSETS:
+        return [_of_sim(data, on, "rest")]
+    parts = [draw_part(data, work, draw.name) for draw in draws.EVALUATION]
+    called = draws.call_with_bcftools(str(Path(data, draws.REFERENCE)), work)
+    if called:
+        folder = f"{work}/mechanisms"
+        files = {"vcf": called, "reads": f"{folder}/reads.bam", "truth": f"{folder}/truth.vcf.gz"}
+        files |= {"bed": f"{folder}/confident.bed", "reference": str(Path(data, draws.REFERENCE))}
+        parts.append(Part("bcftools-calls", files, causes=f"{folder}/causes.tsv"))
+    return parts
 
 
 def draw_part(data: str, work: str, name: str) -> Part:
@@ -161,11 +168,10 @@ def train(options: argparse.Namespace) -> None:
     """Trains one model and keeps the scores of the test alleles, and how long each took."""
     name = options.name or f"{options.model}-{options.seed}"
     kept = Path(options.work, options.on, name)
-    parts, tests = (training_parts(options.data, options.work, options.on, options.limit),
-                    tested_parts(options.data, options.work, options.on))  # fmt: skip
     if options.on not in sim.CALLSETS:
-        names = [part.name for part in (*parts, *tests) if part.name in draws.DRAWS]
-        draws.make_samples(names, str(Path(options.data, draws.REFERENCE)), options.work)
+        draws.make_samples(draws.DRAWS, str(Path(options.data, draws.REFERENCE)), options.work)
+    parts = training_parts(options.data, options.work, options.on, options.limit)
+    tests = tested_parts(options.data, options.work, options.on)
     paths = [dataset_of(part, options.model, options.work) for part in parts]
     tested = [dataset_of(part, options.model, options.work) for part in tests]
     kept.mkdir(parents=True, exist_ok=True)
@@ -191,6 +197,16 @@ def train(options: argparse.Namespace) -> None:
     (kept / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
+def kept_scores(part: Part, options: argparse.Namespace, name: str) -> np.ndarray:
+    """The scores (n,) of a training, anew where the part was not measured then."""
+    folder = Path(options.work, options.on, name)
+    kept = folder / f"{part.name}.npy"
+    if not kept.exists():
+        model = json.loads((folder / "facts.json").read_text())["model"]
+        np.save(kept, network_scores(f"{folder}/bundle", dataset_of(part, model, options.work)))
+    return np.load(kept)
+
+
 def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) -> AlleleScores:
     """The test alleles of a part with the kept scores of the named trainings."""
     dataset = Dataset(dataset_of(part, "features", options.work))
@@ -198,7 +214,7 @@ def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) ->
     causes = read_causes(part.causes) if part.causes else {}
     key_list = list(zip(keys["contig"], keys["start"].tolist(), keys["ref"], keys["alt"], strict=True))
     scores = {"QUAL": values["QUAL"].astype(np.float64)}
-    scores |= {name: np.load(Path(options.work, options.on, name, f"{part.name}.npy")) for name in names}
+    scores |= {name: kept_scores(part, options, name) for name in names}
     alleles = AlleleScores(
         contig=keys["contig"].astype(np.str_),
         start=keys["start"],

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import multiprocessing
+import shutil
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,23 @@ def make_samples(names: Iterable[str], reference: str, work: str) -> None:
     """Simulates draws, one a core."""
     with multiprocessing.Pool() as pool:
         pool.starmap(make_sample, [(name, reference, work) for name in names], chunksize=1)
+
+
+def call_with_bcftools(reference: str, work: str) -> str | None:
+    """Another caller's callset of the draw "mechanisms", permissive; None where there is no bcftools."""
+    if not shutil.which("bcftools"):
+        return None
+    target = Path(work, "mechanisms-bcftools", "calls.vcf.gz")
+    if not Path(f"{target}.tbi").exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        regions = ",".join(region.replace(",", "") for region in UNSEEN)
+        piled = ["bcftools", "mpileup", "-Ou", "-f", reference, "-r", regions, "-a", "AD,DP", "-d", "1000", "-m", "2",
+                 "-F", "0.05", f"{work}/mechanisms/reads.bam"]  # fmt: skip
+        with subprocess.Popen(piled, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as pileup:
+            call = ["bcftools", "call", "-mv", "-P", "0.1", "-Oz", "-o", str(target)]
+            subprocess.run(call, stdin=pileup.stdout, check=True)
+        subprocess.run(["bcftools", "index", "-t", str(target)], check=True)
+    return str(target)
 
 
 def main() -> None:
