@@ -18,7 +18,7 @@ from cnnspark.filtering import GROUPS
 from cnnspark.inputs import TruthPaths, require_reads, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
-from cnnspark.models.bundled import chosen_model
+from cnnspark.models.bundled import chosen_model, is_bundled
 from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 CANDIDATES, TENSORS, MODEL, SCORED, FILTERED, EVALUATION, CONFIG = (
     "candidates.vcf.gz", "tensors", "model", "scored", "filtered.vcf.gz", "evaluation", "config.yaml",
 )  # fmt: skip
+# A precision is one among so many false alleles, and simulated callsets have their own number of them; what share of the
+# true ones a threshold keeps depends on these alone.
+BUNDLED_SENSITIVITY = 0.999
 # The demo's blocks are small, so that a small genome can hold some of them out.
 DEMO_BLOCK_RECORDS, DEMO_EPOCHS = 250, 4
 
@@ -125,7 +128,7 @@ def run_all(
     summary = stages.score_callset(spark, paths, model, scored, config, if_exists, strict=strict)
     progress("filter")
     filtered = str(folder / FILTERED)
-    outcome = filter_with(spark, scored, filtered, config, card)
+    outcome = filter_with(spark, scored, filtered, config, card, is_bundled(model))
     result = PipelineResult(
         out=out,
         model=model,
@@ -209,8 +212,11 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Co
     return str(called)
 
 
-def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
-    """The filter of a run: by the configured number, sensitivity or precision, else by the usual precision.
+def filter_with(
+    spark: SparkSession, scored: str, filtered: str, config: Config, card: Card, bundled: bool = False
+) -> dict[str, Any]:
+    """The filter of a run: by the configured number, sensitivity or precision, else by the usual precision, and with a
+    bundled model by the usual sensitivity.
 
     A model whose validation data never reached a precision has no threshold for it. Of the usual one the next lower one
     that both types reached takes the place, which is said; one that was chosen raises UsageError.
@@ -220,6 +226,11 @@ def filter_with(spark: SparkSession, scored: str, filtered: str, config: Config,
         return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
     if choice.sensitivity is not None:
         return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
+    if choice.precision is None and bundled:
+        progress(
+            f"a bundled model: filtering to keep {BUNDLED_SENSITIVITY:.1%} of the true alleles of its validation data"
+        )
+        return stages.filter_callset(spark, scored, filtered, config, sensitivity=BUNDLED_SENSITIVITY, overwrite=True)
     reached = _reached_precisions(card)
     wanted = choice.precision or USUAL_PRECISION
     if choice.precision is None and wanted not in reached:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cnnspark import stages
+from cnnspark import pipeline, stages
+from cnnspark.config import load_config
 from cnnspark.errors import InputError
 from cnnspark.models import bundled
 from cnnspark.models.bundled import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
@@ -81,3 +82,16 @@ def test_without_a_model_the_bundled_one_scores_and_says_so(
     assert Path(summary["merged"]).read_bytes() == Path(again["merged"]).read_bytes()
     with VcfSource(summary["merged"]) as source:
         assert score_key(card) in source.header.info
+
+
+def test_a_run_without_truth_scores_and_filters_with_the_bundled_model(
+    spark: SparkSession, sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = pipeline.run_all(spark, sample.unlabelled, str(tmp_path / "run"), load_config(None, []))
+    said = capsys.readouterr().err
+    assert "trained on simulated reads alone" in said and "keep 99.9% of the true alleles" in said
+    assert result.model == "bundled:reads" and result.evaluation is None
+    card = read_card("bundled:reads")
+    by_type = card.sensitivity_thresholds
+    assert result.thresholds == {group: by_type[group]["0.999"] for group in ("SNP", "INDEL")}
+    assert result.filtered_counts["passed"] > 0
