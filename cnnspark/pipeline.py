@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CANDIDATES, TENSORS, MODEL, SCORED, FILTERED, EVALUATION, CONFIG = (
     "candidates.vcf.gz", "tensors", "model", "scored", "filtered.vcf.gz", "evaluation", "config.yaml",
 )  # fmt: skip
-# A precision is one among so many false alleles, and simulated callsets have their own number of them; what share of the
+# A precision is one among so many false alleles, and simulated callsets have a number of their own; what share of the
 # true ones a threshold keeps depends on these alone.
 BUNDLED_SENSITIVITY = 0.999
 # The demo's blocks are small, so that a small genome can hold some of them out.

@@ -146,8 +146,18 @@ def test_row_channels_know_an_unknown_mapping_quality_and_the_flags() -> None:
     support, bases = np.array([[2, 0]], np.uint8), np.zeros((1, 2, WINDOW), np.uint8)
     bases[0, 0, :32] = 6
     got = np.asarray(ours.RowChannels()(flags, mapqs, support, bases, np.ones((1, 2), np.float32)))
-    np.testing.assert_allclose(got[0, 0], [0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1, 0, 0.25])
-    np.testing.assert_allclose(got[0, 1], [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(got[0, 0], [0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1, 0, 0.25, 0, 1])
+    np.testing.assert_allclose(got[0, 1], [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+
+
+def test_supports_are_counted_by_orientation() -> None:
+    flags = np.array([[99, 147, 83, 163, 0, 99]], np.int32)  # F1R2, F1R2, F2R1, F2R1, unpaired; padding
+    support = np.array([[2, 2, 2, 1, 2, 2]], np.uint8)
+    mask = np.array([[1, 1, 1, 1, 1, 0]], np.float32)
+    got = np.asarray(ours.SupportCounts()(support, flags, mask))[0]
+    np.testing.assert_allclose(got[:8], [*np.log1p([0, 1, 4, 0]), 0, 0.2, 0.8, 0], rtol=1e-6)
+    np.testing.assert_allclose(got[8:11], [*np.log1p([0, 1]), 0.25], rtol=1e-6)  # REF
+    np.testing.assert_allclose(got[11:], [*np.log1p([2, 1]), 0.625], rtol=1e-6)  # ALT
 
 
 def test_pooling_equals_numpy_over_the_reads_of_each_group() -> None:

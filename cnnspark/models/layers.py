@@ -93,14 +93,28 @@ class QualityChannels(keras.layers.Layer):
         return ops.take(ops.convert_to_tensor(self._table), quals, axis=0)
 
 
+def orientations(read_flags: Any) -> Any:
+    """Whether a read's fragment lies F1R2, and whether F2R1: ``(B, R) -> (B, R, 2)`` float32, of an unpaired one
+    neither. What damages one strand of a molecule before it is copied is seen in one of them alone."""
+    flags = _as_int(read_flags)
+
+    def has(bit: int) -> Any:
+        return ops.bitwise_and(flags, bit) != 0
+
+    paired, f1r2 = has(0x1), ops.logical_xor(has(0x40), has(0x10))
+    both = [ops.logical_and(paired, f1r2), ops.logical_and(paired, ops.logical_not(f1r2))]
+    return _as_float(ops.stack(both, axis=-1))
+
+
 @register
 class RowChannels(keras.layers.Layer):
-    """What holds for a whole read ``-> (B, R, 14)``; padding rows are zero.
+    """What holds for a whole read ``-> (B, R, 16)``; padding rows are zero.
 
-    Mapping quality / 60, mapping quality unknown, seven FLAG bits, support one-hot (4), covered share of the window.
+    Mapping quality / 60, mapping quality unknown, seven FLAG bits, support one-hot (4), covered share of the window, F1R2
+    and F2R1.
     """
 
-    channels = 2 + len(FLAG_BITS) + 4 + 1
+    channels = 2 + len(FLAG_BITS) + 4 + 1 + 2
 
     def call(self, read_flags: Any, read_mapqs: Any, read_support: Any, read_bases: Any, mask: Any) -> Any:
         unknown = ops.equal(_as_int(read_mapqs), UNKNOWN_MAPPING_QUALITY)
@@ -109,7 +123,7 @@ class RowChannels(keras.layers.Layer):
         bits = ops.bitwise_and(flags, np.asarray(FLAG_BITS, np.int32)) != 0
         support = ops.equal(_as_int(read_support)[:, :, None], np.arange(4, dtype=np.int32))
         covered = ops.mean(_as_float(_as_int(read_bases) != 0), axis=-1, keepdims=True)
-        scalars = [quality[:, :, None], unknown[:, :, None], bits, support, covered]
+        scalars = [quality[:, :, None], unknown[:, :, None], bits, support, covered, orientations(read_flags)]
         return ops.concatenate([_as_float(s) for s in scalars], axis=-1) * mask[:, :, None]
 
 
@@ -176,15 +190,25 @@ class PoolReads(keras.layers.Layer):
 
 @register
 class SupportCounts(keras.layers.Layer):
-    """How many reads support what: ``-> (B, 8)``, log(1 + count) and share of each support code."""
+    """How many reads support what: ``-> (B, 14)``.
 
-    channels = 8
+    log(1 + count) and share of each support code; for REF, then for this ALT, log(1 + count) of F1R2 and of F2R1 reads
+    and the share of F1R2 among both, a half where there is neither.
+    """
 
-    def call(self, read_support: Any, mask: Any) -> Any:
+    channels = 14
+
+    def call(self, read_support: Any, read_flags: Any, mask: Any) -> Any:
         member = _as_float(ops.equal(_as_int(read_support)[:, :, None], np.arange(4, dtype=np.int32)))
         counts = ops.sum(member * mask[:, :, None], axis=1)
         shares = counts / ops.maximum(ops.sum(counts, axis=1, keepdims=True), 1.0)
-        return ops.concatenate([ops.log1p(counts), shares], axis=-1)
+        parts = [ops.log1p(counts), shares]
+        oriented = orientations(read_flags) * mask[:, :, None]
+        for code in (SUPPORTS_REF, SUPPORTS_ALT):
+            each = ops.sum(oriented * member[:, :, code, None], axis=1)  # (B, 2)
+            share = (each[:, :1] + 0.5) / (ops.sum(each, axis=1, keepdims=True) + 1.0)
+            parts += [ops.log1p(each), share]
+        return ops.concatenate(parts, axis=-1)
 
 
 @register

@@ -56,7 +56,7 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     quals = QualityChannels(name="quality_channels")(inputs["read_quals"], mask)  # (B, R, W, 2)
     rows = RowChannels(name="row_channels")(
         inputs["read_flags"], inputs["read_mapqs"], inputs["read_support"], inputs["read_bases"], mask
-    )  # (B, R, 14)
+    )  # (B, R, 16)
 
     def conv(x: Any, filters: int, kernel: tuple[int, int], stride: int, name: str) -> Any:
         x = layers.Conv2D(filters, kernel, (1, stride), padding="same", activation="relu", name=name)(x)
@@ -87,7 +87,7 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 48)
     x = layers.Dense(64, activation="relu", name="picture")(layers.Flatten(name="flatten")(x))
 
-    parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], mask)]
+    parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)]
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
     if features is not None:
         features = feature_layers(features)
