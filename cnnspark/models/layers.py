@@ -110,8 +110,8 @@ def orientations(read_flags: Any) -> Any:
 class RowChannels(keras.layers.Layer):
     """What holds for a whole read ``-> (B, R, 16)``; padding rows are zero.
 
-    Mapping quality / 60, mapping quality unknown, seven FLAG bits, support one-hot (4), covered share of the window, F1R2
-    and F2R1.
+    Mapping quality / 60, mapping quality unknown, seven FLAG bits, support one-hot (4), covered share of the window,
+    whether F1R2, whether F2R1.
     """
 
     channels = 2 + len(FLAG_BITS) + 4 + 1 + 2
