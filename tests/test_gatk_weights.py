@@ -667,7 +667,7 @@ def test_modules_that_share_others_do_not_multiply(tmp_path: Path) -> None:
     inner = Made("torch.nn.modules.container.Sequential", {"_modules": {}})
     for _ in range(25):  # 60 ** 25 paths lead to the innermost
         inner = Made("torch.nn.modules.container.Sequential", {"_modules": {str(i): inner for i in range(60)}})
-    assert "is missing" in said(write(tmp_path, torch_file(inner, {})))
+    assert "are missing" in said(write(tmp_path, torch_file(inner, {})))
 
 
 def test_a_zip_of_zeros_is_not_unpacked(tmp_path: Path) -> None:

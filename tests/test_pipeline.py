@@ -81,7 +81,7 @@ def test_the_usual_precision_gives_way_to_the_next_lower_one_that_was_reached(
     ("change", "model", "error"),
     [
         ({"reads": "nope.bam"}, None, InputError),
-        ({"truth": None, "bed": None}, None, UsageError),
+        ({"truth": None, "bed": None, "reference": None}, None, UsageError),
         ({"reference": None}, None, UsageError),
         ({"vcf": "nope.vcf.gz"}, None, InputError),
         ({"vcf": None}, "not-a-model", InputError),
