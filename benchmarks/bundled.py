@@ -30,7 +30,7 @@ TRAINING = {
         *("--epochs", "2", "--set", "train.use_annotations=false", "--set", "train.drop_reads=0.5"),
         *("--set", "train.init={work}/all/features-1/bundle"),
     ],
-    "reference": ["--epochs", "4"],
+    "reference": ["--epochs", "3"],
 }
 VALIDATION = "0.07"
 # How the card names the data sets, instead of folders of the machine that trained it.

@@ -10,9 +10,11 @@ from typing import Any
 import pysam
 import pytest
 
-from cnnspark import stages, training
+from cnnspark import pipeline, stages, training
 from cnnspark.alleles import unscorable_reason
 from cnnspark.config import Config, InputPaths, load_config
+from cnnspark.label_sources import read_label_table
+from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 from tests.conftest import read_lines
 from tests.test_stages import without_scores
 
@@ -112,3 +114,27 @@ def test_true_variants_score_above_false_ones(
     )
     result = stages.evaluate_callset(spark, labelled, str(tmp_path / "e"), config)
     assert result.metrics["ALL"]["CNN_2D"]["auroc"] > 0.9
+
+
+@pytest.mark.parametrize("name", ["reads", "features"])
+@pytest.mark.parametrize("caller", ["freebayes", "bcftools"])
+def test_a_bundled_model_throws_out_no_true_variant_of_any_caller(
+    spark: Any, data: Path, config: Config, tmp_path: Path, caller: str, name: str
+) -> None:
+    folder = data / "real" / "NA12878"
+    paths = InputPaths(
+        str(folder / f"NA12878.{caller}.vcf.gz"), str(folder / "NA12878.chr20.bam"), str(folder / NA12878[2])
+    )
+    result = pipeline.run_all(spark, paths, str(tmp_path / "run"), config, name)
+    labels = read_label_table(str(folder / f"NA12878.{caller}.labels.tsv"))
+    kept = {TRUE_VARIANT: [0, 0], FALSE_VARIANT: [0, 0]}
+    for line in read_lines(result.filtered):
+        contig, pos, _, ref, alts, _, status, *_ = line.split("\t")
+        for alt in alts.split(","):
+            label = labels.get((contig, int(pos) - 1, ref, alt))
+            if label in kept:
+                kept[label][status == "PASS"] += 1
+    assert sum(kept[TRUE_VARIANT]) > 180
+    assert kept[TRUE_VARIANT][1] / sum(kept[TRUE_VARIANT]) >= 0.99
+    if caller == "freebayes":  # bcftools' callset has thirty false ones
+        assert kept[FALSE_VARIANT][0] / sum(kept[FALSE_VARIANT]) > 0.5
