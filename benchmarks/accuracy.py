@@ -29,13 +29,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from benchmarks import draws, sim
 from benchmarks.measure import machine, table
 from cnnspark import stages, training
+from cnnspark.alleles import VariantType
 from cnnspark.batches import scoring_batches
 from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
 from cnnspark.evaluation import metrics_by_cause
 from cnnspark.log import progress
-from cnnspark.metrics import AlleleScores, evaluate
+from cnnspark.metrics import AlleleScores, calibration, evaluate
+from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
 from cnnspark.session import spark_session
 
@@ -226,6 +228,23 @@ def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) ->
     return alleles if part.min_qual is None else alleles.select(values["QUAL"] >= part.min_qual)
 
 
+def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, Any]:
+    """What a card's calibration and thresholds come to on alleles that training never saw."""
+    card = read_card(bundle)
+    logits, is_true = card.calibration(alleles.scores[name]), alleles.label == 1
+    chances = 1 / (1 + np.exp(-logits))
+    row: dict[str, Any] = {"scores": name, "calibration error": f"{calibration(is_true, chances)[1]:.4f}"}
+    is_indel = np.array([VariantType(kind).is_indel for kind in alleles.variant_type])
+    promises = (card.thresholds, "0.99", "precision"), (card.sensitivity_thresholds, "0.999", "sensitivity")
+    for by_share, share, of in promises:
+        thresholds = [by_share[group].get(share) for group in ("INDEL", "SNP")]
+        if None not in thresholds:
+            kept = logits >= np.where(is_indel, *thresholds)
+            found = is_true[kept].mean() if of == "precision" else kept[is_true].mean()
+            row[f"{of} at the threshold for {share}"] = f"{found:.4f}"
+    return row
+
+
 def measure(options: argparse.Namespace) -> None:
     """Prints the table of all that were trained on the set."""
     folder = Path(options.work, options.on)
@@ -248,9 +267,13 @@ def measure(options: argparse.Namespace) -> None:
                     f"AUPRC - {options.baseline}": "" if gain is None else
                     f"{gain:+.4f} ({values['auprc_gain_low']:+.4f} to {values['auprc_gain_high']:+.4f})",
                 })  # fmt: skip
+        with_card = [name for name in names if (folder / name / "bundle").exists()]
+        promised = [kept_promises(alleles, name, f"{folder}/{name}/bundle") for name in with_card]
         known = alleles.label
         print(f"\n{part.name}: {len(known)} alleles, {int((known == 1).sum())} true\n{table(rows)}")
-        results[part.name] = {"metrics": measured}
+        if promised:
+            print(f"\nwhat the cards promise\n{table(promised)}")
+        results[part.name] = {"metrics": measured, "promised": promised}
         if part.causes:
             by_cause = metrics_by_cause(alleles)
             causes = [
