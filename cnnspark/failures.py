@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cnnspark import errors
+from cnnspark.files import store_error
 
 
 def explain(error: BaseException) -> errors.CnnsparkError:
@@ -17,6 +18,9 @@ def explain(error: BaseException) -> errors.CnnsparkError:
     if found:
         kind = getattr(errors, found[-1][0], errors.RunError)
         return kind(found[-1][1].strip())
+    of_store = store_error(f"{type(error).__name__}: {text}")
+    if of_store is not None:
+        return of_store
     if "No space left on device" in text:
         return errors.RunError("a disk is full; free space and run again with --if-exists resume")
     if re.search(r"exit code[: ]+137|OutOfMemory|Container killed", text):

@@ -6,14 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pysam
 
 from cnnspark.blocks import Block, add_digests
 from cnnspark.errors import RunError
+from cnnspark.files import commit, is_remote, private_file
 from cnnspark.shards import ShardRow
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 # The empty BGZF block that ends a file (SAM specification 4.1.2).
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -60,14 +63,13 @@ def check_conservation(blocks: Sequence[Block], rows: Sequence[ShardRow]) -> Con
     return proof
 
 
-def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Path) -> None:
+def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target: Location) -> None:
     """Writes ``target`` (``.vcf.gz``) and its index from the shards of ``folder``, in the order of the blocks.
 
     Records are never decompressed: the header comes once, then each shard's BGZF blocks behind its own header.
     ``target`` appears only when it is whole and indexed. Raises RunError where a shard is not what its row says.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.vcf.gz")
-    try:
+    with private_file(target) as temporary, private_file(target.with_name(f"{target.name}.index")) as index:
         with pysam.BGZFile(str(temporary), "wb", None) as start:
             start.write(header.encode("latin-1"))
         with open(temporary, "r+b") as merged:
@@ -78,20 +80,18 @@ def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Pa
             merged.write(BGZF_EOF)
         longest = max((int(row.last.rsplit(":", 1)[1]) for row in rows if row.last), default=0)
         use_csi = longest >= TBI_MAX_BASES
-        pysam.tabix_index(str(temporary), preset="vcf", force=True, csi=use_csi)
-        suffix = ".csi" if use_csi else ".tbi"
-        os.replace(f"{temporary}{suffix}", f"{target}{suffix}")
-        os.replace(temporary, target)
-        # An index that looks older than its file makes every htslib tool warn.
-        os.utime(f"{target}{suffix}")
-    finally:
-        for leftover in (temporary, Path(f"{temporary}.tbi"), Path(f"{temporary}.csi")):
-            leftover.unlink(missing_ok=True)
+        pysam.tabix_index(str(temporary), preset="vcf", force=True, csi=use_csi, index=str(index))
+        place = target.with_name(f"{target.name}{'.csi' if use_csi else '.tbi'}")
+        commit(index, place)
+        commit(temporary, target)
+        if not is_remote(place):
+            # An index that looks older than its file makes every htslib tool warn.
+            os.utime(str(place))
 
 
-def _append_records(shard: Path, row: ShardRow, merged: BinaryIO) -> None:
-    with open(shard, "rb") as part:
-        size = os.fstat(part.fileno()).st_size
+def _append_records(shard: Location, row: ShardRow, merged: BinaryIO) -> None:
+    with shard.open("rb") as part:
+        size = part.seek(0, os.SEEK_END)
         part.seek(size - len(BGZF_EOF))
         if size != row.bytes or part.read() != BGZF_EOF:
             raise RunError(f"{shard} is not as the manifest says; delete it and run again with --if-exists resume")

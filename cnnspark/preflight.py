@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
+from cnnspark.files import is_seen
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
@@ -243,10 +243,9 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
     Raises InputError naming the first difference.
     """
     driver = versions()
-    local = [path for path in paths if "://" not in path]
 
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
-        yield versions(), [path for path in local if not Path(path).exists()]
+        yield versions(), [path for path in paths if not is_seen(path)]
 
     slots = spark.sparkContext.defaultParallelism
     try:
@@ -266,5 +265,6 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
                 )
         if unseen:
             raise InputError(
-                f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts"
+                f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts, or "
+                "on an object store that every node may read (docs/operations.md)"
             )

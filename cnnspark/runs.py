@@ -9,56 +9,60 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import (
+    absolute,
+    explained,
+    is_remote,
+    is_url,
+    location,
+    make_folder,
+    make_parents,
+    read_texts,
+    remove,
+    store_identity,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
 IF_EXISTS = ("fail", "resume", "overwrite")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Location, value: Any) -> None:
     """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
-    # Containers share process numbers, so a number alone would not tell two attempts apart.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Location, what: str) -> Any:
     """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
     try:
-        return json.loads(path.read_text())
+        with explained(path):
+            return json.loads(path.read_text())
     except OSError:
         raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
     except ValueError:
         raise InputError(f"{path} is damaged; make it again") from None
 
 
-def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Makes a folder for what is to be written. Raises UsageError, naming the ``flag``, where it cannot be made or
-    nothing can be written into it: before the work, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another {flag}") from None
-
-
 def file_identity(path: str) -> dict[str, Any]:
-    """What a run remembers of an input to notice that it changed: name, size and time of change."""
-    if "://" in path:
-        return {"path": path}
+    """What a run remembers of an input to notice that it changed: name, size and time of change.
+
+    Of an object of ``s3://`` that its ETag says, where s3fs is installed; of other URLs nothing but their name.
+    """
+    path = absolute(path)
+    if is_url(path):
+        return {"path": path, **store_identity(path)}
     status = os.stat(path)
-    return {"path": os.path.abspath(path), "bytes": status.st_size, "changed": status.st_mtime_ns}
+    return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
 
 
 class RunFolder:
@@ -66,13 +70,14 @@ class RunFolder:
 
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
         self.stage = stage
-        self.out = Path(out).absolute()  # executors have other working folders
+        self.out = location(out)  # absolute: executors have other working folders
         self.data = tuple(data)
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
-        if not self.out.exists():
-            return
+        with explained(self.out):
+            if not self.out.exists():
+                return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another --out")
         if not any(self.out.iterdir()):
@@ -110,10 +115,14 @@ class RunFolder:
             self.remove()
         make_folder(self.out)
         write_json(self.out / RUN, wanted)
-        (self.out / ROWS).mkdir(exist_ok=True)
+        make_parents(self.out / ROWS / RUN)
 
     def _remove_temporary(self) -> None:
-        """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names."""
+        """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names.
+
+        There are none on an object store."""
+        if is_remote(self.out):
+            return
         for name in (*self.data, RUN, MANIFEST):
             for path in self.out.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
@@ -129,11 +138,7 @@ class RunFolder:
         self._remove_temporary()
         # Rows before data: a row without its data would say that a block is finished.
         for name in (ROWS, *self.data):
-            path = self.out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(self.out / name)
         (self.out / RUN).unlink(missing_ok=True)
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
@@ -143,10 +148,14 @@ class RunFolder:
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
         """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given."""
         pattern = "block-*.json" if block is None else f"{block.name}.json"
-        return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
+        paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
+        try:
+            return [json.loads(text) for text in read_texts(paths)]
+        except ValueError:
+            raise InputError(f"{self.out / ROWS} is damaged; start again with --if-exists overwrite") from None
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
         self._remove_temporary()  # what speculative attempts left behind when they were ended
         write_json(self.out / MANIFEST, dict(manifest))
-        (self.out / SUCCESS).touch()
+        write_text(self.out / SUCCESS, "")

@@ -13,7 +13,6 @@ Layout of a run's folder (see also :mod:`cnnspark.runs`)::
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ import pysam
 
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
+from cnnspark.files import commit, make_parents, private_file, sizes
 from cnnspark.runs import RunFolder
 from cnnspark.vcf import ENCODING, VcfHeader
 
@@ -76,10 +76,10 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
     """Writes one block's shard and commits it. Raises RunError where records were lost, doubled or changed."""
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
-    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
-    temporary = folder.out / SHARDS / f".{name}.{os.getpid()}-{time.monotonic_ns()}"
+    target = folder.out / SHARDS / name
     digest, first, last = RecordsDigest(), "", ""
-    try:
+    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
+    with private_file(target) as temporary:
         with pysam.BGZFile(str(temporary), "wb", None) as shard:
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
@@ -113,22 +113,16 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
         )
-        os.replace(temporary, folder.out / SHARDS / name)
-    finally:
-        temporary.unlink(missing_ok=True)
+        commit(temporary, target)
     folder.commit(block, asdict(row))
     return row
 
 
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
     """The rows of finished blocks (or of one) whose shard is there with the stated size, by block."""
-    rows = []
-    for values in folder.rows(block):
-        row = ShardRow(**values)
-        shard = folder.out / row.file
-        if shard.exists() and shard.stat().st_size == row.bytes:
-            rows.append(row)
-    return rows
+    rows = [ShardRow(**values) for values in folder.rows(block)]
+    there = sizes(folder.out, [row.file for row in rows])
+    return [row for row in rows if there.get(row.file) == row.bytes]
 
 
 def write_shards(
@@ -142,7 +136,7 @@ def write_shards(
 
     ``make_work`` is shipped to the tasks and called once in each: it opens files and models there.
     """
-    (folder.out / SHARDS).mkdir(exist_ok=True)
+    make_parents(folder.out / SHARDS / MERGED)
     finished = {row.block for row in finished_rows(folder)}
     missing = [block for block in blocks if block.index not in finished]
     text = header.text()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.files import VCF_INDEXES, fetched_index, for_htslib
 from cnnspark.regions import END_OF_CONTIG, Region
 
 ENCODING = "latin-1"
@@ -165,7 +167,8 @@ class VcfSource:
         """Raises InputError with a remedy if the file or its index cannot be opened."""
         self.path = path
         try:
-            self._file = pysam.TabixFile(path, index=index, encoding=ENCODING)
+            with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
+                self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} cannot be opened with an index ({error}); "
