@@ -32,7 +32,7 @@ REQUIRED = [
 S3 = ["s3fs>=2024.6"]
 TEST = [
     *S3,
-    "moto[server]>=5",  # an object store on this machine
+    *("moto[s3]>=5", "flask", "flask-cors"),  # an object store on this machine
     *("pytest>=8", "hypothesis>=6.100", "ruff==0.14.5", "mypy==1.18.2", "types-PyYAML", "pandas-stubs<3"),
     "jax>=0.4.38,<0.7",  # the networks' second backend
 ]

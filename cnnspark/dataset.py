@@ -94,6 +94,11 @@ def dataset_folder(out: str) -> RunFolder:
     return RunFolder(out, "tensors", (DATA, CARD))
 
 
+def block_file(folder: RunFolder, block: int) -> Location:
+    """The file of one block's tensors."""
+    return folder.out / file_name(block)
+
+
 def file_name(block: int) -> str:
     """The file of one block's tensors, relative to the dataset's folder."""
     return f"{DATA}/block={block:06d}/tensors.parquet"
@@ -142,7 +147,7 @@ def write_block(
     table = pa.table(columns, schema=arrow_schema())
     row_groups: list[int] = []
     digest, size_bytes = "", 0
-    target = folder.out / file_name(block.index)
+    target = block_file(folder, block.index)
     if len(keys):
         make_parents(target)
         # Of one size, as nearly as may be: training draws as often from each row group.
@@ -256,7 +261,7 @@ def write_card(
 ) -> dict[str, Any]:
     """Adds up the blocks' rows, summarises the columns and writes the dataset's card."""
     blocks = folder.rows()
-    files = [str(folder.out / file_name(row["block"])) for row in blocks if row["tensors"]]
+    files = [str(block_file(folder, row["block"])) for row in blocks if row["tensors"]]
     tensors = sum(row["tensors"] for row in blocks)
     columns = summarise_columns(spark, files, tensors, [*annotations, *features])
     labels: Counter[str] = Counter()

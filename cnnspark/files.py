@@ -365,13 +365,11 @@ def open_lines(path: str) -> Iterator[TextIO]:
 def require_remote(path: str, what: str) -> None:
     """Raises InputError where a remote input cannot be opened."""
     try:
-        with open_input(path) as source:
-            if not source.read(1):
-                raise InputError(f"{what} {path} is empty (0 bytes); make it again")
+        open_input(path).close()
     except OSError:
         raise InputError(
-            f"{what} {path} cannot be opened: there is no such file, or no access to it; check the address and the "
-            "credentials (docs/operations.md, 'Where the files must be')"
+            f"{what} {path} cannot be opened: there is no such file, it is empty, or there is no access "
+            "to it; check the address and the credentials (docs/operations.md, 'Where the files must be')"
         ) from None
 
 

@@ -169,13 +169,15 @@ class VcfSource:
         try:
             with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
                 self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
+                # pysam looks at the index once more for the header.
+                lines = [line.rstrip("\r\n") for line in self._file.header]
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} cannot be opened with an index ({error}); "
                 "compress it with bgzip and index it with 'tabix -p vcf'"
             ) from None
         try:
-            self.header = VcfHeader([line.rstrip("\r\n") for line in self._file.header])
+            self.header = VcfHeader(lines)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
