@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING
 import pysam
 
 from cnnspark.errors import InputError
-from cnnspark.files import (
-    VCF_INDEXES,
-    commit,
-    is_remote,
-    is_url,
-    local_copy,
-    open_input,
-    private_file,
-    require_remote,
-    scheme_of,
-)
+from cnnspark.files import commit, is_remote, is_url, private_file, scheme_of
 from cnnspark.merge import TBI_MAX_BASES
+from cnnspark.remote_inputs import VCF_INDEXES, local_copy, open_input, require_remote
 from cnnspark.vcf import VcfSource
 
 if TYPE_CHECKING:

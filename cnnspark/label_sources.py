@@ -9,8 +9,8 @@ import pysam
 
 from cnnspark.alleles import unscorable_reason
 from cnnspark.errors import InputError
-from cnnspark.files import for_htslib, open_lines
 from cnnspark.labels import EXACT, NOT_IN_TABLE, NOT_IN_TRUTH, OUTSIDE
+from cnnspark.remote_inputs import for_htslib, open_lines
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.vcf import ENCODING, Record
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
-from cnnspark.files import is_seen
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
+from cnnspark.remote_inputs import is_seen, one_of_each_store
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 if TYPE_CHECKING:
@@ -237,15 +237,24 @@ def versions() -> dict[str, str]:
     return found
 
 
+# What executors were found to have, by application: their environment and these paths.
+_well: dict[str, set[str]] = {}
+
+
 def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
     """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
 
-    Raises InputError naming the first difference.
+    What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
+    InputError naming the first difference.
     """
+    known = _well.setdefault(spark.sparkContext.applicationId, set())
+    asked = [path for path in one_of_each_store(paths) if path not in known]
+    if known and not asked:
+        return
     driver = versions()
 
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
-        yield versions(), [path for path in paths if not is_seen(path)]
+        yield versions(), [path for path in asked if not is_seen(path)]
 
     slots = spark.sparkContext.defaultParallelism
     try:
@@ -268,3 +277,4 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
                 f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts, or "
                 "on an object store that every node may read (docs/operations.md)"
             )
+    known.update(["the environment", *asked])

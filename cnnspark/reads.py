@@ -22,8 +22,9 @@ import pysam
 
 from cnnspark.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.errors import InputError
-from cnnspark.files import READ_INDEXES, fetched_index, for_htslib, is_url
+from cnnspark.files import is_url
 from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.remote_inputs import READ_INDEXES, fetched_index, for_htslib
 
 # Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
 _RECORDS_AT_ONCE = 50_000

@@ -6,7 +6,7 @@ import numpy as np
 import pysam
 
 from cnnspark.errors import InputError
-from cnnspark.files import FASTA_BLOCK_INDEXES, FASTA_INDEXES, fetched_index, for_htslib
+from cnnspark.remote_inputs import FASTA_BLOCK_INDEXES, FASTA_INDEXES, fetched_index, for_htslib
 
 # Codes of a base in every uint8 tensor (DESIGN "Tensor"): 0 is nothing, 5 any other letter, 6 a gap.
 NOTHING, A, C, G, T, OTHER, GAP = range(7)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.files import open_lines
+from cnnspark.remote_inputs import open_lines
 
 # htslib's own upper bound for a position: "to the end of the contig, whatever its length".
 END_OF_CONTIG = 2**31 - 2

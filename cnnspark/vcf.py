@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import pysam
 
 from cnnspark.errors import InputError
-from cnnspark.files import VCF_INDEXES, fetched_index, for_htslib
 from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib
 
 ENCODING = "latin-1"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark import files
+from cnnspark import files, remote_inputs
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.failures import explain
 from cnnspark.reads import ReadSource
@@ -162,15 +162,15 @@ def test_htslib_goes_where_everything_else_goes(monkeypatch: pytest.MonkeyPatch)
     for name in ("HTS_S3_HOST", "HTS_S3_ADDRESS_STYLE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    assert files.for_htslib("s3://bucket/x") == "s3://bucket/x" and "HTS_S3_HOST" not in os.environ
+    assert remote_inputs.for_htslib("s3://bucket/x") == "s3://bucket/x" and "HTS_S3_HOST" not in os.environ
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
-    assert files.for_htslib("s3://bucket/x") == "s3+http://bucket/x"
+    assert remote_inputs.for_htslib("s3://bucket/x") == "s3+http://bucket/x"
     assert (os.environ["HTS_S3_HOST"], os.environ["HTS_S3_ADDRESS_STYLE"]) == ("127.0.0.1:9000", "path")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://store.example.org")
-    assert files.for_htslib("s3://bucket/x") == "s3+https://bucket/x"
+    assert remote_inputs.for_htslib("s3://bucket/x") == "s3+https://bucket/x"
     assert os.environ["HTS_S3_HOST"] == "127.0.0.1:9000"  # what is set stays
     for path in ("/x", "https://host/x", "s3+http://bucket/x"):
-        assert files.for_htslib(path) == path
+        assert remote_inputs.for_htslib(path) == path
 
 
 def test_remote_inputs_read_alike_and_leave_no_index(
@@ -219,10 +219,10 @@ def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path
     with pytest.raises(InputError, match="has no index"):
         VcfSource(url)
     with pytest.raises(InputError, match="callset .*none.vcf.gz cannot be opened"):
-        files.require_remote(store.url("alone/none.vcf.gz"), "callset")
+        remote_inputs.require_remote(store.url("alone/none.vcf.gz"), "callset")
     store.path("alone/empty").write_bytes(b"")
     with pytest.raises(InputError, match="it is empty"):
-        files.require_remote(store.url("alone/empty"), "callset")
+        remote_inputs.require_remote(store.url("alone/empty"), "callset")
 
 
 def said(environment: dict[str, str], path: str) -> tuple[int, str]:
