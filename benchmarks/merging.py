@@ -29,7 +29,7 @@ from benchmarks.dataset import peak_bytes
 from benchmarks.measure import machine
 from cnnspark.blocks import Block
 from cnnspark.index_merging import IndexMerger
-from cnnspark.merge import _merge_index, merge_shards
+from cnnspark.merge import add_index, merge_shards
 from cnnspark.regions import Region
 from cnnspark.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
 
@@ -105,7 +105,7 @@ def merge_indexes(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
     """The merge's part for the index alone."""
     merger = IndexMerger()
     for row in rows:
-        _merge_index(out / row.index, row, row.block, merger)
+        add_index(out / row.index, row, row.block, merger)
     content = merger.content()
     assert content is not None
     with pysam.BGZFile(str(target), "wb", None) as index:

@@ -134,13 +134,14 @@ def _write_merged(folder: Path, rows: Sequence[ShardRow], header: bytes, merged_
         merged.seek(-len(BGZF_EOF), os.SEEK_END)
         merged.truncate()
         for row in rows:
-            _merge_index(folder / row.index, row, merged.tell() - row.header_bytes, merger)
+            add_index(folder / row.index, row, merged.tell() - row.header_bytes, merger)
             _append_records(folder / row.file, row, merged)
         merged.write(BGZF_EOF)
     return merger.content()
 
 
-def _merge_index(path: Path, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+def add_index(path: Path, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
     remedy = "delete it and run again with --if-exists resume"
     try:
         with path.open("rb") as file:

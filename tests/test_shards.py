@@ -16,9 +16,9 @@ from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError, UsageError
 from cnnspark.merge import check_conservation, check_order, merge_shards
 from cnnspark.regions import Region
-from cnnspark.shards import MERGED, BlockOutput, finished_rows, shard_folder, write_shard
+from cnnspark.shards import MERGED, BlockOutput, ShardRow, finished_rows, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
-from tests.conftest import read_lines, write_vcf
+from tests.conftest import ROOT, read_lines, write_vcf
 
 RECORDS = [f"c1 {pos} . A {alt} . . ." for pos in (1, 5, 5, 8, 9, 20, 31, 31, 40) for alt in "CT"]
 RECORDS += [f"c2 {pos} id{pos} AC G . . ." for pos in range(3, 60, 7)]
@@ -87,6 +87,23 @@ def test_a_shard_is_a_vcf_of_its_own(source: VcfSource, tmp_path: Path) -> None:
             records = list(vcf)
             assert records
             assert [str(r) for r in vcf.fetch(records[0].contig)] == [str(r) for r in records]
+
+
+def test_other_tools_can_go_on_from_the_rows(source: VcfSource, tmp_path: Path) -> None:
+    """bcftools puts the shards together in the rows' order, as docs/formats.md says."""
+    if shutil.which("bcftools") is None:
+        pytest.skip("bcftools is not installed")
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    joined = tmp_path / "joined.vcf.gz"
+    command = ["bcftools", "concat", "--naive", "-o", str(joined), *(row.file for row in rows)]
+    subprocess.run(command, cwd=tmp_path / "out", check=True, capture_output=True)
+    assert read_lines(joined) == read_lines(source.path)
+
+
+def test_the_documents_say_what_a_row_has() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text()
+    assert not [field.name for field in dataclasses.fields(ShardRow) if f"`{field.name}`" not in text]
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(source: VcfSource, tmp_path: Path) -> None:
