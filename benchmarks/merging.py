@@ -72,7 +72,7 @@ def lines_of(block: Block, records: int, tails: Sequence[str]) -> Iterator[str]:
 
 def make_shards(out: Path, shards: int, records: int) -> list[ShardRow]:
     """``shards`` shards with ``records`` records in all, their indexes, and their rows."""
-    folder = shard_folder(out)
+    folder = shard_folder(str(out))
     folder.open({"stage": "benchmark"}, [], "fail")
     (out / "shards").mkdir()
     tails = made_tails(20_000, random.Random(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from cnnspark.errors import InputError, RunError
 from cnnspark.vcf import ENCODING, VcfHeader
 
 SUFFIX = ".bcf"
+# bcftools within pysam has global state (its options, its streams), and a driver merges callsets in threads.
+_ONE_AT_A_TIME = threading.Lock()
 _REMEDY = "declare it with 'bcftools annotate --header-lines', or write .vcf.gz (--output-type z)"
 
 
@@ -32,6 +35,11 @@ def write_bcf(vcf: Path, target: Path, records: int) -> None:
     Floats become the 32 bits that BCF has. Raises RunError where the header does not declare a field that a record has,
     or where the BCF does not hold ``records`` records.
     """
+    with _ONE_AT_A_TIME:
+        _convert(vcf, target, records)
+
+
+def _convert(vcf: Path, target: Path, records: int) -> None:
     loud = pysam.set_verbosity(0)  # what htslib would print line by line is said once, below
     try:
         # With an index beside the VCF, htslib would take undeclared contigs from that without a word.

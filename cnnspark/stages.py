@@ -98,6 +98,12 @@ def _finish(
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
 
 
+def check_output_type(output_type: str, merge: bool) -> None:
+    """Raises UsageError where a merged file of some type is asked for and nothing is merged."""
+    if output_type != "z" and not merge:
+        raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
+
+
 def score_callset(
     spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
     merge: bool = True, strict: bool = False, output_type: str = "z",
@@ -110,8 +116,7 @@ def score_callset(
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
     """
-    if output_type == "b" and not merge:
-        raise UsageError("--output-type b is of the merged file; leave out --no-merge")
+    check_output_type(output_type, merge)
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     model = absolute_model(chosen_model(model, paths.reads is not None))
