@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import callset, dataset, filtering, scoring
+from cnnspark import bcf, callset, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
@@ -47,7 +47,17 @@ from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
 from cnnspark.schema import UNKNOWN
-from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
+from cnnspark.shards import (
+    GUARD,
+    MERGED,
+    MERGED_BCF,
+    BlockLines,
+    BlockOutput,
+    ShardRow,
+    merged_file,
+    shard_folder,
+    write_shards,
+)
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader, VcfSource
 
@@ -88,17 +98,25 @@ def _finish(
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
 
 
+def check_output_type(output_type: str, merge: bool) -> None:
+    """Raises UsageError where a merged file of some type is asked for and nothing is merged."""
+    if output_type != "z" and not merge:
+        raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
+
+
 def score_callset(
     spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
-    merge: bool = True, strict: bool = False,
+    merge: bool = True, strict: bool = False, output_type: str = "z",
 ) -> dict[str, Any]:  # fmt: skip
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
 
+    The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
     ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundled.chosen_model`).
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
     """
+    check_output_type(output_type, merge)
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     model = absolute_model(chosen_model(model, paths.reads is not None))
@@ -119,6 +137,8 @@ def score_callset(
         seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
+        if output_type == "b":
+            bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
             "stage": "score",
             "model": card.sha256,
@@ -140,7 +160,8 @@ def score_callset(
             "key": scoring.score_key(card),
             "guard": compared,
         }
-        summary = _finish(folder, blocks, rows, header, folder.out / MERGED if merge else None, facts)
+        target = merged_file(folder, output_type) if merge else None
+        summary = _finish(folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
@@ -149,8 +170,9 @@ def filter_callset(
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
     sensitivity: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sets FILTER by score and writes ``out`` (``.vcf.gz``) with its index. ``vcf`` may be the folder of a scoring run.
+    """Sets FILTER by score and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index.
 
+    ``vcf`` may be the folder of a scoring run.
     Exactly one of ``precision`` and ``sensitivity`` (of the model's card) and ``threshold`` is given.
     """
     if sum(choice is not None for choice in (precision, sensitivity, threshold)) != 1:
@@ -179,6 +201,8 @@ def filter_callset(
         settings = filtering.FilterSettings(key, thresholds, reason, keep_filters)
         header = filtering.filter_header(checked.header, settings)
         blocks = _plan(spark, checked, config)
+        if target.suffix == bcf.SUFFIX:
+            bcf.require_contigs(header, (block.region.contig for block in blocks))
         work.open(checked.identity, blocks, "overwrite")
         path = checked.inputs.vcf
 
@@ -195,19 +219,19 @@ def filter_callset(
 def _new_callset(out: str, overwrite: bool) -> Path:
     """Where a stage whose result is one VCF writes it. Raises UsageError where it cannot."""
     target = Path(out).absolute()
-    if not out.endswith(".vcf.gz"):
-        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
+    if not out.endswith((".vcf.gz", bcf.SUFFIX)):
+        raise UsageError(f"{out} must end in .vcf.gz or .bcf; it is written compressed and indexed")
     if target.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     return target
 
 
 def merged_callset(path: str) -> str:
-    """The merged VCF of a scoring run's folder; any other path as it is."""
+    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
     if not Path(path).is_dir():
         return path
-    merged = Path(path) / MERGED
-    if not merged.exists():
+    merged = next((file for name in (MERGED, MERGED_BCF) if (file := Path(path) / name).exists()), None)
+    if merged is None:
         if not (Path(path) / SUCCESS).exists():
             raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
         raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
@@ -376,7 +400,7 @@ def evaluate_callset(
 def call_candidates(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz``) with its index."""
+    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
     target = _new_callset(out, overwrite)
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")
