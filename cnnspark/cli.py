@@ -33,7 +33,7 @@ from cnnspark.cli_options import (
     vcf_option,
 )
 from cnnspark.failures import explain
-from cnnspark.log import progress, quiet_stderr
+from cnnspark.log import fail, progress, quiet_stderr
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.names import MODELS
 
@@ -460,7 +460,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"cnnspark: {message}", err=True)
+    fail(message, code)
     return code
 
 

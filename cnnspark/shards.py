@@ -7,6 +7,7 @@ Layout of a run's folder (see also :mod:`cnnspark.runs`)::
     manifest/block-000000.json   the block's row: counts, keys, digest, bytes; its presence means "finished"
     guard.json                   of a scoring run: how far its inputs are from what the model was trained on
     merged.vcf.gz, .tbi          unless --no-merge
+    blocks.tsv                   how long each block took (:mod:`cnnspark.runtime`)
     manifest.json, _SUCCESS      when all counts agree
 """
 
@@ -16,15 +17,18 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
+from cnnspark.pace import Tally, following
 from cnnspark.runs import RunFolder
+from cnnspark.runtime import measured, report
+from cnnspark.session import block_range, described
 from cnnspark.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ class ShardRow:
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
 
 
 class BlockOutput(NamedTuple):
@@ -72,6 +77,7 @@ class BlockOutput(NamedTuple):
 BlockLines = Callable[[Block], BlockOutput]
 
 
+@measured("write")
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) -> ShardRow:
     """Writes one block's shard and commits it. Raises RunError where records were lost, doubled or changed."""
     started = time.monotonic()
@@ -112,6 +118,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             seconds=round(time.monotonic() - started, 3),
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
+            runtime=report(),
         )
         os.replace(temporary, folder.out / SHARDS / name)
     finally:
@@ -156,7 +163,8 @@ def write_shards(
             yield block.index
 
     if missing:
-        deal(spark, missing).mapPartitions(write).count()
+        with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
+            deal(spark, missing).mapPartitions(write).count()
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:
