@@ -148,7 +148,7 @@ class RunFolder:
 
     def committed(self) -> set[str]:
         """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
-        return {path.stem for path in (self.out / ROWS).glob("block-*.json")}
+        return {path.name.removesuffix(".json") for path in (self.out / ROWS).glob("block-*.json")}
 
     def report(self, table: str) -> None:
         """Writes the table of how long each block took."""
