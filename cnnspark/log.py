@@ -83,7 +83,7 @@ def fail(message: str, code: int) -> None:
 
 def has_terminal() -> bool:
     """Whether a person watches: then :func:`live` says how far it is."""
-    return _format == "text" and sys.stderr.isatty()
+    return _format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def live(text: str) -> None:

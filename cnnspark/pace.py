@@ -10,7 +10,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cnnspark import log
 from cnnspark.blocks import Block
@@ -35,7 +35,9 @@ class Tally:
         self._missing = {block.name: size[block.name] for block in missing}
         self._finished = self.total - sum(self._missing.values())
         # Rows whose data are gone: their blocks are done again.
-        self._stale = folder.committed() & self._missing.keys()
+        self._stale: set[str] = set()
+        with suppress(Exception):
+            self._stale = folder.committed() & self._missing.keys()
 
     def done(self) -> int:
         """Records (or blocks) that are done, those of earlier runs included."""

@@ -105,13 +105,12 @@ def test_a_folder_that_cannot_be_listed_is_no_failure(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pace, "LINE_SECONDS", 0.02)
-    tally = Tally(folder, BLOCKS, BLOCKS)
 
     def fails() -> set[str]:
         raise OSError("stale file handle")
 
     monkeypatch.setattr(folder, "committed", fails)
-    with following(tally):
+    with following(Tally(folder, BLOCKS, BLOCKS)):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""
 
