@@ -46,7 +46,7 @@ config_options = _stack(
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. tensors.seed=7."),
 )
 output_options = _stack(
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress lines."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress text."),
     click.option("-q", "--quiet", is_flag=True, help="No progress lines."),
     click.option(
         "--log-format",
@@ -103,7 +103,8 @@ class Run:
     def __init__(self, options: dict[str, Any]):
         from cnnspark.config import differences, load_config
 
-        set_quiet(options["quiet"] or options["as_json"])
+        # A program that reads the result may still log what is said as JSON.
+        set_quiet(options["quiet"] or (options["as_json"] and options["log_format"] == "text"))
         set_format(options["log_format"])
         self.options = options
         self.config: Config = load_config(options.get("config_path"), options.get("settings", ()))
