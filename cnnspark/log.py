@@ -49,7 +49,8 @@ def is_quiet() -> bool:
 
 @contextmanager
 def about(**fields: Any) -> Iterator[None]:
-    """What the lines within are about (stage, sample): fields of their JSON, and part of the names of Spark's jobs.
+    """What the lines within, of this thread, are about (stage, sample, callset of a sheet): fields of their JSON, and
+    part of the names of Spark's jobs. Lines of text begin with the callset, for those of several come mixed.
 
     Also a decorator. Empty fields are left out.
     """
@@ -73,7 +74,8 @@ def progress(message: str, **fields: Any) -> None:
         level = "warning" if message.startswith(_WARNING) else "info"
         _write(_json_line(level, message.removeprefix(_WARNING), fields))
     else:
-        _write(f"[{time.monotonic() - _started:6.1f} s] {message}")
+        whose = f"{callset}: " if (callset := _fields.get().get("callset")) else ""
+        _write(f"[{time.monotonic() - _started:6.1f} s] {whose}{message}")
 
 
 def fail(message: str, code: int) -> None:

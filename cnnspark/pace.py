@@ -1,7 +1,8 @@
 """How far a stage is: counted from the rows that its blocks commit, by a thread of the driver.
 
-On a terminal one line that is overwritten, else a line every half minute. Rows count whoever wrote them, so a stage
-that is resumed begins where it was left; nothing that goes wrong here is a failure of the run.
+On a terminal one line that is overwritten, else a line every half minute, in turns where the callsets of a sheet are
+worked on beside each other. Rows count whoever wrote them, so a stage that is resumed begins where it was left; nothing
+that goes wrong here is a failure of the run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from cnnspark.runs import RunFolder
 LINE_SECONDS, LIVE_SECONDS = 30.0, 1.0
 # Counting is a listing of a folder, slow where that is far away: at most this share of the time goes into it.
 _MOST_COUNTING = 0.05
+
+_followed = 0  # stages at this moment
+_lock = threading.Lock()
 
 
 class Tally:
@@ -50,28 +54,34 @@ def following(*tallies: Tally) -> Iterator[None]:
     if log.is_quiet():
         yield
         return
+    global _followed
     stop = threading.Event()
     # A thread knows nothing of the stage and the sample that its lines are about unless it is given them.
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(_follow, tallies, stop), daemon=True)
+    with _lock:
+        _followed += 1
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+        with _lock:
+            _followed -= 1
 
 
 def _follow(tallies: Sequence[Tally], stop: threading.Event) -> None:
-    on_terminal = log.has_terminal()
+    on_terminal = log.has_terminal() and "callset" not in log.subject()  # there is one last line, and many callsets
     try:
         total = sum(tally.total for tally in tallies)
         started, before = time.monotonic(), sum(tally.done() for tally in tallies)
-        wait_seconds = interval = LIVE_SECONDS if on_terminal else LINE_SECONDS
+        wait_seconds = LIVE_SECONDS if on_terminal else LINE_SECONDS * _followed
         while not stop.wait(wait_seconds):
             counting = time.monotonic()
             done = sum(tally.done() for tally in tallies)
             now = time.monotonic()
+            interval = LIVE_SECONDS if on_terminal else LINE_SECONDS * _followed
             wait_seconds = max(interval, (now - counting) / _MOST_COUNTING)
             rate = (done - before) / (now - started)
             text = pace_text(done, total, rate, tallies[0].unit)

@@ -109,7 +109,8 @@ def described(spark: SparkSession, what: str) -> Iterator[None]:
     group = f"cnnspark {about.get('stage', '')}".strip()
     names = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
     before = {name: context.getLocalProperty(name) for name in names}
-    context.setJobGroup(group, f"{' '.join(filter(None, (group, about.get('sample'))))}: {what}")
+    whose = about.get("sample") or about.get("callset")
+    context.setJobGroup(group, f"{group} {whose}: {what}" if whose else f"{group}: {what}")
     try:
         yield
     finally:
