@@ -31,6 +31,12 @@ def test_a_line_of_text_has_the_seconds_and_no_fields(capsys: pytest.CaptureFixt
     assert said.startswith("[") and said.endswith(" s] 12 records\n")
 
 
+def test_a_line_of_text_names_the_callset_of_a_sheet(capsys: pytest.CaptureFixture[str]) -> None:
+    with log.about(callset="NA1"), log.about(stage="score"):
+        log.progress("12 records")
+    assert capsys.readouterr().err.endswith(" s] NA1: 12 records\n")
+
+
 def test_a_line_of_json_has_time_level_message_and_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     log.set_format("json")
     with log.about(stage="score", sample=""), log.about(sample="HG002"):

@@ -115,6 +115,26 @@ def test_a_folder_that_cannot_be_listed_is_no_failure(
     assert capsys.readouterr().err == ""
 
 
+def test_callsets_beside_each_other_take_turns(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pace, "LINE_SECONDS", 0.1)
+
+    def one(name: str) -> None:
+        with log.about(callset=name), following(Tally(folder, BLOCKS, BLOCKS)):
+            time.sleep(2.0)
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in ("NA1", "NA2", "NA3", "NA4")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said = capsys.readouterr().err.splitlines()
+    # A line every 0.1 s, but for the first round and a busy machine; each on its own would have said 80.
+    assert 4 <= len(said) <= 28
+    assert {re.sub(r"\[.*\] (\w+): .*", r"\1", line) for line in said} == {"NA1", "NA2", "NA3", "NA4"}
+
+
 def test_a_stage_that_fails_ends_its_lines_too(folder: RunFolder) -> None:
     before = followers()
     with pytest.raises(ValueError), following(Tally(folder, BLOCKS, BLOCKS)):
