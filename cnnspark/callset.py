@@ -11,7 +11,7 @@ import pysam
 
 from cnnspark.errors import InputError
 from cnnspark.files import commit, is_remote, is_url, private_file, scheme_of
-from cnnspark.merge import TBI_MAX_BASES
+from cnnspark.index_merging import TBI_MAX_BASES
 from cnnspark.remote_inputs import VCF_INDEXES, local_copy, open_input, require_remote
 from cnnspark.vcf import VcfSource
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,9 @@ from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
 from cnnspark.files import commit, explained, is_remote, location, make_parents, private_file, sizes
 from cnnspark.runs import RunFolder, read_json, write_json
+from cnnspark.runtime import report
 from cnnspark.schema import FIELD, FIELDS, AlleleKey, TensorBatch
+from cnnspark.session import described
 
 if TYPE_CHECKING:
     from petastorm.unischema import Unischema
@@ -123,7 +124,6 @@ def write_block(
         labels: int (n,), one per tensor: 1 true, 0 false, -1 unknown.
         counts: why alleles were left out, for the row.
     """
-    started = time.monotonic()
     keys = tensors.keys
     columns: dict[str, Any] = {
         "sample": [sample] * len(keys),
@@ -163,6 +163,7 @@ def write_block(
             digest, size_bytes = file_sha256(temporary), temporary.stat().st_size
             commit(temporary, target)
         row_groups = [min(group_rows, len(keys) - first) for first in range(0, len(keys), group_rows)]
+    runtime = report()
     row = {
         "block": block.index,
         "contig": block.region.contig,
@@ -175,7 +176,8 @@ def write_block(
         "sha256": digest,
         "labels": {str(label): int((labels == label).sum()) for label in (-1, 0, 1)},
         "counts": dict(sorted(counts.items())),
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": runtime.get("seconds"),
+        "runtime": runtime,
     }
     folder.commit(block, row)
     return row
@@ -190,7 +192,7 @@ def materialize(spark: SparkSession, folder: RunFolder, annotations: int, featur
     make_parents(data / CARD)
     store = (lambda: _store_for_petastorm(data)) if is_remote(data) else None
     schema = petastorm_schema(annotations, features)
-    frame = materialize_dataset(spark, data.as_uri(), schema, filesystem_factory=store)
+    frame = materialize_dataset(spark, _petastorm_url(data), schema, filesystem_factory=store)
     with contextlib.ExitStack() as stack:
         # All of the process is quiet meanwhile, so that several datasets at a time must take turns.
         with _MATERIALIZING, _quiet():
@@ -200,6 +202,11 @@ def materialize(spark: SparkSession, folder: RunFolder, annotations: int, featur
             raise InputError("no tensor was written; check the regions, the truth and the confident BED")
         with _MATERIALIZING, _quiet():
             stack.close()
+
+
+def _petastorm_url(data: Location) -> str:
+    """The folder as Petastorm takes it: it cuts the scheme off and unescapes nothing."""
+    return str(data) if is_remote(data) else f"file://{data}"
 
 
 def _store_for_petastorm(data: Location) -> Any:
@@ -271,7 +278,8 @@ def write_card(
     blocks = folder.rows()
     files = [str(block_file(folder, row["block"])) for row in blocks if row["tensors"]]
     tensors = sum(row["tensors"] for row in blocks)
-    columns = summarise_columns(spark, files, tensors, [*annotations, *features])
+    with described(spark, "summarise columns"):
+        columns = summarise_columns(spark, files, tensors, [*annotations, *features])
     labels: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row in blocks:
@@ -287,7 +295,7 @@ def write_card(
         "bytes": sum(row["bytes"] for row in blocks),
         "labels": {"true": labels["1"], "false": labels["0"], "unknown": labels["-1"]},
         "counts": dict(sorted(counts.items())),
-        "blocks": [{k: v for k, v in row.items() if k not in ("seconds", "counts")} for row in blocks],
+        "blocks": [{k: v for k, v in row.items() if k not in ("seconds", "counts", "runtime")} for row in blocks],
         **facts,
     }
     write_json(folder.out / CARD, card)
@@ -345,7 +353,7 @@ class Dataset:
         seen = 0
         with _quiet():
             reader = make_batch_reader(
-                (self.path / DATA).as_uri(),
+                _petastorm_url(self.path / DATA),
                 filesystem=self._store,
                 schema_fields=list(columns) if columns else None,
                 reader_pool_type="dummy",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cnnspark.files import Location
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
+REPORT = "blocks.tsv"  # how long each block took, and where
 IF_EXISTS = ("fail", "resume", "overwrite")
 
 
@@ -71,7 +72,7 @@ class RunFolder:
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
         self.stage = stage
         self.out = location(out)  # absolute: executors have other working folders
-        self.data = tuple(data)
+        self.data = (*data, REPORT)
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
@@ -156,6 +157,14 @@ class RunFolder:
             return [json.loads(text) for text in read_texts(paths)]
         except ValueError:
             raise InputError(f"{self.out / ROWS} is damaged; start again with --if-exists overwrite") from None
+
+    def committed(self) -> set[str]:
+        """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
+        return {path.name.removesuffix(".json") for path in (self.out / ROWS).glob("block-*.json")}
+
+    def report(self, table: str) -> None:
+        """Writes the table of how long each block took."""
+        write_text(self.out / REPORT, table)
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""

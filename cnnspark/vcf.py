@@ -6,6 +6,7 @@ apart cannot lose anything. Lines are decoded as Latin-1, which maps every byte 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -166,6 +167,8 @@ class VcfSource:
     def __init__(self, path: str, index: str | None = None):
         """Raises InputError with a remedy if the file or its index cannot be opened."""
         self.path = path
+        if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
+            index = f"{path}.csi"  # pysam looks for .tbi only
         try:
             with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
                 self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
