@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import pysam
 import pytest
 
-from cnnspark import stages, training
-from cnnspark.config import InputPaths
+from cnnspark import pipeline, stages, training
+from cnnspark.config import FilterChoice, InputPaths
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.card import read_card
 from cnnspark.shards import MERGED
+from cnnspark.sheet_stages import score_sheet
 from tests.conftest import ROOT, Sample
 from tests.object_store import SECRET, Store, opened_store
 
@@ -168,6 +169,50 @@ def test_evaluation_is_written_to_the_store(
     there = store.objects("evaluation")
     assert set(there) == {"metrics.txt", "metrics.json", "report.html"}
     assert json.loads(there["metrics.json"])["counts"] == found.counts
+
+
+def test_candidates_and_a_whole_run_with_a_model(
+    spark: SparkSession, store: Store, remote: Sample, nothing_left: None
+) -> None:
+    paths = dataclasses.replace(remote.unlabelled, vcf=None)
+    config = dataclasses.replace(remote.config, filter=FilterChoice(threshold=0.0))
+    result = pipeline.run_all(spark, paths, store.url("run"), config, remote.model)
+    there = store.objects("run")
+    assert {"candidates.vcf.gz", "candidates.vcf.gz.tbi", "filtered.vcf.gz", "config.yaml"} <= set(there)
+    assert result.merged == store.url(f"run/scored/{MERGED}") and f"scored/{MERGED}" in there
+    written = store.changed("run")
+    pipeline.run_all(spark, paths, store.url("run"), config, remote.model, "resume")
+    again = {Path(name).name for name, at in store.changed("run").items() if at != written[name]}
+    assert not again & {"candidates.vcf.gz", "block-000000.vcf.gz"}
+
+
+def test_a_sheet_on_the_store(
+    spark: SparkSession, sample: Sample, store: Store, remote: Sample, tmp_path: Path, nothing_left: None
+) -> None:
+    """A sample whose name cannot be a folder's: htslib, too, must find what lies in it."""
+    with pysam.BGZFile(str(sample.paths.vcf), "rb", None) as lines:
+        text = b"".join(line + b"\n" for line in lines).decode()
+    odd = tmp_path / "odd.vcf.gz"
+    with pysam.BGZFile(str(odd), "wb", None) as out:
+        out.write(text.replace("FORMAT\tSIM1\n", "FORMAT\todd name\n").encode())
+    pysam.tabix_index(str(odd), preset="vcf")
+    vcf = store.put(odd, "in/odd.vcf.gz")
+    store.put(f"{odd}.tbi", "in/odd.vcf.gz.tbi")
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text(f"sample\tvcf\treads\nodd name\t{vcf}\tfile://{sample.paths.reads}\n")
+    inputs = InputPaths(reference=remote.paths.reference)
+    result = score_sheet(spark, str(sheet), inputs, remote.model, store.url("sheet"), remote.config)
+    result.require_all()
+    names = set(store.objects("sheet"))
+    assert {"_SUCCESS", "samples.tsv", f"samples/odd%20name/{MERGED}"} <= names
+    out = store.url("sheet/samples/odd%20name")
+    found = stages.filter_callset(spark, out, store.url("odd.vcf.gz"), remote.config, threshold=0.0)
+    assert sum(found["counts"].values()) == result.outcomes[0].result["records"]
+    assert (
+        score_sheet(spark, str(sheet), inputs, remote.model, store.url("sheet"), remote.config, "resume")
+        .outcomes[0]
+        .kept
+    )
 
 
 def test_no_credentials_in_anything_that_is_written(
