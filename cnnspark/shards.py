@@ -58,6 +58,8 @@ class ShardRow:
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.costs was fitted on
+    task: str = ""  # application, stage and partition: which blocks were one task's
 
 
 class BlockOutput(NamedTuple):
@@ -72,7 +74,7 @@ class BlockOutput(NamedTuple):
 BlockLines = Callable[[Block], BlockOutput]
 
 
-def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) -> ShardRow:
+def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, task: str = "") -> ShardRow:
     """Writes one block's shard and commits it. Raises RunError where records were lost, doubled or changed."""
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
@@ -112,6 +114,8 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             seconds=round(time.monotonic() - started, 3),
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
+            predicted_seconds=block.cost,
+            task=task,
         )
         os.replace(temporary, folder.out / SHARDS / name)
     finally:
@@ -145,14 +149,18 @@ def write_shards(
     (folder.out / SHARDS).mkdir(exist_ok=True)
     finished = {row.block for row in finished_rows(folder)}
     missing = [block for block in blocks if block.index not in finished]
-    text = header.text()
+    text, application = header.text(), spark.sparkContext.applicationId
 
     def write(part: Iterable[Block]) -> Iterator[int]:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        task = f"{application}:{context.stageId()}.{context.partitionId()}" if context else ""
         work = make_work()
         for block in part:
             # An earlier attempt of this task may have come this far.
             if block.index not in {row.block for row in finished_rows(folder, block)}:
-                write_shard(folder, block, text, work)
+                write_shard(folder, block, text, work, task)
             yield block.index
 
     if missing:

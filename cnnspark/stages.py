@@ -20,10 +20,12 @@ import numpy as np
 
 from cnnspark import callset, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
+from cnnspark.balance import timing
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
 from cnnspark.config import Config, InputPaths, absolute_path, check_share
+from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -55,8 +57,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
-    blocks = plan_blocks(spark, checked.inputs.vcf, checked.preflight.contig_lengths, checked.regions, config.blocks)
+def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
+    lengths = checked.preflight.contig_lengths
+    blocks = plan_blocks(spark, checked.inputs.vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -80,6 +84,7 @@ def _finish(
         **facts,
         "conservation": dataclasses.asdict(proof),
         "counts": total_counts(rows),
+        "timing": timing(rows),
         "merged": str(target) if target else None,
         # The inputs' counts stand there added up.
         "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
@@ -118,7 +123,7 @@ def score_callset(
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
         identity = checked.identity | {
             "stage": "score",
             "model": card.sha256,
@@ -244,7 +249,7 @@ def build_dataset(
         )
         features = feature_names(config.tensors, with_reads)
         check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, tensor_costs(with_reads))
         identity = checked.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
