@@ -1,0 +1,96 @@
+"""Blocks are shared out by predicted cost, and a run's manifest says how even it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cnnspark import stages
+from cnnspark.balance import share_out, timing
+from cnnspark.blocks import Block, deal
+from cnnspark.config import load_config
+from cnnspark.regions import Region
+from cnnspark.shards import ShardRow
+from tests.conftest import Sample
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def blocks_of(costs: list[float]) -> list[Block]:
+    return [Block(i, Region("c1", i, i + 1), 1, cost=cost) for i, cost in enumerate(costs)]
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5, 16, 40])
+def test_tasks_of_even_cost_hold_every_block_once(tasks: int) -> None:
+    rng = random.Random(tasks)
+    blocks = blocks_of([rng.uniform(0.5, 1.5) for _ in range(300)] + [20.0])
+    groups = share_out(blocks, tasks)
+    assert sorted(b.index for group in groups for b in group) == list(range(301))
+    assert all([b.index for b in group] == sorted(b.index for b in group) for group in groups)
+    costs = [sum(b.cost for b in group) for group in groups]
+    assert len(costs) == tasks and costs == sorted(costs, reverse=True)
+    best = max(20.0, sum(costs) / tasks)
+    assert max(costs) <= 1.05 * best
+    assert share_out(blocks, tasks) == groups
+
+
+def test_blocks_of_unknown_cost_are_shared_out_by_number() -> None:
+    assert sorted(len(group) for group in share_out(blocks_of([0.0] * 10), 4)) == [2, 2, 3, 3]
+    assert share_out(blocks_of([1.0] * 2), 8) == [[b] for b in blocks_of([1.0] * 2)]
+    assert share_out([], 8) == []
+
+
+def shard_row(block: int, seconds: float, predicted: float, task: str) -> ShardRow:
+    return ShardRow(
+        block, "c1", 0, 1, 1, 1, "c1:1", "c1:1", "", "", 1, 1, "", seconds, predicted_seconds=predicted, task=task
+    )
+
+
+def test_timing_is_of_blocks_and_of_the_tasks_they_were_in() -> None:
+    rows = [shard_row(0, 1.0, 2.0, "a:1.0"), shard_row(1, 3.0, 2.0, "a:1.0"), shard_row(2, 2.0, 2.0, "a:1.1")]
+    found = timing(rows)
+    assert found["predicted_seconds"] == found["real_seconds"] == 6.0
+    assert found["real_over_predicted"] == 1.0
+    assert found["blocks"] == {"count": 3, "mean_seconds": 2.0, "max_seconds": 3.0, "max_over_mean": 1.5}
+    assert found["tasks"] == {"count": 2, "mean_seconds": 3.0, "max_seconds": 4.0, "max_over_mean": 1.333}
+    nothing = timing([dataclasses.replace(rows[0], seconds=0.0, predicted_seconds=0.0)])
+    assert nothing["real_over_predicted"] is None and nothing["blocks"]["max_over_mean"] is None
+    assert timing([])["tasks"]["count"] == 0
+
+
+@pytest.mark.spark
+def test_dealt_tasks_are_the_groups(spark: SparkSession) -> None:
+    blocks = blocks_of([1.0] * 9 + [8.0])
+    tasks = deal(spark, blocks).glom().collect()
+    assert [[b.index for b in task] for task in tasks] == [
+        [b.index for b in group] for group in share_out(blocks, 4 * spark.sparkContext.defaultParallelism)
+    ]
+    assert [b.index for b in tasks[0]] == [9]
+
+
+@pytest.mark.spark
+def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sample: Sample, tmp_path: Path) -> None:
+    out = tmp_path / "scored"
+    config = load_config(None, ["blocks.records=20"])
+    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config)
+    manifest = json.loads((out / "manifest.json").read_text())
+    run = json.loads((out / "run.json").read_text())
+    assert [row["predicted_seconds"] for row in manifest["shards"]] == [block["cost"] for block in run["blocks"]]
+    assert all(row["predicted_seconds"] > 0 and row["task"] for row in manifest["shards"])
+    found = manifest["timing"]
+    assert found["blocks"]["count"] == len(run["blocks"])
+    assert found["tasks"]["count"] == min(len(run["blocks"]), 4 * spark.sparkContext.defaultParallelism)
+    assert found["real_seconds"] == pytest.approx(sum(row["seconds"] for row in manifest["shards"]), abs=0.01)
+    # Stopped half way and begun again: the blocks are the same, their costs included.
+    (out / "_SUCCESS").unlink()
+    (out / "manifest" / "block-000001.json").unlink()
+    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config, "resume")
+    again = json.loads((out / "manifest.json").read_text())
+    assert again["conservation"] == manifest["conservation"]
+    assert sum(a != b for a, b in zip(again["shards"], manifest["shards"], strict=True)) == 1
