@@ -8,15 +8,20 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from cnnspark import stages
 from cnnspark.balance import share_out, timing
-from cnnspark.blocks import Block, deal
+from cnnspark.blocks import Block, BlockSettings, cut_window, deal
 from cnnspark.config import load_config
+from cnnspark.costs import Weigher, scoring_costs
+from cnnspark.depths import ReadDepths
+from cnnspark.read_index import WINDOW_BASES
 from cnnspark.regions import Region
 from cnnspark.shards import ShardRow
 from tests.conftest import Sample
+from tests.test_blocks import lines_at
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -94,3 +99,22 @@ def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sam
     again = json.loads((out / "manifest.json").read_text())
     assert again["conservation"] == manifest["conservation"]
     assert sum(a != b for a, b in zip(again["shards"], manifest["shards"], strict=True)) == 1
+
+
+def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:
+    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost (benchmarks/balance.py measures)."""
+    windows = 3_000_000 // WINDOW_BASES
+    dense = range(1_500_000, 1_530_000)
+    depths = np.full(windows, 30.0)
+    depths[dense.start // WINDOW_BASES : dense.stop // WINDOW_BASES] *= 5
+    reads = ReadDepths.of({"c1": depths * WINDOW_BASES / 150}, 150)
+    starts = sorted({*range(0, 3_000_000, 1_000), *range(dense.start, dense.stop, 20)})
+    weigher = Weigher(scoring_costs("reads", True), reads)
+    cuts = cut_window(lines_at(starts), Region("c1"), BlockSettings(records=100), weigher)
+    costs = [cut.cost for cut in cuts]
+    assert max(costs) / (sum(costs) / len(costs)) < 1.5
+    equal = np.histogram(starts, len(cuts))[0]
+    assert equal.max() / equal.mean() > 5
+    groups = share_out(blocks_of(costs), 8)
+    tasks = [sum(block.cost for block in group) for group in groups]
+    assert max(tasks) / (sum(tasks) / len(tasks)) < 1.2
