@@ -24,6 +24,7 @@ from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_bl
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
 from cnnspark.config import Config, InputPaths, absolute_path, check_share
+from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -68,10 +69,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
+def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
+    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
     with described(spark, "count records and cut blocks"):
-        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks)
+        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -115,7 +117,7 @@ def check_output_type(output_type: str, merge: bool) -> None:
 def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Writes the blocks' runtimes as a table, says and returns their summary."""
     folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
-    summary = summarise(reports.values())
+    summary = summarise(reports.values(), sum(block.cost for block in blocks))
     # Lines that are only copied are read while they are written, so that their parts say nothing.
     if summary and folder.stage != "filter":
         progress(summary_text(summary), **summary)
@@ -155,7 +157,7 @@ def score_callset(
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
         if output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
@@ -289,7 +291,7 @@ def build_dataset(
         )
         features = feature_names(config.tensors, with_reads)
         check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, tensor_costs(with_reads))
         identity = checked.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
