@@ -34,7 +34,7 @@ from cnnspark.cli_options import (
     vcf_option,
 )
 from cnnspark.failures import explain
-from cnnspark.log import progress, quiet_stderr
+from cnnspark.log import fail, progress, quiet_stderr, set_format
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.names import MODELS
 
@@ -467,6 +467,7 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    set_format("text")  # until the command's own options are known
     try:
         with _ended_by_sigterm():
             cli.main(arguments, prog_name="cnnspark", standalone_mode=False)
@@ -501,7 +502,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"cnnspark: {message}", err=True)
+    fail(message, code)
     return code
 
 

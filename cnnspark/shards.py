@@ -7,6 +7,7 @@ Layout of a run's folder (see also :mod:`cnnspark.runs`)::
     manifest/block-000000.json   the block's row: counts, keys, digest, bytes; its presence means "finished"
     guard.json                   of a scoring run: how far its inputs are from what the model was trained on
     merged.vcf.gz, .tbi          unless --no-merge; merged.bcf, .csi with --output-type b
+    blocks.tsv                   how long each block took (:mod:`cnnspark.runtime`)
     manifest.json, _SUCCESS      when all counts agree
 """
 
@@ -16,18 +17,21 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.index_merging import TBI_MAX_BASES
+from cnnspark.pace import Tally, following
 from cnnspark.regions import END_OF_CONTIG
 from cnnspark.runs import RunFolder
+from cnnspark.runtime import measured, report
+from cnnspark.session import block_range, described
 from cnnspark.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ class ShardRow:
     index_bytes: int = -1
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
 
 
 class BlockOutput(NamedTuple):
@@ -98,6 +103,7 @@ def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
     return False
 
 
+@measured("write")
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
     """Writes one block's shard with its index (TBI, or CSI) and commits it.
 
@@ -146,6 +152,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             seconds=round(time.monotonic() - started, 3),
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
+            runtime=report(),
         )
         os.replace(temporary, folder.out / row.file)
         os.replace(index, folder.out / row.index)
@@ -203,7 +210,8 @@ def write_shards(
             yield block.index
 
     if missing:
-        deal(spark, missing).mapPartitions(write).count()
+        with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
+            deal(spark, missing).mapPartitions(write).count()
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:

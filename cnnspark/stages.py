@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +35,21 @@ from cnnspark.evaluation import (
 )
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
-from cnnspark.log import progress
+from cnnspark.log import about, progress, subject
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
+from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
+from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
+from cnnspark.session import block_range, described
 from cnnspark.shards import (
     GUARD,
     MERGED,
@@ -66,7 +69,9 @@ if TYPE_CHECKING:
 
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
-    blocks = plan_blocks(spark, checked.inputs.vcf, checked.preflight.contig_lengths, checked.regions, config.blocks)
+    vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
+    with described(spark, "count records and cut blocks"):
+        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -74,7 +79,9 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[B
         raise InputError(
             "the callset's index is older than the callset and misses records; run 'tabix -f -p vcf' on it"
         )
-    progress(f"{counted} records, {sum(b.alleles for b in blocks)} alleles, {len(blocks)} blocks")
+    alleles = sum(block.alleles for block in blocks)
+    counts = {"records": counted, "alleles": alleles, "blocks": len(blocks)}
+    progress(f"{counted} records, {alleles} alleles, {len(blocks)} blocks", **counts)
     return blocks
 
 
@@ -88,11 +95,12 @@ def _finish(
         merge_shards(folder.out, rows, header.text(), target)
     manifest = {
         **facts,
-        "conservation": dataclasses.asdict(proof),
+        "conservation": asdict(proof),
+        "runtime": _report(folder, blocks, {row.block: row.runtime for row in rows}),
         "counts": total_counts(rows),
         "merged": str(target) if target else None,
-        # The inputs' counts stand there added up.
-        "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
+        # The inputs' counts stand there added up, and the runtimes in a table of their own.
+        "shards": [{k: v for k, v in asdict(row).items() if k not in ("input_counts", "runtime")} for row in rows],
     }
     folder.succeed(manifest)
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
@@ -104,6 +112,17 @@ def check_output_type(output_type: str, merge: bool) -> None:
         raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
 
 
+def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Writes the blocks' runtimes as a table, says and returns their summary."""
+    folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
+    summary = summarise(reports.values())
+    # Lines that are only copied are read while they are written, so that their parts say nothing.
+    if summary and folder.stage != "filter":
+        progress(summary_text(summary), **summary)
+    return summary
+
+
+@about(stage="score")
 def score_callset(
     spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
     merge: bool = True, strict: bool = False, output_type: str = "z",
@@ -165,6 +184,7 @@ def score_callset(
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
+@about(stage="filter")
 def filter_callset(
     spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
@@ -249,6 +269,7 @@ def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
         yield shard_folder(folder, stage)
 
 
+@about(stage="tensors")
 def build_dataset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
 ) -> dict[str, Any]:
@@ -289,9 +310,13 @@ def build_dataset(
                     write_tensors(folder, block, source, labeller)
                 yield block.index
 
-        with dataset.materialize(spark, folder, len(names), len(features)):
+        with (
+            described(spark, "Petastorm's metadata"),
+            dataset.materialize(spark, folder, len(names), len(features)),
+        ):
             if missing:
-                deal(spark, missing).mapPartitions(write).count()
+                with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
+                    deal(spark, missing).mapPartitions(write).count()
         facts = {
             "sample": inputs.sample,
             "with_reads": with_reads,
@@ -307,6 +332,7 @@ def build_dataset(
         summary = {"stage": "tensors", "out": str(folder.out)} | {
             name: card[name] for name in ("tensors", "labels", "counts", "bytes")
         }
+        summary["runtime"] = _report(folder, blocks, {row["block"]: row["runtime"] for row in folder.rows()})
         folder.succeed(summary)
         progress(
             f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
@@ -315,6 +341,7 @@ def build_dataset(
         return summary
 
 
+@measured("write")
 def write_tensors(
     folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
@@ -344,6 +371,7 @@ class Evaluation:
     by_cause: Metrics = dataclasses.field(default_factory=dict)  # by mechanism and score, where causes are given
 
 
+@about(stage="evaluate")
 def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
@@ -381,7 +409,8 @@ def evaluate_callset(
                 labels, counts = labeller.labels(records, block)
                 yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
 
-        collected = deal(spark, blocks).mapPartitions(collect).collect()
+        with described(spark, block_range(blocks, len(blocks))):
+            collected = deal(spark, blocks).mapPartitions(collect).collect()
     collected.sort(key=lambda part: part[0])
     counts = sum((part[2] for part in collected), Counter())
     alleles = AlleleScores.concatenate([part[1] for part in collected])
@@ -397,6 +426,7 @@ def evaluate_callset(
     return Evaluation(metrics, alleles, dict(sorted(counts.items())), by_cause)
 
 
+@about(stage="candidates")
 def call_candidates(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
@@ -429,7 +459,7 @@ def call_candidates(
 
         return work
 
-    with _work_folder(target, "candidates") as work_folder:
+    with about(sample=sample), _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
         merge_shards(work_folder.out, rows, header.text(), target)
