@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import pysam
-
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.runs import RunFolder
@@ -74,13 +73,14 @@ BlockLines = Callable[[Block], BlockOutput]
 
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) -> ShardRow:
     """Writes one block's shard and commits it. Raises RunError where records were lost, doubled or changed."""
+    folder.require_owner()
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
     # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
     temporary = folder.out / SHARDS / f".{name}.{os.getpid()}-{time.monotonic_ns()}"
     digest, first, last = RecordsDigest(), "", ""
     try:
-        with pysam.BGZFile(str(temporary), "wb", None) as shard:
+        with BgzfWriter(temporary) as shard:
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
             header_bytes = shard.tell() >> 16
@@ -90,6 +90,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
                 last = ":".join(line.split("\t", 2)[:2])
                 first = first or last
                 shard.write((line + "\n").encode(ENCODING))
+        folder.require_owner()  # who took over has removed this file, or will put another in its place
         if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
             raise RunError(
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "
