@@ -60,9 +60,7 @@ def test_any_number_of_partitions_makes_the_same_tensors(spark: Any, sample: Sam
     cards, config = [], load_config(None, ["blocks.records=5"])
     for tasks in (1, 40):
         with dealt(spark, tasks):
-            stages.build_dataset(
-                spark, sample.paths, str(tmp_path / str(tasks)), load_config(None, ["blocks.records=5"])
-            )
+            stages.build_dataset(spark, sample.paths, str(tmp_path / str(tasks)), config)
         cards.append((tmp_path / str(tasks) / "dataset.json").read_text())
     assert cards[0] == cards[1]  # it has each file's SHA-256
 
