@@ -91,17 +91,21 @@ def take(folder: Path) -> str:
 
 def require(folder: Path, token: str) -> None:
     """Raises RunError where the folder has another owner by now, or none: its run is over."""
-    try:
-        owner = (folder / OWNER).read_text()
-    except FileNotFoundError:
-        owner = ""
-    if owner != token:
+    if _owner(folder) != token:
         raise RunError(
             f"another run has taken over {folder}, or this one is over; when that has ended, run again with "
             "--if-exists resume"
         )
 
 
-def release(folder: Path) -> None:
-    """Ends the ownership: what is left of the run's tasks can commit nothing more."""
-    (folder / OWNER).unlink(missing_ok=True)
+def release(folder: Path, token: str | None = None) -> None:
+    """Ends the ownership, of this token only if one is given: what is left of its tasks can commit nothing more."""
+    if token is None or _owner(folder) == token:
+        (folder / OWNER).unlink(missing_ok=True)
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return (folder / OWNER).read_text()
+    except FileNotFoundError:
+        return ""

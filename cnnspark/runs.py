@@ -100,7 +100,10 @@ class RunFolder:
         make_folder(self.out)
         with owner.sole_run(self.out):
             self.open(identity, blocks, if_exists)
-            yield
+            try:
+                yield
+            finally:
+                owner.release(self.out, self._token)
 
     def open(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> None:
         """Makes or reopens the folder.
@@ -126,6 +129,7 @@ class RunFolder:
                         "use --if-exists overwrite or another --out"
                     )
                 self._token = owner.take(self.out)
+                (self.out / ROWS).mkdir(exist_ok=True)  # it may have been killed before it came to this
                 (self.out / SUCCESS).unlink(missing_ok=True)
                 self._remove_temporary()
                 return
@@ -183,6 +187,6 @@ class RunFolder:
         """Writes the manifest and, last of all, the success mark."""
         self.require_owner()
         write_json(self.out / MANIFEST, dict(manifest))
-        owner.release(self.out)
+        owner.release(self.out, self._token)
         self._remove_temporary()  # what speculative attempts left behind when they were ended; now they begin no more
         (self.out / SUCCESS).touch()

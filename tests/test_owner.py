@@ -144,6 +144,25 @@ def test_a_folder_of_a_run_that_was_killed_at_once_can_be_used(tmp_path: Path) -
         assert (tmp_path / "out" / "run.json").exists()
 
 
+def test_a_run_that_was_killed_before_its_first_row_can_be_resumed(tmp_path: Path) -> None:
+    shard_folder(str(tmp_path / "out")).open({}, BLOCKS, "fail")
+    (tmp_path / "out" / "manifest").rmdir()
+    folder = shard_folder(str(tmp_path / "out"))
+    with folder.opened({}, BLOCKS, "resume"):
+        (tmp_path / "out" / "shards").mkdir()
+        write_shard(folder, BLOCKS[0], HEADER, work("C"))  # type: ignore[arg-type]
+    assert [row.block for row in finished_rows(folder)] == [0]
+
+
+def test_a_run_that_failed_owns_nothing_any_more(tmp_path: Path) -> None:
+    folder = shard_folder(str(tmp_path / "out"))
+    with pytest.raises(ZeroDivisionError), folder.opened({}, BLOCKS, "fail"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "out" / owner.OWNER).exists()
+    with pytest.raises(RunError, match="this one is over"):
+        folder.require_owner()
+
+
 def test_private_folders_of_killed_runs_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     target = tmp_path / "a[1].vcf.gz"
     with other_process(PRIVATE, str(target)) as process:
