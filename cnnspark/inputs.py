@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from cnnspark.errors import UsageError
 from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import about, progress
+from cnnspark.owner import private_folder
 from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -57,10 +57,8 @@ def checked_inputs(
         if callset.needs_copy(vcf):
             # Beside the output, because that is storage which the executors see, too.
             make_folder(out.absolute().parent)
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
-            )
-            readable = str(Path(folder) / "callset.vcf.gz")
+            folder = stack.enter_context(private_folder(out.absolute(), "callset"))
+            readable = str(folder / "callset.vcf.gz")
             callset.copy_callset(vcf, Path(readable))
         source = callset.open_callset(readable)
         stale = callset.index_is_older(readable)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +40,7 @@ from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
+from cnnspark.owner import private_folder
 from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
@@ -151,7 +151,10 @@ def score_callset(
     if needs_reads:
         require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
-    with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
+    with (
+        checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
+        ExitStack() as stack,
+    ):
         header = scoring.score_header(checked.header, str(paths.vcf), card)
         make_folder(folder.out.parent)
         own = [] if is_bundled(model) else [model]
@@ -166,7 +169,7 @@ def score_callset(
             "tensors": dataclasses.asdict(tensors),
             "score": dataclasses.asdict(config.score),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
@@ -264,11 +267,8 @@ def merged_callset(path: str) -> str:
 def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
     make_folder(target.absolute().parent)
-    # A speculative attempt may still be writing when it is all over.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}.work-", dir=target.absolute().parent, ignore_cleanup_errors=True
-    ) as folder:
-        yield shard_folder(folder, stage)
+    with private_folder(target.absolute(), "work") as folder:
+        yield shard_folder(str(folder), stage)
 
 
 @about(stage="tensors")
@@ -284,7 +284,7 @@ def build_dataset(
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
     with_reads = paths.reads is not None
-    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked:
+    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
         names = config.annotations or (
             GATK_ANNOTATIONS if config.tensors.encoding == "gatk" else default_annotations(checked.header)
@@ -298,7 +298,7 @@ def build_dataset(
             "annotations": list(names),
             "tensors": dataclasses.asdict(config.tensors),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.tensors
         finished = {row["block"] for row in dataset.finished_rows(folder)}
         missing = [block for block in blocks if block.index not in finished]
