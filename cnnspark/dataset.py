@@ -124,6 +124,7 @@ def write_block(
         labels: int (n,), one per tensor: 1 true, 0 false, -1 unknown.
         counts: why alleles were left out, for the row.
     """
+    folder.require_owner()
     keys = tensors.keys
     columns: dict[str, Any] = {
         "sample": [sample] * len(keys),
@@ -160,6 +161,7 @@ def write_block(
                 table, temporary, row_group_size=group_rows, compression="zstd", use_dictionary=False,
                 write_statistics=False,
             )  # fmt: skip
+            folder.require_owner()
             digest, size_bytes = file_sha256(temporary), temporary.stat().st_size
             commit(temporary, target)
         row_groups = [min(group_rows, len(keys) - first) for first in range(0, len(keys), group_rows)]

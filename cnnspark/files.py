@@ -173,22 +173,6 @@ def make_room(folder: Location, flag: str = "--out") -> None:
 
 
 @contextmanager
-def folder_beside(target: Location, purpose: str) -> Iterator[Location]:
-    """A folder beside ``target`` that is gone afterwards: storage that executors see, too."""
-    name = f".{target.name}.{purpose}-"
-    if is_remote(target):
-        folder = target.with_name(name + uuid.uuid4().hex)
-        try:
-            yield folder
-        finally:
-            remove(folder)
-        return
-    # A speculative attempt may still be writing when it is all over.
-    with tempfile.TemporaryDirectory(prefix=name, dir=str(target.parent), ignore_cleanup_errors=True) as private:
-        yield Path(private)
-
-
-@contextmanager
 def private_file(target: Location) -> Iterator[Path]:
     """A local file of this attempt's own, for :func:`commit`: two attempts of one task must not write into one file.
 

@@ -15,10 +15,11 @@ from cnnspark import __version__, callset, scoring
 from cnnspark.blocks import Block
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.files import folder_beside, make_room
+from cnnspark.files import make_room
 from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import about, progress
+from cnnspark.owner import private_folder
 from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -59,7 +60,7 @@ def checked_inputs(
         if callset.needs_copy(vcf):
             # Beside the output, because that is storage which the executors see, too.
             make_room(out)
-            copy = stack.enter_context(folder_beside(out, "callset")) / "callset.vcf.gz"
+            copy = stack.enter_context(private_folder(out, "callset")) / "callset.vcf.gz"
             callset.place_copy(vcf, copy)
             readable = str(copy)
         source = callset.open_callset(readable)

@@ -20,7 +20,7 @@ from cnnspark.errors import InputError
 from cnnspark.files import is_url, scheme_of
 
 VCF_INDEXES, FASTA_INDEXES, FASTA_BLOCK_INDEXES = (".tbi", ".csi"), (".fai",), (".gzi",)
-READ_INDEXES = (".bai", ".csi", ".crai")
+READ_INDEXES = (".csi", ".bai", ".crai")  # in htslib's order
 _COPY_BYTES = 1 << 20
 
 
@@ -111,9 +111,8 @@ def fetched_index(path: str, suffixes: Sequence[str], required: bool = True) -> 
         return
     file, mark, query = path.partition("?")
     # Picard writes reads.bai beside reads.bam.
-    stems = [(file, suffix) for suffix in suffixes]
-    stems += [(file.rsplit(".", 1)[0], suffix) for suffix in suffixes if suffix in (".bai", ".crai")]
-    names = [f"{stem}{suffix}{mark}{query}" for stem, suffix in stems]
+    stems = (file, os.path.splitext(file)[0])
+    names = [f"{stem}{suffix}{mark}{query}" for suffix in suffixes for stem in stems]
     with tempfile.TemporaryDirectory(prefix="cnnspark-index-", ignore_cleanup_errors=True) as folder:
         for name in names:
             try:

@@ -7,13 +7,16 @@ and ``_SUCCESS`` are written when all counts agree.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnspark import owner
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 from cnnspark.files import (
@@ -73,6 +76,7 @@ class RunFolder:
         self.stage = stage
         self.out = location(out)  # absolute: executors have other working folders
         self.data = (*data, REPORT)
+        self._run = self._token = ""  # which run this is and who writes it, once it is open
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
@@ -81,7 +85,8 @@ class RunFolder:
                 return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another --out")
-        if not any(self.out.iterdir()):
+        # A run that was killed before it had said what it is has left nothing else.
+        if all(path.name.startswith(f".{RUN}.") for path in self.out.iterdir()):
             return
         if not (self.out / RUN).exists():
             raise UsageError(f"{self.out} holds files that are not of a cnnspark run; choose another --out")
@@ -90,6 +95,18 @@ class RunFolder:
             raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
         if if_exists == "fail":
             raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
+
+    @contextmanager
+    def opened(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> Iterator[None]:
+        """:meth:`open`, with the folder locked against other runs for as long as the context lasts."""
+        self.check(if_exists)
+        make_folder(self.out)
+        with owner.sole_run(self.out):
+            self.open(identity, blocks, if_exists)
+            try:
+                yield
+            finally:
+                owner.release(self.out, self._token)
 
     def open(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> None:
         """Makes or reopens the folder.
@@ -102,6 +119,7 @@ class RunFolder:
         # Through JSON and back, so that tuples and lists compare equal with what was written before.
         run = {"stage": self.stage, "identity": dict(identity), "blocks": [asdict(block) for block in blocks]}
         wanted = json.loads(json.dumps(run))
+        self._run = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         if (self.out / RUN).exists():
             known = read_json(self.out / RUN, "a run")
             changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
@@ -113,13 +131,21 @@ class RunFolder:
                         f"{self.out} is a run with other inputs or settings ({', '.join(changed) or 'blocks'}); "
                         "use --if-exists overwrite or another --out"
                     )
+                self._token = owner.take(self.out)
+                make_parents(self.out / ROWS / RUN)  # it may have been killed before it came to this
                 (self.out / SUCCESS).unlink(missing_ok=True)
                 self._remove_temporary()
                 return
             self.remove()
         make_folder(self.out)
         write_json(self.out / RUN, wanted)
+        self._token = owner.take(self.out)
         make_parents(self.out / ROWS / RUN)
+
+    def require_owner(self) -> None:
+        """For tasks, before they begin a block and before they commit it. Raises RunError where the run is not this
+        process's any more."""
+        owner.require(self.out, self._token)
 
     def _remove_temporary(self) -> None:
         """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names.
@@ -127,7 +153,7 @@ class RunFolder:
         There are none on an object store."""
         if is_remote(self.out):
             return
-        for name in (*self.data, RUN, MANIFEST):
+        for name in (*self.data, RUN, MANIFEST, owner.OWNER):
             for path in self.out.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
         for name in (*self.data, ROWS):
@@ -136,8 +162,9 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes what a run wrote, and nothing else; the success mark first."""
+        """Removes what a run wrote, and nothing else; the success mark first, and then its tasks' right to commit."""
         (self.out / SUCCESS).unlink(missing_ok=True)
+        owner.release(self.out)
         (self.out / MANIFEST).unlink(missing_ok=True)
         self._remove_temporary()
         # Rows before data: a row without its data would say that a block is finished.
@@ -147,16 +174,21 @@ class RunFolder:
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
         """Says that a block is finished."""
-        write_json(self.out / ROWS / f"{block.name}.json", dict(row))
+        write_json(self.out / ROWS / f"{block.name}.json", {**row, "run": self._run})
 
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
-        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given."""
+        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given.
+
+        A row of another run is none: one that was overwritten may still have had a task that came late.
+        """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
         paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
         try:
-            return [json.loads(text) for text in read_texts(paths)]
+            rows = [json.loads(text) for text in read_texts(paths)]
         except ValueError:
             raise InputError(f"{self.out / ROWS} is damaged; start again with --if-exists overwrite") from None
+        runs = [row.pop("run", "") for row in rows]
+        return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
     def committed(self) -> set[str]:
         """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
@@ -168,6 +200,8 @@ class RunFolder:
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
-        self._remove_temporary()  # what speculative attempts left behind when they were ended
+        self.require_owner()
         write_json(self.out / MANIFEST, dict(manifest))
+        owner.release(self.out, self._token)
+        self._remove_temporary()  # what speculative attempts left behind when they were ended; now they begin no more
         write_text(self.out / SUCCESS, "")

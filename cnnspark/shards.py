@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.files import commit, make_parents, private_file, sizes
@@ -109,8 +110,9 @@ def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
     """Writes one block's shard with its index (TBI, or CSI) and commits it.
 
-    Raises RunError where records were lost, doubled or changed, or cannot be indexed.
+    Raises RunError where records were lost, doubled or changed, or cannot be indexed, or another run has the folder.
     """
+    folder.require_owner()
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
     suffix = ".csi" if csi else ".tbi"
@@ -118,7 +120,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
     digest, first, last = RecordsDigest(), "", ""
     # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
     with private_file(target) as temporary, private_file(index_target) as index:
-        with pysam.BGZFile(str(temporary), "wb", None) as shard:
+        with BgzfWriter(temporary) as shard:
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
             header_bytes = shard.tell() >> 16
@@ -128,6 +130,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
                 last = ":".join(line.split("\t", 2)[:2])
                 first = first or last
                 shard.write((line + "\n").encode(ENCODING))
+        folder.require_owner()  # who took over has removed this file, or will put another in its place
         if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
             raise RunError(
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "

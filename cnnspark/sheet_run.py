@@ -144,7 +144,14 @@ def run_cohort(
     folder.check(if_exists)
     seen = {path for each in callsets for name in _INPUTS if (path := getattr(each.paths, name))}
     check_executors(spark, sorted(seen))
-    folder.open({}, [], if_exists)
+    with folder.opened({}, [], if_exists):
+        return _work_off(spark, stage, folder, callsets, out, if_exists, work, fingerprints, settings)
+
+
+def _work_off(
+    spark: SparkSession, stage: str, folder: RunFolder, callsets: Sequence[SheetCallset], out: str, if_exists: str,
+    work: Stage, fingerprints: Mapping[str, str], settings: CohortSettings,
+) -> CohortResult:  # fmt: skip
     outcomes = {each.name: Outcome(each.name, each.samples) for each in callsets}
     todo: deque[SheetCallset] = deque()
     for each in callsets:

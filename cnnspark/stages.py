@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_bl
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
 from cnnspark.config import Config, InputPaths, check_share
+from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -34,7 +35,6 @@ from cnnspark.evaluation import (
 from cnnspark.files import (
     absolute,
     explained,
-    folder_beside,
     has_files,
     is_remote,
     is_url,
@@ -50,6 +50,7 @@ from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
+from cnnspark.owner import private_folder
 from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
@@ -80,10 +81,11 @@ if TYPE_CHECKING:
     from cnnspark.files import Location
 
 
-def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
+def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
+    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
     with described(spark, "count records and cut blocks"):
-        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks)
+        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -127,7 +129,7 @@ def check_output_type(output_type: str, merge: bool) -> None:
 def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Writes the blocks' runtimes as a table, says and returns their summary."""
     folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
-    summary = summarise(reports.values())
+    summary = summarise(reports.values(), sum(block.cost for block in blocks))
     # Lines that are only copied are read while they are written, so that their parts say nothing.
     if summary and folder.stage != "filter":
         progress(summary_text(summary), **summary)
@@ -161,13 +163,16 @@ def score_callset(
     if needs_reads:
         require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
-    with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
+    with (
+        checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
+        ExitStack() as stack,
+    ):
         header = scoring.score_header(checked.header, str(paths.vcf), card)
         make_room(folder.out)
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
         check_executors(spark, seen)
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
         if output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
@@ -176,7 +181,7 @@ def score_callset(
             "tensors": dataclasses.asdict(tensors),
             "score": dataclasses.asdict(config.score),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
@@ -279,7 +284,7 @@ def merged_callset(path: str) -> str:
 def _work_folder(target: Location, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
     make_room(target)
-    with folder_beside(target, "work") as folder:
+    with private_folder(target, "work") as folder:
         yield shard_folder(str(folder), stage)
 
 
@@ -296,21 +301,21 @@ def build_dataset(
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
     with_reads = paths.reads is not None
-    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked:
+    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
         names = config.annotations or (
             GATK_ANNOTATIONS if config.tensors.encoding == "gatk" else default_annotations(checked.header)
         )
         features = feature_names(config.tensors, with_reads)
         check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, tensor_costs(with_reads))
         identity = checked.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
             "annotations": list(names),
             "tensors": dataclasses.asdict(config.tensors),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.tensors
         finished = {row["block"] for row in dataset.finished_rows(folder)}
         missing = [block for block in blocks if block.index not in finished]

@@ -18,6 +18,7 @@ import pysam
 import pytest
 
 from cnnspark.config import Config, InputPaths, load_config
+from tests.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -67,6 +68,13 @@ def store_server() -> Iterator[str]:
             yield address
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 4 MiB."""
+    with mounted(tmp_path / "disk", "4m") as disk:
+        yield disk
 
 
 @dataclass(frozen=True)

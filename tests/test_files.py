@@ -12,7 +12,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark import files, remote_inputs
+from cnnspark import files, owner, remote_inputs
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.failures import explain
 from cnnspark.reads import ReadSource
@@ -138,7 +138,7 @@ def test_small_files_sizes_and_removal(folder: files.Location) -> None:
 
 
 def test_a_folder_beside_is_gone_afterwards(folder: files.Location) -> None:
-    with files.folder_beside(folder / "x.vcf.gz", "work") as beside:
+    with owner.private_folder(folder / "x.vcf.gz", "work") as beside:
         files.make_parents(beside / "shards" / "a")
         files.write_text(beside / "shards" / "a", "a")
         assert beside.parent == folder and files.has_files(beside)

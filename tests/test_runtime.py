@@ -86,11 +86,12 @@ def report(seconds: float, task: str, read: float = 0.5, peak: int = 100) -> dic
 
 
 def test_the_summary_has_blocks_and_tasks() -> None:
-    found = runtime.summarise([report(1.0, "1.0.0"), {}, report(2.0, "1.1.0", peak=300), report(4.0, "1.0.0")])
+    found = runtime.summarise([report(1.0, "1.0.0"), {}, report(2.0, "1.1.0", peak=300), report(4.0, "1.0.0")], 14.0)
     assert found["seconds"] == 7.0 and found["cpu_seconds"] == 3.5 and found["reads"] == 30
     assert found["parts"]["read"] == 1.5 and found["parts"]["write"] == 5.5
-    assert found["block_seconds"] == {"mean": pytest.approx(7 / 3, abs=1e-3), "max": 4.0}
-    assert found["task_seconds"] == {"mean": 3.5, "max": 5.0} and found["tasks"] == 2
+    assert found["block_seconds"] == {"mean": pytest.approx(7 / 3, abs=1e-3), "max": 4.0, "max_over_mean": 1.714}
+    assert found["task_seconds"] == {"mean": 3.5, "max": 5.0, "max_over_mean": 1.429} and found["tasks"] == 2
+    assert (found["predicted_seconds"], found["real_over_predicted"]) == (14.0, 0.5)
     assert found["peak_mib"] == 300
     assert "read 21%, write 79%" in runtime.summary_text(found)
     assert runtime.summarise([{}]) == {}

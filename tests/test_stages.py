@@ -16,7 +16,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import CARD
+from cnnspark.dataset import CARD, Dataset
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
 from tests.conftest import Sample, read_lines, write_vcf
