@@ -232,7 +232,7 @@ def score(
     if on_ref_mismatch:
         kept["settings"] = (*kept["settings"], f"tensors.on_ref_mismatch={on_ref_mismatch}")
     run = Run(kept)
-    from cnnspark import stages
+    from cnnspark import scoring, stages
 
     result = stages.score_callset(
         run.spark("score"),
@@ -244,7 +244,7 @@ def score(
         not no_merge,
         strict,
     )
-    run.show(result, f"{result['statement']}\n{result['merged'] or out}")
+    run.show(result, f"{result['statement']}\n{scoring.counts_text(result['counts'])}\n{result['merged'] or out}")
 
 
 @cli.command("filter")

@@ -40,6 +40,7 @@ from cnnspark.sample_columns import set_sample_values
 from cnnspark.schema import TensorBatch
 from cnnspark.scoring import (
     ALT_SCORES,
+    FORMAT_KEY,
     Inputs,
     ScoreSettings,
     format_score,
@@ -58,7 +59,6 @@ from cnnspark.vcf import Record, VcfHeader, VcfSource
 if TYPE_CHECKING:
     from cnnspark.models.bundle import Bundle
 
-FORMAT_KEY = "CNN"
 # Members whose reads stay open between blocks: an index of a whole genome's reads is some 10 MB.
 OPEN_READS = 8
 # Of thousands of members each has a few alleles of a block: so many are predicted together.
@@ -80,9 +80,8 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
         "variant of this sample, between -16.118 and 16.118, higher is more likely true, missing where the sample does "
         f'not carry it or was not chosen; INFO/{key} has the mean">'
     )
-    return header_of_one(header, path, card, f", the mean over the scored carriers (FORMAT/{FORMAT_KEY})").with_lines(
-        [line]
-    )
+    of_whom = f", the mean over the scored carriers (FORMAT/{FORMAT_KEY})"
+    return header_of_one(header.with_lines([line]), path, card, of_whom)
 
 
 @dataclass

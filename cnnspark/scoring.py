@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.runs import write_json
+from cnnspark.sample_columns import set_sample_values
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cnnspark.schema import TensorBatch
 
 ALT_SCORES = "CNN_ALT_SCORES"
+FORMAT_KEY = "CNN"  # of callsets of several samples (cnnspark.cohort)
 SCORE_DIGITS = 3
 
 
@@ -130,7 +132,16 @@ def score_header(header: VcfHeader, path: str, card: Card, of_whom: str = "") ->
                         f"##cnnspark_threshold=<ID={key}_{group}_{kind.lower()}_{share},Key={key},Group={group},"
                         f"{kind}={share},Value={threshold:.3f}>"
                     )
-    return header.without_lines([f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]).with_lines(lines)
+    old = [f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]
+    if has_sample_scores(header) and not of_whom:
+        old.append(f"##FORMAT=<ID={FORMAT_KEY},")  # of an earlier run, and taken out of the records, too
+    return header.without_lines(old).with_lines(lines)
+
+
+def has_sample_scores(header: VcfHeader) -> bool:
+    """Whether the callset has scores by sample, as :mod:`cnnspark.cohort` declares them."""
+    declared = header.format.get(FORMAT_KEY)
+    return declared is not None and (declared.number, declared.type) == ("A", "Float")
 
 
 class BlockTensors:
@@ -214,13 +225,16 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
     model's inputs lie."""
     bundle = loaded_model(model, card.sha256, settings.threads)
     source = BlockTensors(inputs, card.annotation_names, tensors)
-    key = score_key(card)
+    key, has_old = score_key(card), has_sample_scores(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         records = source.records(block)
         batch, counts = source.build(records, block)
         scores = predicted_scores(bundle, batch, settings.batch_size, block)
         annotate(records, batch, scores, key)
+        if has_old:
+            for record in records:
+                set_sample_values(record, FORMAT_KEY, {})
         counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
         counts["alleles scored"] = len(batch)
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
@@ -266,6 +280,15 @@ def compare_inputs(path: Path, card: Card, rows: Iterable[ShardRow], strict: boo
             raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")
         progress(f"warning: {sentence}")
     return found
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """What was scored and what was passed through, by reason, in one line for a person."""
+    by_sample = counts.get("alleles scored, by sample")
+    said = f"{counts.get('alleles scored', 0)} alleles scored" + (f" in {by_sample} carriers" if by_sample else "")
+    prefix = "passed through: "
+    passed = [f"{count} {key.removeprefix(prefix)}" for key, count in counts.items() if key.startswith(prefix)]
+    return f"{said}, passed through: {', '.join(passed)}" if passed else said
 
 
 def lines_of(records: Iterable[Record]) -> Iterator[str]:
