@@ -28,6 +28,7 @@ from cnnspark.cli_options import (
     region_option,
     replace_option,
     sample_option,
+    sheet_options,
     strict_option,
     truth_options,
     vcf_option,
@@ -130,11 +131,19 @@ def candidates(
 @click.option("--out", required=True, metavar="DIR", help="Folder for the dataset.")
 @region_option
 @sample_option
+@sheet_options
 @exists_option
 @common_options
 def tensors(out: str, if_exists: str, **options: Any) -> None:
-    """Build labelled tensors of a callset and write them to Parquet through Petastorm."""
+    """Build labelled tensors of a callset, or of a sheet's, and write them to Parquet through Petastorm."""
     run = Run(common_values(options))
+    if given := run.sheet(options):
+        from cnnspark.sheet_stages import tensors_sheet
+
+        sheet, cohort = given
+        paths = run.paths(**options)
+        run.show_cohort(tensors_sheet(run.spark("tensors"), sheet, paths, out, run.config, if_exists, cohort))
+        return
     from cnnspark import stages
 
     result = stages.build_dataset(run.spark("tensors"), run.paths(**options), out, run.config, if_exists)
@@ -209,6 +218,7 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @click.option("--out", required=True, metavar="DIR", help="Folder for shards, manifest and the merged VCF.")
 @region_option
 @sample_option
+@sheet_options
 @click.option("--no-merge", is_flag=True, help="Leave the shards; each has the header.")
 @click.option(
     "--on-ref-mismatch",
@@ -227,17 +237,29 @@ def score(
     if_exists: str,
     **options: Any,
 ) -> None:
-    """Score a callset's alleles: INFO/CNN_2D, in VCF shards and one merged, indexed VCF."""
+    """Score the alleles of a callset, or of a sheet's: INFO/CNN_2D, in VCF shards and one merged, indexed VCF."""
     kept = common_values(options)
     if on_ref_mismatch:
         kept["settings"] = (*kept["settings"], f"tensors.on_ref_mismatch={on_ref_mismatch}")
     run = Run(kept)
+    model = model or run.config.model
+    if given := run.sheet(options):
+        from cnnspark.sheet_stages import score_sheet
+
+        sheet, cohort = given
+        paths = run.paths(**options)
+        run.show_cohort(
+            score_sheet(
+                run.spark("score"), sheet, paths, model, out, run.config, if_exists, not no_merge, strict, cohort
+            )
+        )
+        return
     from cnnspark import scoring, stages
 
     result = stages.score_callset(
         run.spark("score"),
         run.paths(**options),
-        model or run.config.model,
+        model,
         out,
         run.config,
         if_exists,
@@ -392,16 +414,24 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
 @region_option
 @sample_option
+@sheet_options
 @strict_option
 @exists_option
 @common_options
 def run_(out: str, model: str | None, strict: bool, if_exists: str, **options: Any) -> None:
-    """Do all of it, from a YAML or flags.
+    """Do all of it, from a YAML or flags, for one callset or for a sheet's.
 
     Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
     there is a truth.
     """
     run = Run(common_values(options))
+    if given := run.sheet(options):
+        from cnnspark.sheet_stages import run_sheet
+
+        sheet, cohort = given
+        paths = run.paths(**options)
+        run.show_cohort(run_sheet(run.spark("run"), sheet, paths, out, run.config, model, if_exists, strict, cohort))
+        return
     from cnnspark import pipeline
 
     result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists, strict)

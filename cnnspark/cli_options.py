@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.config import Config, InputPaths
+    from cnnspark.sheet_run import CohortResult, CohortSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,6 +82,15 @@ region_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
 )
+sheet_options = _stack(
+    click.option(
+        "--sheet",
+        metavar="TSV",
+        help="Sample sheet instead of one sample's files: columns sample, vcf, reads, truth, bed, labels.",
+    ),
+    click.option("--at-once", type=int, metavar="N", help="With --sheet: callsets at a time [the slots, at most 16]."),
+    click.option("--max-failed", type=int, metavar="N", help="With --sheet: begin no more once N+1 failed [no limit]."),
+)
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
     click.option("--bed", metavar="BED", help="Regions where the truth is complete."),
@@ -127,6 +137,22 @@ class Run:
             # Spark's own handler calls the JVM from within another call to it, which fails, and goes on.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return session
+
+    def sheet(self, options: dict[str, Any]) -> tuple[str, CohortSettings] | None:
+        """The sheet and how it is worked off, taken out of a command's ``options``; None where none is given."""
+        from cnnspark.sheet_run import CohortSettings
+
+        sheet, at_once, max_failed = (options.pop(name) for name in ("sheet", "at_once", "max_failed"))
+        if sheet is None:
+            if at_once is not None or max_failed is not None:
+                raise errors.UsageError("--at-once and --max-failed are for --sheet; give the sheet")
+            return None
+        return sheet, CohortSettings(at_once, max_failed)
+
+    def show_cohort(self, result: CohortResult) -> None:
+        """What became of a sheet, on stdout; raises RunError where not all of it is done."""
+        self.show(result.to_dict(), result.text())
+        result.require_all()
 
     def show(self, result: dict[str, Any], text: str) -> None:
         """The result on stdout: ``text`` for a person, JSON with --json."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 import time
 import warnings
 from collections import Counter
@@ -41,6 +42,7 @@ FORMAT_VERSION = 1
 # About half a megabyte of tensors at 30x. Training deals whole row groups to its streams, so they are many and even.
 ROW_GROUP_ROWS = 64
 _ALL_ROW_GROUPS = 1 << 30
+_MATERIALIZING = threading.Lock()
 
 _BYTES_FIELDS = tuple(field for field in FIELDS if field.name not in ("annotations", "site_features"))
 _KEY_COLUMNS: tuple[tuple[str, Any], ...] = (
@@ -184,10 +186,16 @@ def materialize(spark: SparkSession, folder: RunFolder, annotations: int, featur
 
     data = folder.out.absolute() / DATA
     data.mkdir(exist_ok=True)
-    with _quiet(), materialize_dataset(spark, data.as_uri(), petastorm_schema(annotations, features)):
+    frame = materialize_dataset(spark, data.as_uri(), petastorm_schema(annotations, features))
+    with contextlib.ExitStack() as stack:
+        # All of the process is quiet meanwhile, so that several datasets at a time must take turns.
+        with _MATERIALIZING, _quiet():
+            stack.enter_context(frame)
         yield
         if not any(data.glob("block=*/*.parquet")):
             raise InputError("no tensor was written; check the regions, the truth and the confident BED")
+        with _MATERIALIZING, _quiet():
+            stack.close()
 
 
 @contextlib.contextmanager

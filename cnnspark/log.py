@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _started = time.monotonic()
 _quiet = False
+_subject: ContextVar[str] = ContextVar("subject", default="")
 
 
 def set_quiet(quiet: bool) -> None:
@@ -21,7 +23,18 @@ def set_quiet(quiet: bool) -> None:
 def progress(message: str) -> None:
     """One line with the seconds since the start."""
     if not _quiet:
-        print(f"[{time.monotonic() - _started:6.1f} s] {message}", file=sys.stderr, flush=True)
+        whose = f"{_subject.get()}: " if _subject.get() else ""
+        print(f"[{time.monotonic() - _started:6.1f} s] {whose}{message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Progress lines within, of this thread, begin with the subject: a callset of a sheet."""
+    token = _subject.set(subject)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
 
 
 @contextmanager

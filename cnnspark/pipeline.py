@@ -87,6 +87,7 @@ def run_all(
     model: str | None = None,
     if_exists: str = "fail",
     strict: bool = False,
+    held_out: tuple[str, ...] = (),
 ) -> PipelineResult:
     """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
 
@@ -95,6 +96,9 @@ def run_all(
     thresholds, so its figures are a little kind. With ``if_exists="resume"`` finished stages are kept. Raises
     UsageError, InputError, RunError, and with ``strict`` QualityError where the callset is not what the model was
     trained on.
+
+    Args:
+        held_out: the regions to evaluate on, of a ``model`` that was trained on the rest of this very sample.
     """
     folder = Path(out).absolute()
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
@@ -141,7 +145,7 @@ def run_all(
     if truth is not None:
         progress("evaluate")
         result.evaluation = str(folder / EVALUATION)
-        result.held_out = tuple(card.data["held_out"]) if trained_model is None else ()
+        result.held_out = tuple(card.data["held_out"]) if trained_model is None else held_out
         facts = {
             "conservation": summary["statement"],
             "inputs unlike the training data": (summary["guard"] or {}).get("outside"),
@@ -203,7 +207,7 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Co
         "settings": dataclasses.asdict(config.candidates),
         "version": __version__,
     }
-    finished = if_exists == "resume" and called.exists() and identity_file.exists()
+    finished = if_exists in ("resume", "mend") and called.exists() and identity_file.exists()
     if finished and json.loads(identity_file.read_text()) == identity:
         return str(called)
     identity_file.unlink(missing_ok=True)

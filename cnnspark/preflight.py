@@ -304,13 +304,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+# What executors were found to have, by application: their environment and these paths.
+_well: dict[str, set[str]] = {}
+
+
 def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
     """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
 
-    Raises InputError naming the first difference.
+    What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
+    InputError naming the first difference.
     """
+    known = _well.setdefault(spark.sparkContext.applicationId, set())
+    local = [path for path in paths if "://" not in path and path not in known]
+    if known and not local:
+        return
     driver = versions()
-    local = [path for path in paths if "://" not in path]
 
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
         yield versions(), [path for path in local if not Path(path).exists()]
@@ -335,3 +343,4 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
             raise InputError(
                 f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts"
             )
+    known.update(["the environment", *local])

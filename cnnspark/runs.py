@@ -89,17 +89,20 @@ class RunFolder:
         """Makes or reopens the folder.
 
         ``identity`` is everything that the bytes depend on. Raises UsageError as :meth:`check` does, and where a run
-        with another identity is to be resumed.
+        with another identity is to be resumed. With ``if_exists="mend"`` such a run is begun anew, unless it is
+        finished: its inputs were what it failed for.
         """
         self.check(if_exists)
         # Through JSON and back, so that tuples and lists compare equal with what was written before.
         run = {"stage": self.stage, "identity": dict(identity), "blocks": [asdict(block) for block in blocks]}
         wanted = json.loads(json.dumps(run))
         if (self.out / RUN).exists():
-            if if_exists == "resume":
-                known = read_json(self.out / RUN, "a run")
-                changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
-                if changed or known["blocks"] != wanted["blocks"]:
+            known = read_json(self.out / RUN, "a run")
+            changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
+            another = bool(changed) or known["blocks"] != wanted["blocks"]
+            anew = if_exists == "overwrite" or (if_exists == "mend" and another and not (self.out / SUCCESS).exists())
+            if not anew:
+                if another:
                     raise UsageError(
                         f"{self.out} is a run with other inputs or settings ({', '.join(changed) or 'blocks'}); "
                         "use --if-exists overwrite or another --out"

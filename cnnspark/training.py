@@ -41,6 +41,7 @@ from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.runs import make_folder
+from cnnspark.sheet_run import sample_folders
 from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
 from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
@@ -102,7 +103,8 @@ def train(
 ) -> TrainResult:
     """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
 
-    With the objective ``pretrain`` labels are not looked at, and the bundle is one to start from (``settings.init``).
+    The folder of ``tensors --sheet`` stands for the datasets of all its samples. With the objective ``pretrain`` labels
+    are not looked at, and the bundle is one to start from (``settings.init``).
 
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
@@ -112,6 +114,7 @@ def train(
     epoch).
     """
     say = progress or _to_stderr
+    data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
     if "://" in model_out:
         raise UsageError(f"{model_out} is a URL; give a path that the driver and all executors share, and copy it then")
     model_out = os.path.abspath(model_out)

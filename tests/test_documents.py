@@ -49,6 +49,12 @@ def test_the_readmes_commands_run(
     for command in shown:
         # The sample is too small for its card to have every precision.
         command = ["0.7" if text == "0.95" else text for text in command]
+        # Held out are five alleles of each kind at least, or the card has no thresholds.
+        smaller = {
+            "tensors": ["--set", "blocks.records=30", "--set", "tensors.read_limit=64"],
+            "train": ["--init", "reads", "--validation", "0.5", "--epochs", "2"],
+        }
+        command += smaller.get(command[0], [])
         assert main(command) == 0, command
     assert (tmp_path / "filtered.vcf.gz.tbi").exists() and (tmp_path / "evaluation" / "report.html").exists()
 
