@@ -52,13 +52,22 @@ class InputPaths:
     @property
     def has_reads(self) -> bool:
         """Whether there are reads, of one sample or of members."""
-        return self.reads is not None or bool(self.members)
+        return self.reads is not None or any(member.reads for member in self.members)
+
+    @property
+    def files(self) -> list[str]:
+        """All paths that are given."""
+        given = [*(getattr(self, name) for name in PATHS), *(member.reads for member in self.members)]
+        return [path for path in given if path]
 
     def absolute(self) -> InputPaths:
         """The same files by absolute paths: an executor's working folder is not the driver's."""
         given = {name: getattr(self, name) for name in PATHS}
         changed: dict[str, Any] = {name: absolute_path(path) for name, path in given.items() if path is not None}
-        changed["members"] = tuple(dataclasses.replace(m, reads=absolute_path(m.reads)) for m in self.members)
+        changed["members"] = tuple(
+            dataclasses.replace(member, reads=absolute_path(member.reads)) if member.reads else member
+            for member in self.members
+        )
         return dataclasses.replace(self, **changed)
 
 

@@ -79,6 +79,8 @@ def checked_inputs(
             progress(f"warning: {warning}")
         if reference is None:
             found.contig_lengths = dict(source.header.contig_lengths)
+        if found.sample and len(source.header.samples) > 1:
+            members = (Member(found.sample, str(paths.reads) if needs_reads else ""),)
         inputs = scoring.Inputs(
             vcf=readable,
             reads=paths.reads if needs_reads else None,
@@ -95,7 +97,7 @@ def checked_inputs(
             "regions": [str(region) for region in regions],
             "blocks": dataclasses.asdict(config.blocks),
         }
-        if members:
+        if paths.members:
             identity["members"] = {member.sample: member.reads for member in members}
         yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
 

@@ -65,13 +65,14 @@ class Inputs:
     reads: str | None
     reference: str
     sample: str = ""
-    members: tuple[Member, ...] = ()  # instead of reads and sample (cnnspark.cohort)
+    # Of a callset of several samples those whose reads are at hand, the sample itself if it is one (cnnspark.cohort).
+    members: tuple[Member, ...] = ()
 
     @property
     def paths(self) -> list[str]:
         """The files that are read."""
         members = (member.reads for member in self.members)
-        return [path for path in (self.vcf, self.reads, self.reference, *members) if path]
+        return list(dict.fromkeys(path for path in (self.vcf, self.reads, self.reference, *members) if path))
 
 
 def looks_at_reads(card: Card) -> bool:

@@ -28,6 +28,7 @@ from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
 from cnnspark.sample_columns import set_sample_values
+from cnnspark.sheet_stages import score_sheet
 from cnnspark.simulate import SimulatedFiles, simulate
 from cnnspark.tensors import TensorSettings
 from cnnspark.vcf import Record, VcfSource
@@ -72,18 +73,23 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return Cohort(files, joined)
 
 
-def score_on(spark: Any, partitions: int, cohort: Cohort, out: Path, reference: str) -> dict[str, Any]:
-    """Scores the joined callset in so many tasks."""
-    paths = InputPaths(vcf=cohort.joined, reference=reference, members=cohort.members)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "deal", lambda spark, blocks: spark.sparkContext.parallelize(blocks, partitions))
-        return stages.score_callset(spark, paths, MODEL, str(out), load_config(None, ["blocks.records=50"]))
+CONFIG = load_config(None, ["blocks.records=50"])
+
+
+def in_tasks(number: int) -> pytest.MonkeyPatch:
+    """Deals the blocks to so many tasks."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(shards, "deal", lambda spark, blocks: spark.sparkContext.parallelize(blocks, number))
+    return patch
 
 
 @pytest.fixture(scope="module")
 def scored(spark: Any, three: Cohort, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    out = tmp_path_factory.mktemp("joined") / "out"
-    return out, score_on(spark, 1, three, out, three.reference)
+    out, patch = tmp_path_factory.mktemp("joined") / "out", in_tasks(1)
+    paths = InputPaths(vcf=three.joined, reference=three.reference, members=three.members)
+    result = stages.score_callset(spark, paths, MODEL, str(out), CONFIG)
+    patch.undo()
+    return out, result
 
 
 def bare(inputs: scoring.Inputs, contig: str, scorer: Any = scoring, **settings: Any) -> tuple[list[str], dict, int]:
@@ -150,11 +156,18 @@ def test_every_record_comes_out_as_it_was_and_info_has_the_mean(three: Cohort, s
         assert float(str(seen.info_value("CNN_2D"))) == pytest.approx(max(means), abs=1.1e-3)
 
 
-def test_the_same_bytes_on_three_partitions_as_on_one_and_in_any_order_of_members(
+def test_the_same_bytes_on_three_partitions_as_on_one_and_from_a_sheet_of_another_order(
     spark: Any, three: Cohort, scored: Any, tmp_path: Path
 ) -> None:
-    score_on(spark, 3, dataclasses.replace(three, files=three.files[::-1]), tmp_path / "out", three.reference)
-    assert (tmp_path / "out" / "merged.vcf.gz").read_bytes() == (scored[0] / "merged.vcf.gz").read_bytes()
+    rows = [f"{member.sample}\t{three.joined}\t{member.reads}\n" for member in reversed(three.members)]
+    (tmp_path / "sheet.tsv").write_text("sample\tvcf\treads\n" + "".join(rows))
+    patch, out = in_tasks(3), tmp_path / "out"
+    shared = InputPaths(reference=three.reference)
+    score_sheet(spark, str(tmp_path / "sheet.tsv"), shared, MODEL, str(out), CONFIG).require_all()
+    patch.undo()
+    again = out / "samples" / "joined" / "merged.vcf.gz"
+    assert again.read_bytes() == (scored[0] / "merged.vcf.gz").read_bytes()
+    assert "S3,S2,S1\tdone" in (out / "samples.tsv").read_text()
 
 
 def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,15 +201,31 @@ def test_no_more_carriers_than_the_settings_say_are_scored(three: Cohort) -> Non
         assert sorted(scored_alts) == list(range(len(seen.alts)))
 
 
-def test_scoring_again_with_reads_of_one_sample_takes_the_others_scores_away(three: Cohort, scored: Any) -> None:
-    merged = str(scored[0] / "merged.vcf.gz")
-    with VcfSource(merged) as source:
-        renewed = scoring.score_header(source.header, merged, read_card(MODEL))
+def test_reads_of_one_sample_are_those_of_one_member(three: Cohort, tmp_path: Path) -> None:
+    """What the sample does not carry is nothing that its reads could speak of."""
+    paths = InputPaths(vcf=three.joined, reads=str(three.files[1].reads), reference=three.reference)
+    with checked_inputs(paths, load_config(), tmp_path / "out") as checked:
+        assert checked.inputs.members == (three.members[1],) and checked.inputs.sample == "S2"
+        assert checked.preflight.warnings == [
+            f"{three.joined} has 3 samples: QUAL and INFO are of all of them, so annotations are those that FORMAT has "
+            "of 'S2'"
+        ]
+
+
+def test_scores_of_several_samples_go_where_one_sample_was_taken_out_and_is_scored(
+    three: Cohort, scored: Any, tmp_path: Path
+) -> None:
+    one = str(tmp_path / "one.vcf.gz")
+    view = ["bcftools", "view", "-s", "S2", "--no-version", "-Oz", "-o", one, str(scored[0] / "merged.vcf.gz")]
+    subprocess.run(view, check=True)
+    pysam.tabix_index(one, preset="vcf")
+    with VcfSource(one) as source:
+        renewed = scoring.score_header(source.header, one, read_card(MODEL))
     assert "CNN" not in renewed.format and "mean over" not in renewed.text()
-    lines, counts, _ = bare(scoring.Inputs(merged, str(three.files[1].reads), three.reference, "S2"), "chrB")
-    before = [line for line in read_lines(three.joined) if line.startswith("chrB\t")]
-    assert without_sample_scores(lines) == before
-    assert [line.split("\t")[8:] for line in lines] == [line.split("\t")[8:] for line in before]
+    lines, counts, _ = bare(scoring.Inputs(one, str(three.files[1].reads), three.reference, "S2"), "chrB")
+    before = [line for line in read_lines(one) if line.startswith("chrB\t")]
+    assert any(":CNN" in line for line in before) and not any(":CNN" in line for line in lines)
+    assert without_sample_scores(lines) == without_sample_scores(before)
     assert counts["alleles scored"] == sum(len(Record(line).alts) for line in before)
 
 
