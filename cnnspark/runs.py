@@ -21,6 +21,7 @@ from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
+REPORT = "blocks.tsv"  # how long each block took, and where
 IF_EXISTS = ("fail", "resume", "overwrite")
 
 
@@ -67,7 +68,7 @@ class RunFolder:
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
         self.stage = stage
         self.out = Path(out).absolute()  # executors have other working folders
-        self.data = tuple(data)
+        self.data = (*data, REPORT)
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
@@ -147,6 +148,16 @@ class RunFolder:
         """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given."""
         pattern = "block-*.json" if block is None else f"{block.name}.json"
         return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
+
+    def committed(self) -> set[str]:
+        """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
+        return {path.name.removesuffix(".json") for path in (self.out / ROWS).glob("block-*.json")}
+
+    def report(self, table: str) -> None:
+        """Writes the table of how long each block took."""
+        temporary = self.out / f".{REPORT}.{uuid.uuid4().hex}"
+        temporary.write_text(table)
+        os.replace(temporary, self.out / REPORT)
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
