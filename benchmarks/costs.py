@@ -113,7 +113,7 @@ def parts(data: str, work: Path) -> Iterator[Part]:
         ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.bam", "ref.hg19.chr20.fa.gz"),
         ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.cram", "ref.hg19.chr20.fa.gz"),
     ):
-        of_real = scoring.Inputs(*(str(real / name / file) for file in (vcf, reads, reference)))
+        of_real = scoring.Inputs(str(real / name / vcf), str(real / name / reads), str(real / name / reference))
         yield Part(f"{name} {reads[-4:].strip('.')}", of_real)
         yield Part(f"{name} {reads[-4:].strip('.')}, small blocks", of_real, records=100)
     for coverage in COVERAGES:

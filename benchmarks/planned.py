@@ -69,7 +69,7 @@ def measure(vcf: str, reads: str, reference: str, network: str, out: str) -> dic
         used = time.process_time()
         row = write_shard(folder, block, header, work)
         seconds.append(time.process_time() - used)
-        size_bytes += row.bytes
+        size_bytes += row.bytes + row.index_bytes
     predicted = np.array([block.cost for block in blocks])
     error = np.abs(predicted / np.array(seconds) - 1)
     merged_bytes = size_bytes - sum(row["header_bytes"] for row in folder.rows())

@@ -290,7 +290,7 @@ def score(
             )
         )  # fmt: skip
         return
-    from cnnspark import stages
+    from cnnspark import scoring, stages
 
     result = stages.score_callset(
         run.spark("score"),
@@ -303,7 +303,7 @@ def score(
         strict,
         output_type,
     )
-    run.show(result, f"{result['statement']}\n{result['merged'] or out}")
+    run.show(result, f"{result['statement']}\n{scoring.counts_text(result['counts'])}\n{result['merged'] or out}")
 
 
 @cli.command("filter")

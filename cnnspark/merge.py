@@ -18,6 +18,7 @@ import pysam
 
 from cnnspark.bcf import SUFFIX as BCF_SUFFIX
 from cnnspark.bcf import write_bcf
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, add_digests
 from cnnspark.errors import RunError
 from cnnspark.files import commit, is_remote, private_file, read_ahead
@@ -123,7 +124,7 @@ def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target
                 pysam.tabix_index(str(merged), preset="vcf", force=True)
             else:
                 suffix = ".csi" if index.startswith(CSI) else ".tbi"
-                with pysam.BGZFile(f"{made}{suffix}", "wb", None) as out:
+                with BgzfWriter(f"{made}{suffix}") as out:
                     out.write(index)
             _commit(made, target, suffix)
         finally:
@@ -134,7 +135,7 @@ def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target
 def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
     """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
     merger = IndexMerger()
-    with pysam.BGZFile(str(merged_path), "wb", None) as start:
+    with BgzfWriter(merged_path) as start:
         start.write(header)
     names = [name for row in rows for name in (row.index, row.file)]
     sizes_bytes = [size for row in rows for size in (row.index_bytes, row.bytes)]

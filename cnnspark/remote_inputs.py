@@ -55,6 +55,12 @@ def open_input(path: str) -> BinaryIO:
         pysam.set_verbosity(verbosity)
 
 
+def input_bytes(path: str) -> int:
+    """The size of an input. Raises OSError as ``open`` does."""
+    with open_input(path) as source:
+        return source.seek(0, os.SEEK_END)
+
+
 @contextmanager
 def open_lines(path: str) -> Iterator[TextIO]:
     """An input's lines, UTF-8. Raises OSError and UnicodeDecodeError."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PARTS = ("read", "encode", "label", "predict", "write")
 # The columns of blocks.tsv.
 COLUMNS = (
-    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "predicted_seconds", "seconds"),
+    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds", "predicted_seconds"),
     *(f"{part}_seconds" for part in PARTS),
     *("cpu_seconds", "peak_mib", "host", "pid", "task"),
 )
@@ -144,7 +144,7 @@ def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any
                 "start": block.region.start,
                 "end": block.region.end,
                 "records": block.records,
-                "predicted_seconds": round(block.cost, 3),
+                "predicted_seconds": block.cost,
                 **of_block,
                 **{f"{name}_seconds": seconds for name, seconds in of_block.get("parts", {}).items()},
             }
@@ -155,7 +155,8 @@ def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any
 def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0.0) -> dict[str, Any]:
     """The blocks' reports in short, for the manifest; empty where there are none.
 
-    ``predicted_seconds`` are those of all blocks. ``max_over_mean`` is 1 where all took the same.
+    ``predicted_seconds`` are those of all blocks, to be compared with ``cpu_seconds`` (:mod:`cnnspark.costs`).
+
     A task's seconds are those of its blocks. What a worker does once, before its first block, is in none: it loads the
     model, which is some seconds.
     """
@@ -165,12 +166,10 @@ def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0
     of_task: Counter[tuple[str, int, str]] = Counter()
     for each in known:
         of_task[each["host"], each["pid"], each["task"]] += each["seconds"]
-    seconds = sum(each["seconds"] for each in known)
     return {
-        "predicted_seconds": round(predicted_seconds, 3),
-        "seconds": round(seconds, 3),
-        "real_over_predicted": round(seconds / predicted_seconds, 3) if predicted_seconds else None,
+        "seconds": round(sum(each["seconds"] for each in known), 3),
         "cpu_seconds": round(sum(each["cpu_seconds"] for each in known), 3),
+        "predicted_seconds": round(predicted_seconds, 3),
         "parts": {name: round(sum(each["parts"][name] for each in known), 3) for name in PARTS},
         "reads": sum(each["reads"] for each in known),
         "block_seconds": _spread([each["seconds"] for each in known]),
@@ -180,10 +179,11 @@ def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0
     }
 
 
-def _spread(seconds: Sequence[float]) -> dict[str, Any]:
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
     mean = sum(seconds) / len(seconds)
-    ratio = round(max(seconds) / mean, 3) if mean else None
-    return {"mean": round(mean, 3), "max": round(max(seconds), 3), "max_over_mean": ratio}
+    # 1 where all took the same.
+    over = round(max(seconds) / mean, 3) if mean else 1.0
+    return {"mean": round(mean, 3), "max": round(max(seconds), 3), "max_over_mean": over}
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ class ShardRow:
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
+    predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.costs was fitted on
 
 
 class BlockOutput(NamedTuple):
@@ -157,6 +158,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
             runtime=report(),
+            predicted_seconds=block.cost,
         )
         commit(temporary, target)
         commit(index, index_target)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import bcf, callset, dataset, filtering, scoring
+from cnnspark import bcf, callset, cohort, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
@@ -152,7 +152,7 @@ def score_callset(
     check_output_type(output_type, merge)
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
-    model = absolute_model(chosen_model(model, paths.reads is not None))
+    model = absolute_model(chosen_model(model, paths.has_reads))
     card = read_card(model)
     require_finished(card, model)
     if said := notice(model):
@@ -160,14 +160,15 @@ def score_callset(
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
-    if needs_reads:
+    if needs_reads and not paths.members:
         require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
     with (
         checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
         ExitStack() as stack,
     ):
-        header = scoring.score_header(checked.header, str(paths.vcf), card)
+        scorer = cohort if checked.inputs.members else scoring
+        header = scorer.score_header(checked.header, str(paths.vcf), card)
         make_room(folder.out)
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
@@ -185,7 +186,7 @@ def score_callset(
         inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
-            return scoring.score_work(inputs, model, card, tensors, settings)
+            return scorer.score_work(inputs, model, card, tensors, settings)
 
         rows = write_shards(spark, folder, blocks, header, make_work)
         compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
@@ -298,13 +299,17 @@ def build_dataset(
     for models that look at none.
     """
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
+    if paths.members:
+        raise UsageError("tensors are built of one sample; give its --reads and --sample instead of members")
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
     with_reads = paths.reads is not None
     with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
         names = config.annotations or (
-            GATK_ANNOTATIONS if config.tensors.encoding == "gatk" else default_annotations(checked.header)
+            GATK_ANNOTATIONS
+            if config.tensors.encoding == "gatk"
+            else default_annotations(checked.header, len(checked.header.samples) > 1)
         )
         features = feature_names(config.tensors, with_reads)
         check_executors(spark, [*checked.inputs.paths, *used])

@@ -17,6 +17,7 @@ from cnnspark.config import FilterChoice, InputPaths
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.card import read_card
+from cnnspark.plan import plan_callset
 from cnnspark.shards import MERGED
 from cnnspark.sheet_stages import score_sheet
 from tests.conftest import ROOT, Sample
@@ -169,6 +170,11 @@ def test_evaluation_is_written_to_the_store(
     there = store.objects("evaluation")
     assert set(there) == {"metrics.txt", "metrics.json", "report.html"}
     assert json.loads(there["metrics.json"])["counts"] == found.counts
+
+
+def test_a_plan_is_that_of_the_local_files(sample: Sample, remote: Sample, nothing_left: None) -> None:
+    here, there = (plan_callset(paths, sample.config, "reads") for paths in (sample.unlabelled, remote.unlabelled))
+    assert there == here
 
 
 def test_candidates_and_a_whole_run_with_a_model(

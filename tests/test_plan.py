@@ -111,7 +111,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, simulated: Inpu
     plain = write_vcf(tmp_path / "a.vcf", ["c1 5 . A C . . ."])
     assert "bgzip" in said(vcf=plain)
     assert "tabix -p vcf" in said(vcf=write_vcf(tmp_path / "b.vcf.gz", ["c1 5 . A C . . ."], index=False))
-    assert "not local" in said(vcf="s3://bucket/a.vcf.gz")
+    assert "cannot be opened" in said(vcf="nosuch://bucket/a.vcf.gz")
     assert "--reads" in said(reads=None)
     shutil.copy(str(simulated.reads), tmp_path / "reads.bam")
     assert "samtools index" in said(reads=str(tmp_path / "reads.bam"))
