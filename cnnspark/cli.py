@@ -83,9 +83,9 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
     On sequence of --reference, or on a small genome of its own.
     """
     import dataclasses
-    from pathlib import Path
 
     from cnnspark.causes import counts_by_cause
+    from cnnspark.files import local_folder
     from cnnspark.simulate import simulate as make
 
     run = Run({"conf_spark": (), **common_values(options)})
@@ -95,7 +95,9 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
         **{name: value for name, value in options.items() if value is not None},
     )
     paths = run.paths(reference=reference, regions=regions)
-    files = make(Path(out), chosen, reference=paths.reference, regions=paths.regions, candidates=run.config.candidates)
+    files = make(
+        local_folder(out), chosen, reference=paths.reference, regions=paths.regions, candidates=run.config.candidates
+    )
     result = {name: str(path) for name, path in dataclasses.asdict(files).items()}
     by_cause = counts_by_cause(result["causes"])
     text = "\n".join(f"{name:12} {path}" for name, path in result.items())
