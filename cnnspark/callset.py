@@ -8,7 +8,7 @@ from pathlib import Path
 import pysam
 
 from cnnspark.errors import InputError
-from cnnspark.merge import TBI_MAX_BASES
+from cnnspark.index_merging import TBI_MAX_BASES
 from cnnspark.vcf import VcfSource
 
 _URL_SCHEMES = ("http://", "https://", "ftp://", "s3://", "s3+http://", "s3+https://", "gs://")

@@ -34,7 +34,7 @@ from cnnspark.cli_options import (
     vcf_option,
 )
 from cnnspark.failures import explain
-from cnnspark.log import progress, quiet_stderr
+from cnnspark.log import fail, progress, quiet_stderr, set_format
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.names import MODELS
 
@@ -106,7 +106,7 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
 @cli.command()
 @reads_option
 @reference_option
-@click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz.")
+@click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz or .bcf.")
 @region_option
 @sample_option
 @replace_option
@@ -219,7 +219,15 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @region_option
 @sample_option
 @sheet_options
-@click.option("--no-merge", is_flag=True, help="Leave the shards; each has the header.")
+@click.option("--no-merge", is_flag=True, help="Leave the shards; each has the header and an index.")
+@click.option(
+    "--output-type",
+    "-O",
+    type=click.Choice(["z", "b"]),
+    default="z",
+    show_default=True,
+    help="The merged file: merged.vcf.gz or, with b, merged.bcf.",
+)
 @click.option(
     "--on-ref-mismatch",
     type=click.Choice(["error", "skip"]),
@@ -232,6 +240,7 @@ def score(
     model: str | None,
     out: str,
     no_merge: bool,
+    output_type: str,
     on_ref_mismatch: str | None,
     strict: bool,
     if_exists: str,
@@ -250,9 +259,10 @@ def score(
         paths = run.paths(**options)
         run.show_cohort(
             score_sheet(
-                run.spark("score"), sheet, paths, model, out, run.config, if_exists, not no_merge, strict, cohort
+                run.spark("score"), sheet, paths, model, out, run.config, if_exists, not no_merge, strict, cohort,
+                output_type,
             )
-        )
+        )  # fmt: skip
         return
     from cnnspark import stages
 
@@ -265,13 +275,14 @@ def score(
         if_exists,
         not no_merge,
         strict,
+        output_type,
     )
     run.show(result, f"{result['statement']}\n{result['merged'] or out}")
 
 
 @cli.command("filter")
 @click.option("--in", "vcf", required=True, metavar="VCF|DIR", help="Scored callset, or the --out of 'cnnspark score'.")
-@click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz.")
+@click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz or .bcf.")
 @click.option("--threshold", type=float, metavar="X", help="Filter records whose score is below this.")
 @click.option("--precision", type=float, metavar="P", help="Filter below the threshold that gives this precision.")
 @click.option("--sensitivity", type=float, metavar="S", help="... that keeps this share of the true alleles.")
@@ -456,6 +467,7 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    set_format("text")  # until the command's own options are known
     try:
         with _ended_by_sigterm():
             cli.main(arguments, prog_name="cnnspark", standalone_mode=False)
@@ -490,7 +502,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"cnnspark: {message}", err=True)
+    fail(message, code)
     return code
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cnnspark import errors
-from cnnspark.log import progress, set_quiet
+from cnnspark.log import FORMATS, progress, set_format, set_quiet
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -47,8 +47,15 @@ config_options = _stack(
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. tensors.seed=7."),
 )
 output_options = _stack(
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress lines."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress text."),
     click.option("-q", "--quiet", is_flag=True, help="No progress lines."),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="text",
+        show_default=True,
+        help="Progress and warnings as text, or each as a JSON object.",
+    ),
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
 common_options = _stack(config_options, spark_options, output_options)
@@ -106,7 +113,9 @@ class Run:
     def __init__(self, options: dict[str, Any]):
         from cnnspark.config import differences, load_config
 
-        set_quiet(options["quiet"] or options["as_json"])
+        # A program that reads the result may still log what is said as JSON.
+        set_quiet(options["quiet"] or (options["as_json"] and options["log_format"] == "text"))
+        set_format(options["log_format"])
         self.options = options
         self.config: Config = load_config(options.get("config_path"), options.get("settings", ()))
         if options.get("config_path") or options.get("settings"):
@@ -161,5 +170,6 @@ class Run:
 
 def common_values(options: dict[str, Any]) -> dict[str, Any]:
     """What :class:`Run` takes, taken out of a command's ``options``: the rest is the command's own."""
-    names = ("config_path", "settings", "master", "conf_spark", "properties_file", "as_json", "quiet", "debug")
+    of_spark = ("master", "conf_spark", "properties_file")
+    names = ("config_path", "settings", *of_spark, "as_json", "quiet", "log_format", "debug")
     return {name: options.pop(name) for name in names if name in options}

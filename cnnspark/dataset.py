@@ -31,7 +31,9 @@ from cnnspark.blocks import Block
 from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
 from cnnspark.runs import RunFolder, read_json, write_json
+from cnnspark.runtime import report
 from cnnspark.schema import FIELD, FIELDS, AlleleKey, TensorBatch
+from cnnspark.session import described
 
 if TYPE_CHECKING:
     from petastorm.unischema import Unischema
@@ -119,7 +121,6 @@ def write_block(
         counts: why alleles were left out, for the row.
     """
     folder.require_owner()
-    started = time.monotonic()
     keys = tensors.keys
     columns: dict[str, Any] = {
         "sample": [sample] * len(keys),
@@ -163,6 +164,7 @@ def write_block(
             temporary.unlink(missing_ok=True)
         digest = file_sha256(target)
         row_groups = [min(group_rows, len(keys) - first) for first in range(0, len(keys), group_rows)]
+    runtime = report()
     row = {
         "block": block.index,
         "contig": block.region.contig,
@@ -175,7 +177,8 @@ def write_block(
         "sha256": digest,
         "labels": {str(label): int((labels == label).sum()) for label in (-1, 0, 1)},
         "counts": dict(sorted(counts.items())),
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": runtime.get("seconds"),
+        "runtime": runtime,
     }
     folder.commit(block, row)
     return row
@@ -219,7 +222,8 @@ def write_card(
     blocks = folder.rows()
     files = [str(block_file(folder, row["block"])) for row in blocks if row["tensors"]]
     tensors = sum(row["tensors"] for row in blocks)
-    columns = summarise_columns(spark, files, tensors, [*annotations, *features])
+    with described(spark, "summarise columns"):
+        columns = summarise_columns(spark, files, tensors, [*annotations, *features])
     labels: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row in blocks:
@@ -235,7 +239,7 @@ def write_card(
         "bytes": sum(row["bytes"] for row in blocks),
         "labels": {"true": labels["1"], "false": labels["0"], "unknown": labels["-1"]},
         "counts": dict(sorted(counts.items())),
-        "blocks": [{k: v for k, v in row.items() if k not in ("seconds", "counts")} for row in blocks],
+        "blocks": [{k: v for k, v in row.items() if k not in ("seconds", "counts", "runtime")} for row in blocks],
         **facts,
     }
     write_json(folder.out / CARD, card)

@@ -18,13 +18,14 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
-from cnnspark.log import progress
+from cnnspark.log import about, progress
 from cnnspark.owner import private_folder
 from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, parse_region
 from cnnspark.runs import file_identity, make_folder
+from cnnspark.runtime import part
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 
@@ -90,7 +91,8 @@ def checked_inputs(
             "regions": [str(region) for region in regions],
             "blocks": dataclasses.asdict(config.blocks),
         }
-        yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
+        with about(sample=found.sample):
+            yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
 
 
 def required(path: str | None, flag: str) -> str:
@@ -158,6 +160,7 @@ class Labeller:
         self._truth = _truth(str(source.truth), str(source.bed))
         self._reference = ReferenceSource(required(reference, "--reference"))
 
+    @part("label")
     def labels(self, records: Sequence[Record], block: Block) -> tuple[list[list[int]], Counter]:
         """One label per ALT of each record, and counts by reason."""
         if hasattr(self, "_table"):

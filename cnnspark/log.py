@@ -1,17 +1,33 @@
-"""Progress lines for a person: on stderr, so that stdout holds results alone."""
+"""What a run says while it runs: on stderr, so that stdout holds results alone.
+
+As lines for a person, or with ``--log-format json`` as one JSON object a line. A line that begins with ``warning:`` is
+a warning in both.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import Any
+
+FORMATS = ("text", "json")
+_WARNING = "warning: "
+_ERASE_LINE = "\r\x1b[2K"  # ECMA-48: erase in line
 
 _started = time.monotonic()
 _quiet = False
-_subject: ContextVar[str] = ContextVar("subject", default="")
+_format = "text"
+_live = False  # whether the terminal's last line is one that will be overwritten
+_lock = threading.Lock()  # a line comes from the driver's main thread, and from those that follow the work
+_fields: ContextVar[Mapping[str, Any]] = ContextVar("fields", default={})  # noqa: B039 (never changed in place)
 
 
 def set_quiet(quiet: bool) -> None:
@@ -20,21 +36,82 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-def progress(message: str) -> None:
-    """One line with the seconds since the start."""
-    if not _quiet:
-        whose = f"{_subject.get()}: " if _subject.get() else ""
-        print(f"[{time.monotonic() - _started:6.1f} s] {whose}{message}", file=sys.stderr, flush=True)
+def set_format(name: str) -> None:
+    """How lines are written: one of FORMATS."""
+    global _format
+    _format = name
+
+
+def is_quiet() -> bool:
+    """Whether nothing but errors is said."""
+    return _quiet
 
 
 @contextmanager
-def about(subject: str) -> Iterator[None]:
-    """Progress lines within, of this thread, begin with the subject: a callset of a sheet."""
-    token = _subject.set(subject)
+def about(**fields: Any) -> Iterator[None]:
+    """What the lines within, of this thread, are about (stage, sample, callset of a sheet): fields of their JSON, and
+    part of the names of Spark's jobs. Lines of text begin with the callset, for those of several come mixed.
+
+    Also a decorator. Empty fields are left out.
+    """
+    token = _fields.set({**_fields.get(), **{name: value for name, value in fields.items() if value}})
     try:
         yield
     finally:
-        _subject.reset(token)
+        _fields.reset(token)
+
+
+def subject() -> Mapping[str, Any]:
+    """The fields of :func:`about` that hold here."""
+    return _fields.get()
+
+
+def progress(message: str, **fields: Any) -> None:
+    """One line: for a person with the seconds since the start, as JSON with ``fields`` and those of :func:`about`."""
+    if _quiet:
+        return
+    if _format == "json":
+        level = "warning" if message.startswith(_WARNING) else "info"
+        _write(_json_line(level, message.removeprefix(_WARNING), fields))
+    else:
+        whose = f"{callset}: " if (callset := _fields.get().get("callset")) else ""
+        _write(f"[{time.monotonic() - _started:6.1f} s] {whose}{message}")
+
+
+def fail(message: str, code: int) -> None:
+    """The sentence that a run ends with; said with ``-q``, too."""
+    _write(_json_line("error", message, {"exit_code": code}) if _format == "json" else f"cnnspark: {message}")
+
+
+def has_terminal() -> bool:
+    """Whether a person watches: then :func:`live` says how far it is."""
+    return _format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def live(text: str) -> None:
+    """The terminal's last line, overwritten by the next one; empty takes it away."""
+    global _live
+    if _quiet:
+        return
+    width = shutil.get_terminal_size().columns - 1  # a line that wraps is not erased as one
+    with _lock:
+        sys.stderr.write(_ERASE_LINE + text[:width])
+        sys.stderr.flush()
+        _live = bool(text)
+
+
+def _write(line: str) -> None:
+    global _live
+    with _lock:
+        sys.stderr.write(f"{_ERASE_LINE if _live else ''}{line}\n")
+        sys.stderr.flush()
+        _live = False
+
+
+def _json_line(level: str, message: str, fields: Mapping[str, Any]) -> str:
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"time": now, "level": level, "message": message, **_fields.get(), **fields}
+    return json.dumps(line | {"elapsed_seconds": round(time.monotonic() - _started, 3)}, default=str)
 
 
 @contextmanager

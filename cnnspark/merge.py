@@ -1,8 +1,13 @@
-"""One indexed VCF from shards, by copying their compressed blocks; refuses unless every count agrees."""
+"""One indexed VCF (or BCF) from shards, by copying their compressed blocks and merging their indexes.
+
+Refuses unless every count, header and order agrees. Needs no Spark: tasks may merge, too.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +16,19 @@ from typing import BinaryIO
 
 import pysam
 
+from cnnspark.bcf import SUFFIX as BCF_SUFFIX
+from cnnspark.bcf import write_bcf
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, add_digests
 from cnnspark.errors import RunError
+from cnnspark.index_merging import CSI, IndexMerger, parse_index
 from cnnspark.shards import ShardRow
+from cnnspark.vcf import ENCODING
 
 # The empty BGZF block that ends a file (SAM specification 4.1.2).
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-# A TBI index holds positions below 2**29; longer contigs need CSI (tabix specification).
-TBI_MAX_BASES = 2**29
+_COPY_BYTES = 1 << 20
+_AGAIN = "start again with --if-exists overwrite"
 
 
 @dataclass(frozen=True)
@@ -60,47 +70,117 @@ def check_conservation(blocks: Sequence[Block], rows: Sequence[ShardRow]) -> Con
     return proof
 
 
-def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Path) -> None:
-    """Writes ``target`` (``.vcf.gz``) and its index from the shards of ``folder``, in the order of the blocks.
+def check_order(rows: Sequence[ShardRow]) -> None:
+    """Raises RunError where the records of one shard after the other are not sorted, as the input's are.
 
-    Records are never decompressed: the header comes once, then each shard's BGZF blocks behind its own header.
-    ``target`` appears only when it is whole and indexed. Raises RunError where a shard is not what its row says.
+    Within a shard the indexer has seen to it.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.vcf.gz")
+    done: set[str] = set()
+    contig, last = "", -1
+    for row in rows:
+        if not row.records_out:
+            continue
+        (first_contig, first), (last_contig, end) = _position(row.first), _position(row.last)
+        if first_contig != contig:
+            done.add(contig)
+            contig, last = first_contig, -1
+        if contig in done or first < last or (last_contig, end) < (contig, first):
+            raise RunError(f"{row.file} ({row.first} to {row.last}) is out of order; {_AGAIN}")
+        last = end
+
+
+def _position(key: str) -> tuple[str, int]:
+    contig, _, position = key.rpartition(":")
+    return contig, int(position)
+
+
+def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Path) -> None:
+    """Writes ``target`` and its index from the shards of ``folder``, in the order of the blocks.
+
+    A ``.vcf.gz`` is made without decompressing a record: the header comes once, then the BGZF blocks behind each
+    shard's own header, and the index is merged from the shards' (:mod:`cnnspark.index_merging`). A ``.bcf`` is
+    converted from that. ``target`` appears only when it is whole and indexed. Raises RunError where a shard is not what
+    its row says, or the shards are out of order.
+    """
+    check_order(rows)
+    text = header.encode(ENCODING)
+    if any(row.header_digest != hashlib.sha256(text).hexdigest() for row in rows):
+        raise RunError(f"a shard has another header than the run; {_AGAIN}")
+    # In the folder, which may be one that goes, not beside the target; begins as a run knows its temporary files.
+    merged = folder / f".{target.name}.{uuid.uuid4().hex}.vcf.gz"
+    made, suffix = merged, ".tbi"
     try:
-        with pysam.BGZFile(str(temporary), "wb", None) as start:
-            start.write(header.encode("latin-1"))
-        with open(temporary, "r+b") as merged:
-            merged.seek(-len(BGZF_EOF), os.SEEK_END)
-            merged.truncate()
-            for row in rows:
-                _append_records(folder / row.file, row, merged)
-            merged.write(BGZF_EOF)
-        longest = max((int(row.last.rsplit(":", 1)[1]) for row in rows if row.last), default=0)
-        use_csi = longest >= TBI_MAX_BASES
-        pysam.tabix_index(str(temporary), preset="vcf", force=True, csi=use_csi)
-        suffix = ".csi" if use_csi else ".tbi"
-        os.replace(f"{temporary}{suffix}", f"{target}{suffix}")
-        os.replace(temporary, target)
-        # An index that looks older than its file makes every htslib tool warn.
-        os.utime(f"{target}{suffix}")
+        index = _write_merged(folder, rows, text, merged)
+        if target.suffix == BCF_SUFFIX:
+            made, suffix = merged.with_suffix(BCF_SUFFIX), ".csi"
+            write_bcf(merged, made, sum(row.records_out for row in rows))
+        elif index is None:
+            pysam.tabix_index(str(merged), preset="vcf", force=True)
+        else:
+            suffix = ".csi" if index.startswith(CSI) else ".tbi"
+            with BgzfWriter(f"{made}{suffix}") as out:
+                out.write(index)
+        _commit(made, target, suffix)
     finally:
-        for leftover in (temporary, Path(f"{temporary}.tbi"), Path(f"{temporary}.csi")):
+        for leftover in (merged, made, Path(f"{made}.tbi"), Path(f"{made}.csi")):
             leftover.unlink(missing_ok=True)
 
 
+def _write_merged(folder: Path, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
+    """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
+    merger = IndexMerger()
+    with BgzfWriter(merged_path) as start:
+        start.write(header)
+    with open(merged_path, "r+b") as merged:
+        merged.seek(-len(BGZF_EOF), os.SEEK_END)
+        merged.truncate()
+        for row in rows:
+            add_index(folder / row.index, row, merged.tell() - row.header_bytes, merger)
+            _append_records(folder / row.file, row, merged)
+        merged.write(BGZF_EOF)
+    return merger.content()
+
+
+def add_index(path: Path, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
+    remedy = "delete it and run again with --if-exists resume"
+    try:
+        with path.open("rb") as file:
+            index = parse_index(file.read())
+        if index.records != row.records_out:
+            raise ValueError(f"it has {index.records} records and the shard {row.records_out}")
+        merger.add(index, shift_bytes)
+    except (OSError, ValueError) as error:
+        raise RunError(f"the index {path} cannot be merged ({error}); {remedy}") from None
+
+
 def _append_records(shard: Path, row: ShardRow, merged: BinaryIO) -> None:
-    with open(shard, "rb") as part:
-        size = os.fstat(part.fileno()).st_size
-        part.seek(size - len(BGZF_EOF))
-        if size != row.bytes or part.read() != BGZF_EOF:
-            raise RunError(f"{shard} is not as the manifest says; delete it and run again with --if-exists resume")
+    damaged = RunError(f"{shard} is not as the manifest says; delete it and run again with --if-exists resume")
+    remaining = row.bytes - len(BGZF_EOF) - row.header_bytes
+    if shard.stat().st_size != row.bytes or remaining < 0:
+        raise damaged
+    with shard.open("rb") as part:
         part.seek(row.header_bytes)
-        remaining = size - len(BGZF_EOF) - row.header_bytes
         while remaining:
-            chunk = part.read(min(remaining, 1 << 20))
+            chunk = part.read(min(remaining, _COPY_BYTES))
+            if not chunk:
+                raise damaged
             merged.write(chunk)
             remaining -= len(chunk)
+        if part.read() != BGZF_EOF:
+            raise damaged
+
+
+def _commit(made: Path, target: Path, suffix: str) -> None:
+    """Gives the file and its index their names. An old index is never seen beside a new file, or a new one beside an
+    old file."""
+    target.unlink(missing_ok=True)
+    for old in (".tbi", ".csi"):
+        Path(f"{target}{old}").unlink(missing_ok=True)
+    os.replace(f"{made}{suffix}", f"{target}{suffix}")
+    os.replace(made, target)
+    # An index that looks older than its file makes every htslib tool warn.
+    os.utime(f"{target}{suffix}")
 
 
 def total_counts(rows: Sequence[ShardRow]) -> dict[str, int]:

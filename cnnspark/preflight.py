@@ -17,6 +17,7 @@ from cnnspark.errors import InputError
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
+from cnnspark.session import described
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 if TYPE_CHECKING:
@@ -258,7 +259,8 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
 
     slots = spark.sparkContext.defaultParallelism
     try:
-        answers = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(probe).collect()
+        with described(spark, "compare the executors with the driver"):
+            answers = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(probe).collect()
     except Exception as error:
         if "cnnspark" in str(error) and "ModuleNotFoundError" in str(error):
             raise InputError(

@@ -24,6 +24,7 @@ import pysam
 from cnnspark.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.errors import InputError
 from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.runtime import add_count, part
 
 # Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
 _RECORDS_AT_ONCE = 50_000
@@ -181,6 +182,7 @@ class ReadSource:
         """How many reads are mapped, from the index; None where it does not say (CRAM)."""
         return None if self._file.is_cram else int(self._file.mapped)
 
+    @part("read")
     def read(self, region: Region, read_filter: ReadFilter | None) -> ReadBatch:
         """All reads whose aligned span overlaps the region, less those that the filter drops.
 
@@ -214,6 +216,7 @@ class ReadSource:
                 ) from None
         if not batches:
             batches.append(no_reads())
+        add_count("reads", sum(len(batch) for batch in batches))
         return batches[0] if len(batches) == 1 else ReadBatch.concatenate(batches)
 
     def _raw_records(self, records: Iterator[pysam.AlignedSegment]) -> bytes:

@@ -24,6 +24,7 @@ from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
+REPORT = "blocks.tsv"  # how long each block took, and where
 IF_EXISTS = ("fail", "resume", "overwrite")
 
 
@@ -73,7 +74,7 @@ class RunFolder:
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
         self.stage = stage
         self.out = Path(out).absolute()  # executors have other working folders
-        self.data = tuple(data)
+        self.data = (*data, REPORT)
         self._run = self._token = ""  # which run this is and who writes it, once it is open
 
     def check(self, if_exists: str) -> None:
@@ -182,6 +183,16 @@ class RunFolder:
         rows = [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
         runs = [row.pop("run", "") for row in rows]
         return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
+
+    def committed(self) -> set[str]:
+        """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
+        return {path.name.removesuffix(".json") for path in (self.out / ROWS).glob("block-*.json")}
+
+    def report(self, table: str) -> None:
+        """Writes the table of how long each block took."""
+        temporary = self.out / f".{REPORT}.{uuid.uuid4().hex}"
+        temporary.write_text(table)
+        os.replace(temporary, self.out / REPORT)
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""

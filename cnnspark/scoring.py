@@ -27,6 +27,7 @@ from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.runs import write_json
+from cnnspark.runtime import add_count, part
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -140,15 +141,18 @@ class BlockTensors:
         self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
         self.annotations = AnnotationReader(self.vcf.header, annotations)
 
+    @part("read")
     def records(self, block: Block) -> list[Record]:
         return list(self.vcf.records(block.region, block.first_record))
 
+    @part("encode")
     def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
         # Density features count the callset's records on both sides of the block's ends, too.
-        around = self.vcf.lines(block.region.padded(FURTHEST))
-        neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
-        return build_tensors(
+        with part("read"):
+            around = self.vcf.lines(block.region.padded(FURTHEST))
+            neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
+        batch, skipped = build_tensors(
             records,
             self.reads,
             self.reference,
@@ -157,6 +161,8 @@ class BlockTensors:
             self.inputs.sample,
             neighbours,
         )
+        add_count("alleles", len(batch))
+        return batch, skipped
 
 
 def annotate(records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray, key: str) -> None:
@@ -208,8 +214,9 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
         records = source.records(block)
         batch, counts = source.build(records, block)
         scores = np.zeros(len(batch), np.float64)
-        for chosen, arrays in scoring_batches(batch, settings.batch_size):
-            scores[chosen] = score(bundle.predict(arrays))
+        with part("predict"):
+            for chosen, arrays in scoring_batches(batch, settings.batch_size):
+                scores[chosen] = score(bundle.predict(arrays))
         if not np.isfinite(scores).all():
             raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
         annotate(records, batch, scores, key)

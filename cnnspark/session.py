@@ -6,14 +6,18 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspark.errors import UsageError
+from cnnspark.log import subject
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from cnnspark.blocks import Block
 
 # What every run needs, unless the user's properties say otherwise.
 DEFAULTS = {
@@ -95,6 +99,29 @@ def defaults_for(master: str) -> dict[str, str]:
         log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
         defaults |= LOCAL_DEFAULTS | {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j}"}
     return defaults
+
+
+@contextmanager
+def described(spark: SparkSession, what: str) -> Iterator[None]:
+    """Names the jobs within in Spark's UI and event log: ``what``, after the stage and sample of
+    :func:`cnnspark.log.about`. The stage is their job group."""
+    context, about = spark.sparkContext, subject()
+    group = f"cnnspark {about.get('stage', '')}".strip()
+    names = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
+    before = {name: context.getLocalProperty(name) for name in names}
+    whose = about.get("sample") or about.get("callset")
+    context.setJobGroup(group, f"{group} {whose}: {what}" if whose else f"{group}: {what}")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            context.setLocalProperty(name, value)  # type: ignore[arg-type]  # None takes it away
+
+
+def block_range(blocks: Sequence[Block], total: int) -> str:
+    """Which blocks a job works on, as text."""
+    first, last = blocks[0], blocks[-1]
+    return f"{len(blocks)} of {total} blocks, {first.index} ({first.region}) to {last.index} ({last.region})"
 
 
 def read_properties(path: str) -> dict[str, str]:

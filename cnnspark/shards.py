@@ -3,10 +3,11 @@
 Layout of a run's folder (see also :mod:`cnnspark.runs`)::
 
     run.json                     what the run is: inputs, configuration, blocks (written first)
-    shards/block-000000.vcf.gz   header, then the block's records, BGZF
+    shards/block-000000.vcf.gz   header, then the block's records, BGZF, with its .tbi (or all of them .csi)
     manifest/block-000000.json   the block's row: counts, keys, digest, bytes; its presence means "finished"
     guard.json                   of a scoring run: how far its inputs are from what the model was trained on
-    merged.vcf.gz, .tbi          unless --no-merge
+    merged.vcf.gz, .tbi          unless --no-merge; merged.bcf, .csi with --output-type b
+    blocks.tsv                   how long each block took (:mod:`cnnspark.runtime`)
     manifest.json, _SUCCESS      when all counts agree
 """
 
@@ -16,25 +17,34 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnnspark.bgzf import BgzfWriter
+import pysam
+
+from cnnspark.bgzf import BgzfWriter, write_failure
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
+from cnnspark.index_merging import TBI_MAX_BASES
+from cnnspark.pace import Tally, following
+from cnnspark.regions import END_OF_CONTIG
 from cnnspark.runs import RunFolder
+from cnnspark.runtime import measured, report
+from cnnspark.session import block_range, described
 from cnnspark.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SHARDS, MERGED, GUARD = "shards", "merged.vcf.gz", "guard.json"
+SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "guard.json"
 
 
 def shard_folder(out: str, stage: str = "score") -> RunFolder:
     """The run folder of a stage that writes shards."""
-    return RunFolder(out, stage, (SHARDS, MERGED, f"{MERGED}.tbi", f"{MERGED}.csi", GUARD))
+    indexes = (f"{MERGED}.tbi", f"{MERGED}.csi", f"{MERGED_BCF}.csi")
+    return RunFolder(out, stage, (SHARDS, MERGED, MERGED_BCF, *indexes, GUARD))
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,11 @@ class ShardRow:
     header_bytes: int  # compressed; the records' BGZF blocks begin here
     header_digest: str
     seconds: float
+    index: str = ""  # file, as ``file``
+    index_bytes: int = -1
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
 
 
 class BlockOutput(NamedTuple):
@@ -71,13 +84,39 @@ class BlockOutput(NamedTuple):
 BlockLines = Callable[[Block], BlockOutput]
 
 
-def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) -> ShardRow:
-    """Writes one block's shard and commits it. Raises RunError where records were lost, doubled or changed."""
+def merged_file(folder: RunFolder, output_type: str) -> Path:
+    """Where the merged callset of a run goes, by bcftools' letter: ``z`` or ``b``. One of the other type, which an
+    earlier call has left, is removed: a run has one."""
+    names = {"z": MERGED, "b": MERGED_BCF}
+    for letter, name in names.items():
+        for suffix in ("", ".tbi", ".csi"):
+            if letter != output_type:
+                (folder.out / f"{name}{suffix}").unlink(missing_ok=True)
+    return folder.out / names[output_type]
+
+
+def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
+    """Whether a run's indexes are CSI: where a contig is too long for TBI. One kind for the whole run."""
+    for block in blocks:
+        end = 0 if block.region.end >= END_OF_CONTIG else block.region.end
+        if max(header.contig_lengths.get(block.region.contig) or 0, block.last_start + 1, end) > TBI_MAX_BASES:
+            return True
+    return False
+
+
+@measured("write")
+def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
+    """Writes one block's shard with its index (TBI, or CSI) and commits it.
+
+    Raises RunError where records were lost, doubled or changed, or cannot be indexed.
+    """
     folder.require_owner()
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
+    suffix = ".csi" if csi else ".tbi"
     # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
-    temporary = folder.out / SHARDS / f".{name}.{os.getpid()}-{time.monotonic_ns()}"
+    temporary = folder.out / SHARDS / f".{name}.{os.getpid()}-{time.monotonic_ns()}.vcf.gz"
+    index = temporary.with_name(temporary.name + suffix)
     digest, first, last = RecordsDigest(), "", ""
     try:
         with BgzfWriter(temporary) as shard:
@@ -96,6 +135,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "
                 "or their keys differ; was the callset changed during the run? Start again with --if-exists overwrite"
             )
+        _make_index(temporary, index, block, csi)
         row = ShardRow(
             block=block.index,
             contig=block.region.contig,
@@ -109,25 +149,44 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines) 
             file=f"{SHARDS}/{name}",
             bytes=temporary.stat().st_size,
             header_bytes=header_bytes,
+            index=f"{SHARDS}/{name}{suffix}",
+            index_bytes=index.stat().st_size,
             header_digest=hashlib.sha256(header.encode(ENCODING)).hexdigest(),
             seconds=round(time.monotonic() - started, 3),
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
+            runtime=report(),
         )
-        os.replace(temporary, folder.out / SHARDS / name)
+        os.replace(temporary, folder.out / row.file)
+        os.replace(index, folder.out / row.index)
     finally:
         temporary.unlink(missing_ok=True)
+        index.unlink(missing_ok=True)
     folder.commit(block, asdict(row))
     return row
 
 
+def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
+    try:
+        pysam.tabix_index(str(shard), preset="vcf", force=True, csi=csi, index=str(index))
+    except OSError as failure:
+        cause = write_failure(index, failure)
+        if cause.errno is not None:
+            raise cause from None
+        raise RunError(
+            f"the records of block {block.region} cannot be indexed: they are not sorted by position, or one ends "
+            "beyond base 2^29 of a contig whose length the header does not say; mend that and run again with "
+            "--if-exists resume"
+        ) from None
+
+
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
-    """The rows of finished blocks (or of one) whose shard is there with the stated size, by block."""
+    """The rows of finished blocks (or of one) whose shard and index are there with the stated sizes, by block."""
     rows = []
     for values in folder.rows(block):
         row = ShardRow(**values)
-        shard = folder.out / row.file
-        if shard.exists() and shard.stat().st_size == row.bytes:
+        files = ((row.file, row.bytes), (row.index, row.index_bytes))
+        if all((folder.out / name).exists() and (folder.out / name).stat().st_size == size for name, size in files):
             rows.append(row)
     return rows
 
@@ -146,18 +205,19 @@ def write_shards(
     (folder.out / SHARDS).mkdir(exist_ok=True)
     finished = {row.block for row in finished_rows(folder)}
     missing = [block for block in blocks if block.index not in finished]
-    text = header.text()
+    text, csi = header.text(), needs_csi(header, blocks)
 
     def write(part: Iterable[Block]) -> Iterator[int]:
         work = make_work()
         for block in part:
             # An earlier attempt of this task may have come this far.
             if block.index not in {row.block for row in finished_rows(folder, block)}:
-                write_shard(folder, block, text, work)
+                write_shard(folder, block, text, work, csi)
             yield block.index
 
     if missing:
-        deal(spark, missing).mapPartitions(write).count()
+        with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
+            deal(spark, missing).mapPartitions(write).count()
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:

@@ -167,7 +167,7 @@ def _work_off(
     def one(each: SheetCallset) -> Outcome:
         outcome, started = outcomes[each.name], time.monotonic()
         target = folder.out / SAMPLES / each.name
-        with about(each.name):
+        with about(callset=each.name):
             result = dict(work(each, str(target), "overwrite" if if_exists == "overwrite" else "mend"))
         outcome.seconds = round(time.monotonic() - started, 3)
         row = {"name": each.name, "samples": each.samples, "fingerprint": fingerprints[each.name], "result": result}

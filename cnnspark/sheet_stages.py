@@ -38,17 +38,19 @@ def sheet_callsets(sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf"
 def score_sheet(
     spark: SparkSession, sheet: str, inputs: InputPaths, model: str | None, out: str, config: Config,
     if_exists: str = "fail", merge: bool = True, strict: bool = False, settings: CohortSettings | None = None,
+    output_type: str = "z",
 ) -> CohortResult:  # fmt: skip
     """Scores every callset of a sheet, each as :func:`cnnspark.stages.score_callset` does.
 
     Raises UsageError and InputError as that does for what all callsets share. What fails for single ones is in the
     result.
     """
+    stages.check_output_type(output_type, merge)
     model, digest, needs_reads = _model(model, inputs, sheet)
     chosen = sheet_callsets(sheet, inputs, ("vcf", "reads") if needs_reads else ("vcf",))
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:
-        found = stages.score_callset(spark, each.paths, model, target, config, if_exists, merge, strict)
+        found = stages.score_callset(spark, each.paths, model, target, config, if_exists, merge, strict, output_type)
         return {
             "records": found["conservation"]["records_out"],
             "output": found["merged"] or target,
@@ -57,7 +59,7 @@ def score_sheet(
             "outside": (found["guard"] or {}).get("outside"),
         }
 
-    prints = {each.name: fingerprint(each, f"score merge={merge}", config, digest) for each in chosen}
+    prints = {each.name: fingerprint(each, f"score merge={merge} {output_type}", config, digest) for each in chosen}
     return run_cohort(spark, "score", chosen, out, if_exists, work, prints, settings or CohortSettings())
 
 

@@ -11,13 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import callset, dataset, filtering, scoring
+from cnnspark import bcf, callset, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
@@ -34,20 +34,33 @@ from cnnspark.evaluation import (
 )
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
-from cnnspark.log import progress
+from cnnspark.log import about, progress, subject
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
 from cnnspark.owner import private_folder
+from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
+from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
-from cnnspark.shards import GUARD, MERGED, BlockLines, BlockOutput, ShardRow, shard_folder, write_shards
+from cnnspark.session import block_range, described
+from cnnspark.shards import (
+    GUARD,
+    MERGED,
+    MERGED_BCF,
+    BlockLines,
+    BlockOutput,
+    ShardRow,
+    merged_file,
+    shard_folder,
+    write_shards,
+)
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader, VcfSource
 
@@ -56,7 +69,9 @@ if TYPE_CHECKING:
 
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
-    blocks = plan_blocks(spark, checked.inputs.vcf, checked.preflight.contig_lengths, checked.regions, config.blocks)
+    vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
+    with described(spark, "count records and cut blocks"):
+        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -64,7 +79,9 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[B
         raise InputError(
             "the callset's index is older than the callset and misses records; run 'tabix -f -p vcf' on it"
         )
-    progress(f"{counted} records, {sum(b.alleles for b in blocks)} alleles, {len(blocks)} blocks")
+    alleles = sum(block.alleles for block in blocks)
+    counts = {"records": counted, "alleles": alleles, "blocks": len(blocks)}
+    progress(f"{counted} records, {alleles} alleles, {len(blocks)} blocks", **counts)
     return blocks
 
 
@@ -78,27 +95,47 @@ def _finish(
         merge_shards(folder.out, rows, header.text(), target)
     manifest = {
         **facts,
-        "conservation": dataclasses.asdict(proof),
+        "conservation": asdict(proof),
+        "runtime": _report(folder, blocks, {row.block: row.runtime for row in rows}),
         "counts": total_counts(rows),
         "merged": str(target) if target else None,
-        # The inputs' counts stand there added up.
-        "shards": [{k: v for k, v in dataclasses.asdict(row).items() if k != "input_counts"} for row in rows],
+        # The inputs' counts stand there added up, and the runtimes in a table of their own.
+        "shards": [{k: v for k, v in asdict(row).items() if k not in ("input_counts", "runtime")} for row in rows],
     }
     folder.succeed(manifest)
     return {k: v for k, v in manifest.items() if k not in ("shards", "config")} | {"statement": str(proof)}
 
 
+def check_output_type(output_type: str, merge: bool) -> None:
+    """Raises UsageError where a merged file of some type is asked for and nothing is merged."""
+    if output_type != "z" and not merge:
+        raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
+
+
+def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Writes the blocks' runtimes as a table, says and returns their summary."""
+    folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
+    summary = summarise(reports.values())
+    # Lines that are only copied are read while they are written, so that their parts say nothing.
+    if summary and folder.stage != "filter":
+        progress(summary_text(summary), **summary)
+    return summary
+
+
+@about(stage="score")
 def score_callset(
     spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
-    merge: bool = True, strict: bool = False,
+    merge: bool = True, strict: bool = False, output_type: str = "z",
 ) -> dict[str, Any]:  # fmt: skip
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
 
+    The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
     ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundled.chosen_model`).
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
     """
+    check_output_type(output_type, merge)
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
     model = absolute_model(chosen_model(model, paths.reads is not None))
@@ -122,6 +159,8 @@ def score_callset(
         seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config)
+        if output_type == "b":
+            bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
             "stage": "score",
             "model": card.sha256,
@@ -143,17 +182,20 @@ def score_callset(
             "key": scoring.score_key(card),
             "guard": compared,
         }
-        summary = _finish(folder, blocks, rows, header, folder.out / MERGED if merge else None, facts)
+        target = merged_file(folder, output_type) if merge else None
+        summary = _finish(folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
+@about(stage="filter")
 def filter_callset(
     spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
     sensitivity: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sets FILTER by score and writes ``out`` (``.vcf.gz``) with its index. ``vcf`` may be the folder of a scoring run.
+    """Sets FILTER by score and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index.
 
+    ``vcf`` may be the folder of a scoring run.
     Exactly one of ``precision`` and ``sensitivity`` (of the model's card) and ``threshold`` is given.
     """
     if sum(choice is not None for choice in (precision, sensitivity, threshold)) != 1:
@@ -182,6 +224,8 @@ def filter_callset(
         settings = filtering.FilterSettings(key, thresholds, reason, keep_filters)
         header = filtering.filter_header(checked.header, settings)
         blocks = _plan(spark, checked, config)
+        if target.suffix == bcf.SUFFIX:
+            bcf.require_contigs(header, (block.region.contig for block in blocks))
         work.open(checked.identity, blocks, "overwrite")
         path = checked.inputs.vcf
 
@@ -198,19 +242,19 @@ def filter_callset(
 def _new_callset(out: str, overwrite: bool) -> Path:
     """Where a stage whose result is one VCF writes it. Raises UsageError where it cannot."""
     target = Path(out).absolute()
-    if not out.endswith(".vcf.gz"):
-        raise UsageError(f"{out} must end in .vcf.gz; it is written compressed and indexed")
+    if not out.endswith((".vcf.gz", bcf.SUFFIX)):
+        raise UsageError(f"{out} must end in .vcf.gz or .bcf; it is written compressed and indexed")
     if target.exists() and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     return target
 
 
 def merged_callset(path: str) -> str:
-    """The merged VCF of a scoring run's folder; any other path as it is."""
+    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
     if not Path(path).is_dir():
         return path
-    merged = Path(path) / MERGED
-    if not merged.exists():
+    merged = next((file for name in (MERGED, MERGED_BCF) if (file := Path(path) / name).exists()), None)
+    if merged is None:
         if not (Path(path) / SUCCESS).exists():
             raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
         raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
@@ -225,6 +269,7 @@ def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
         yield shard_folder(str(folder), stage)
 
 
+@about(stage="tensors")
 def build_dataset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
 ) -> dict[str, Any]:
@@ -265,9 +310,13 @@ def build_dataset(
                     write_tensors(folder, block, source, labeller)
                 yield block.index
 
-        with dataset.materialize(spark, folder, len(names), len(features)):
+        with (
+            described(spark, "Petastorm's metadata"),
+            dataset.materialize(spark, folder, len(names), len(features)),
+        ):
             if missing:
-                deal(spark, missing).mapPartitions(write).count()
+                with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
+                    deal(spark, missing).mapPartitions(write).count()
         facts = {
             "sample": inputs.sample,
             "with_reads": with_reads,
@@ -283,6 +332,7 @@ def build_dataset(
         summary = {"stage": "tensors", "out": str(folder.out)} | {
             name: card[name] for name in ("tensors", "labels", "counts", "bytes")
         }
+        summary["runtime"] = _report(folder, blocks, {row["block"]: row["runtime"] for row in folder.rows()})
         folder.succeed(summary)
         progress(
             f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
@@ -291,6 +341,7 @@ def build_dataset(
         return summary
 
 
+@measured("write")
 def write_tensors(
     folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
@@ -320,6 +371,7 @@ class Evaluation:
     by_cause: Metrics = dataclasses.field(default_factory=dict)  # by mechanism and score, where causes are given
 
 
+@about(stage="evaluate")
 def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
@@ -357,7 +409,8 @@ def evaluate_callset(
                 labels, counts = labeller.labels(records, block)
                 yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
 
-        collected = deal(spark, blocks).mapPartitions(collect).collect()
+        with described(spark, block_range(blocks, len(blocks))):
+            collected = deal(spark, blocks).mapPartitions(collect).collect()
     collected.sort(key=lambda part: part[0])
     counts = sum((part[2] for part in collected), Counter())
     alleles = AlleleScores.concatenate([part[1] for part in collected])
@@ -373,10 +426,11 @@ def evaluate_callset(
     return Evaluation(metrics, alleles, dict(sorted(counts.items())), by_cause)
 
 
+@about(stage="candidates")
 def call_candidates(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz``) with its index."""
+    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
     target = _new_callset(out, overwrite)
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")
@@ -405,7 +459,7 @@ def call_candidates(
 
         return work
 
-    with _work_folder(target, "candidates") as work_folder:
+    with about(sample=sample), _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
         merge_shards(work_folder.out, rows, header.text(), target)

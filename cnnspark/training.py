@@ -13,6 +13,7 @@ The same settings and data give the same weights, bit by bit, on any number of r
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import importlib
 import json
@@ -36,11 +37,13 @@ from cnnspark import errors
 from cnnspark.config import absolute_path
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 from cnnspark.guard import known_values
+from cnnspark.log import about
 from cnnspark.models.bundled import absolute_model, chosen_model
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
 from cnnspark.runs import make_folder
+from cnnspark.session import described
 from cnnspark.sheet_run import sample_folders
 from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
 from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
@@ -94,6 +97,7 @@ class TrainResult:
         return f"best epoch {self.best_epoch}, validation {figure}: {self.model_out}"
 
 
+@about(stage="train")
 def train(
     spark: SparkSession,
     data: str | Sequence[str],
@@ -343,7 +347,8 @@ def _run_stage(spark: SparkSession, job: ReplicaJob) -> None:
     def task(_: Iterable[int]) -> Iterable[dict[str, Any]]:
         yield run_replica_process(text, replicas, threads)
 
-    spark.sparkContext.parallelize(range(replicas), replicas).barrier().mapPartitions(task).collect()
+    with described(spark, f"{job.settings.model}, {replicas} replicas, at most {job.settings.epochs} epochs"):
+        spark.sparkContext.parallelize(range(replicas), replicas).barrier().mapPartitions(task).collect()
 
 
 def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]:
@@ -448,7 +453,7 @@ class _Follower:
         self._path, self._epochs, self._say = path, epochs, say
         self._offset = path.stat().st_size if path.exists() else 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread = threading.Thread(target=contextvars.copy_context().run, args=(self._follow,), daemon=True)
 
     def __enter__(self) -> _Follower:
         self._thread.start()

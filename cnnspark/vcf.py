@@ -6,6 +6,7 @@ apart cannot lose anything. Lines are decoded as Latin-1, which maps every byte 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,8 @@ class VcfSource:
     def __init__(self, path: str, index: str | None = None):
         """Raises InputError with a remedy if the file or its index cannot be opened."""
         self.path = path
+        if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
+            index = f"{path}.csi"  # pysam looks for .tbi only
         try:
             self._file = pysam.TabixFile(path, index=index, encoding=ENCODING)
         except (OSError, ValueError) as error:

@@ -7,8 +7,9 @@ import tempfile
 
 import numpy as np
 import pytest
+from pysam import TabixFile
 
-from benchmarks import accuracy, draws
+from benchmarks import accuracy, draws, merging
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
 from benchmarks.measure import Timing, blocks_of, table
@@ -29,6 +30,16 @@ def test_rates_are_things_by_seconds():
 def test_a_table_is_aligned():
     text = table([{"stage": "reading", "rate": 12345.6}, {"stage": "rest", "rate": None}])
     assert text.splitlines() == ["stage      rate", "reading  12,346", "rest           "]
+
+
+def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
+    found = merging.measure(tmp_path / "run", shards=40, records=400, runs=1)
+    assert (found["shards"], found["records"]) == (40, 400)
+    merged = tmp_path / "run" / "merged.vcf.gz"
+    assert (tmp_path / "run" / "copy.out").stat().st_size == found["bytes"] > merged.stat().st_size
+    assert set(found["medians"]) == set(merging.WORK)
+    with TabixFile(str(merged)) as indexed:
+        assert sum(1 for contig in indexed.contigs for _ in indexed.fetch(contig)) == 400
 
 
 @needs_data

@@ -16,6 +16,23 @@ from cnnspark.failures import explain
 from cnnspark.training_settings import TrainSettings
 
 
+def test_a_failure_is_a_line_of_json_where_lines_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = [
+        "import-gatk",
+        "--weights",
+        str(tmp_path / "none.pt"),
+        "--kind",
+        "1d",
+        "--model-out",
+        str(tmp_path / "m"),
+    ]
+    assert main([*weights, "--log-format", "json"]) == 3
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["exit_code"]) == ("error", 3) and "none.pt" in line["message"]
+    assert main(weights) == 3
+    assert capsys.readouterr().err.startswith("cnnspark: ")
+
+
 def test_help_lists_the_commands_in_the_datas_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

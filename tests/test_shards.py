@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -13,11 +14,11 @@ import pytest
 
 from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError, UsageError
-from cnnspark.merge import check_conservation, merge_shards
+from cnnspark.merge import check_conservation, check_order, merge_shards
 from cnnspark.regions import Region
-from cnnspark.shards import MERGED, BlockOutput, finished_rows, shard_folder, write_shard
+from cnnspark.shards import MERGED, BlockOutput, ShardRow, finished_rows, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
-from tests.conftest import read_lines, write_vcf
+from tests.conftest import ROOT, read_lines, write_vcf
 
 RECORDS = [f"c1 {pos} . A {alt} . . ." for pos in (1, 5, 5, 8, 9, 20, 31, 31, 40) for alt in "CT"]
 RECORDS += [f"c2 {pos} id{pos} AC G . . ." for pos in range(3, 60, 7)]
@@ -79,11 +80,30 @@ def test_the_merged_file_is_one_bgzf_file_for_bcftools(source: VcfSource, tmp_pa
 
 def test_a_shard_is_a_vcf_of_its_own(source: VcfSource, tmp_path: Path) -> None:
     run(source, tmp_path / "out", 5)
-    shards = sorted((tmp_path / "out" / "shards").iterdir())
+    shards = sorted((tmp_path / "out" / "shards").glob("*.vcf.gz"))
     assert len(shards) == 5
     for shard in shards:
         with pysam.VariantFile(str(shard)) as vcf:
-            assert list(vcf)
+            records = list(vcf)
+            assert records
+            assert [str(r) for r in vcf.fetch(records[0].contig)] == [str(r) for r in records]
+
+
+def test_other_tools_can_go_on_from_the_rows(source: VcfSource, tmp_path: Path) -> None:
+    """bcftools puts the shards together in the rows' order, as docs/formats.md says."""
+    if shutil.which("bcftools") is None:
+        pytest.skip("bcftools is not installed")
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    joined = tmp_path / "joined.vcf.gz"
+    command = ["bcftools", "concat", "--naive", "-o", str(joined), *(row.file for row in rows)]
+    subprocess.run(command, cwd=tmp_path / "out", check=True, capture_output=True)
+    assert read_lines(joined) == read_lines(source.path)
+
+
+def test_the_documents_say_what_a_row_has() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text()
+    assert not [field.name for field in dataclasses.fields(ShardRow) if f"`{field.name}`" not in text]
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(source: VcfSource, tmp_path: Path) -> None:
@@ -169,6 +189,59 @@ def test_merging_refuses_a_shard_that_is_not_as_its_row_says(source: VcfSource, 
     with pytest.raises(RunError, match="manifest"):
         merge_shards(tmp_path / "out", rows, source.header.text(), tmp_path / "out" / MERGED)
     assert not (tmp_path / "out" / MERGED).exists()
+
+
+@pytest.mark.parametrize("swapped", [(0, 1), (2, 4), (0, 4)])
+def test_merging_refuses_shards_out_of_order(source: VcfSource, tmp_path: Path, swapped: tuple[int, int]) -> None:
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    a, b = swapped
+    rows[a], rows[b] = rows[b], rows[a]
+    with pytest.raises(RunError, match="out of order"):
+        merge_shards(tmp_path / "out", rows, source.header.text(), tmp_path / "new.vcf.gz")
+    assert not (tmp_path / "new.vcf.gz").exists()
+
+
+def test_a_contig_that_comes_back_is_out_of_order(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    with pytest.raises(RunError, match="out of order"):
+        check_order([*rows, dataclasses.replace(rows[-1], first="c1:900", last="c1:901")])
+    check_order([*rows, dataclasses.replace(rows[-1], first="c2:59", last="c2:59")])
+
+
+def test_merging_refuses_another_header(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    rows = finished_rows(shard_folder(str(tmp_path / "out")))
+    with pytest.raises(RunError, match="header"):
+        merge_shards(tmp_path / "out", rows, f"##new\n{source.header.text()}", tmp_path / "new.vcf.gz")
+
+
+def test_records_that_are_not_sorted_are_refused_where_they_are_written(source: VcfSource, tmp_path: Path) -> None:
+    folder, blocks = shard_folder(str(tmp_path / "out")), blocks_of(source, 5)
+    folder.open({}, blocks, "fail")
+    (tmp_path / "out" / "shards").mkdir()
+    lines = list(source.lines(blocks[0].region))[::-1]
+    with pytest.raises(RunError, match="not sorted"):
+        write_shard(
+            folder, dataclasses.replace(blocks[0], records=-1), source.header.text(), lambda _: BlockOutput(lines, {})
+        )
+    assert not list((tmp_path / "out" / "shards").iterdir())
+
+
+def test_a_shard_whose_index_is_gone_is_written_again(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    (tmp_path / "out" / "shards" / "block-000001.vcf.gz.tbi").unlink()
+    assert run(source, tmp_path / "out", 5, "resume") == [1]
+
+
+def test_an_old_index_of_another_kind_is_not_left_beside_the_merged_file(source: VcfSource, tmp_path: Path) -> None:
+    """htslib takes a .csi before a .tbi."""
+    run(source, tmp_path / "out", 5)
+    rows, target = finished_rows(shard_folder(str(tmp_path / "out"))), tmp_path / "out" / MERGED
+    Path(f"{target}.csi").write_bytes(b"old")
+    merge_shards(tmp_path / "out", rows, source.header.text(), target)
+    assert sorted(path.name for path in tmp_path.glob("out/*merged*")) == [MERGED, f"{MERGED}.tbi"]
 
 
 def test_a_run_of_another_stage_is_left_alone(source: VcfSource, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pysam
 import pytest
 
 from cnnspark import sheet_stages, training
@@ -16,7 +17,7 @@ from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.shards import MERGED
+from cnnspark.shards import MERGED, MERGED_BCF
 from cnnspark.sheet import SheetCallset
 from cnnspark.sheet_run import CohortSettings, run_cohort, sample_folders
 from tests.conftest import Sample, read_lines, rows_of
@@ -136,8 +137,6 @@ def read_sample(vcf: str) -> str:
 
 def rename_sample(vcf: Path, old: str, new: str) -> None:
     """The callset with another name of its sample."""
-    import pysam
-
     with pysam.BGZFile(str(vcf), "rb", None) as lines:
         text = b"\n".join(line for line in lines).decode("latin-1")
     with pysam.BGZFile(str(vcf), "wb", None) as out:
@@ -167,6 +166,12 @@ def test_a_sheet_is_scored_but_for_the_broken_sample_which_is_mended_later(
     # The same reads under three names: the same scores.
     columns = [[line.split("\t")[:8] for line in read_lines(path)] for path in merged]
     assert columns[0] == columns[1] == columns[2]
+
+    shards = [path.stat().st_mtime_ns for path in sorted((out / "samples").glob("*/shards/*"))]
+    bcf = sheet_stages.score_sheet(spark, str(sheet), shared, sample.model, str(out), config, "resume", output_type="b")
+    bcf.require_all()
+    assert [len(list(pysam.VariantFile(str(path.with_name(MERGED_BCF))))) for path in merged] == [len(columns[0])] * 3
+    assert shards == [path.stat().st_mtime_ns for path in sorted((out / "samples").glob("*/shards/*"))]
 
 
 def test_tensors_of_a_sheet_train_together(spark: SparkSession, sample: Sample, sheet: Path, tmp_path: Path) -> None:

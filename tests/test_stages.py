@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,36 @@ def test_without_merging_each_shard_is_a_vcf(spark: Any, sample: Sample, tmp_pat
     stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "out"), sample.config, merge=False)
     assert not (tmp_path / "out" / "merged.vcf.gz").exists()
     total = 0
-    for shard in (tmp_path / "out" / "shards").iterdir():
+    for shard in (tmp_path / "out" / "shards").glob("*.vcf.gz"):
         with pysam.VariantFile(str(shard)) as vcf:
             total += sum(1 for _ in vcf)
     assert total == len(read_lines(str(sample.paths.vcf)))
+
+
+def test_another_output_type_is_another_merge_and_nothing_else(
+    spark: Any, sample: Sample, scored: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(scored, out)
+    written = {path: path.stat().st_mtime_ns for name in ("shards", "manifest") for path in (out / name).iterdir()}
+    arguments = (spark, sample.unlabelled, sample.model, str(out), sample.config, "resume")
+    summary = stages.score_callset(*arguments, output_type="b")
+    assert sorted(path.name for path in out.glob("merged*")) == ["merged.bcf", "merged.bcf.csi"]
+    assert summary["merged"] == str(out / "merged.bcf")
+    with pysam.VariantFile(str(out / "merged.bcf")) as ours, pysam.VariantFile(str(scored / "merged.vcf.gz")) as theirs:
+        assert [str(record) for record in ours] == [str(record) for record in theirs]
+    filtered = str(tmp_path / "filtered.bcf")
+    result = stages.filter_callset(spark, str(out), filtered, sample.config, threshold=0.0)
+    with pysam.VariantFile(filtered) as vcf:
+        found = Counter(tuple(record.filter.keys()) for record in vcf)
+        assert found == {("PASS",): result["counts"]["passed"], ("CNN_2D_LOW",): result["counts"]["filtered"]}
+    assert Path(f"{filtered}.csi").exists()
+    stages.score_callset(*arguments)
+    assert sorted(path.name for path in out.glob("merged*")) == ["merged.vcf.gz", "merged.vcf.gz.tbi"]
+    assert (out / "merged.vcf.gz").read_bytes() == (scored / "merged.vcf.gz").read_bytes()
+    assert written == {path: path.stat().st_mtime_ns for path in written}
+    with pytest.raises(UsageError, match="--no-merge"):
+        stages.score_callset(*arguments, merge=False, output_type="b")
 
 
 def test_a_plain_vcf_gives_the_same_records(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:

@@ -1,0 +1,186 @@
+"""Where a block's time goes: a stopwatch that the steps of a block's work find by themselves, and the run's report.
+
+``measured`` goes around the work on one block, ``part`` around a step of it, wherever that is; a step within a step
+stops the outer one's clock, so that the parts add up to the whole. Without ``measured`` around it ``part`` does
+nothing. Times are seconds of wall clock, memory is MiB.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import resource
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnspark.blocks import Block
+
+PARTS = ("read", "encode", "label", "predict", "write")
+# The columns of blocks.tsv.
+COLUMNS = (
+    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds"),
+    *(f"{part}_seconds" for part in PARTS),
+    *("cpu_seconds", "peak_mib", "host", "pid", "task"),
+)
+
+
+class Stopwatch:
+    """The time since it was made, by part; ``base`` is the part of everything that is in no other."""
+
+    def __init__(self, base: str):
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.counts: Counter[str] = Counter()
+        self._part = base
+        self._started = self._since = time.perf_counter()
+        self._cpu = time.process_time()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        outer = self._switch(name)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def _switch(self, name: str) -> str:
+        now = time.perf_counter()
+        before, self._part = self._part, name
+        self.seconds[before] += now - self._since
+        self._since = now
+        return before
+
+    def report(self) -> dict[str, Any]:
+        """What a block's row says of its work: plain values."""
+        self._switch(self._part)
+        return {
+            "seconds": round(self._since - self._started, 3),
+            "parts": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+            "reads": self.counts["reads"],
+            "alleles": self.counts["alleles"],
+            "peak_mib": peak_mib(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "task": task_name(),
+        }
+
+
+_stopwatch: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+
+
+@contextmanager
+def measured(base: str) -> Iterator[None]:
+    """Measures the work within, or as a decorator each call."""
+    token = _stopwatch.set(Stopwatch(base))
+    try:
+        yield
+    finally:
+        _stopwatch.reset(token)
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """The work within, or as a decorator each call, is this part of what is measured. Nothing may be yielded within."""
+    stopwatch = _stopwatch.get()
+    if stopwatch is None:
+        yield
+    else:
+        with stopwatch.part(name):
+            yield
+
+
+def add_count(name: str, number: int) -> None:
+    """Adds to the counts of what is measured: "reads" or "alleles"."""
+    if stopwatch := _stopwatch.get():
+        stopwatch.counts[name] += number
+
+
+def report() -> dict[str, Any]:
+    """Of the work that is being measured, so far; empty where none is."""
+    stopwatch = _stopwatch.get()
+    return stopwatch.report() if stopwatch else {}
+
+
+def peak_mib() -> int:
+    """The most memory that this process ever held, whatever it was for: getrusage's maximum resident set size."""
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes >> 20
+
+
+def task_name() -> str:
+    """Stage, partition and attempt of the Spark task that this is, as 3.12.0; empty outside of one."""
+    if "pyspark" not in sys.modules:
+        return ""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return f"{context.stageId()}.{context.partitionId()}.{context.attemptNumber()}" if context else ""
+
+
+def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]], sample: str) -> str:
+    """``blocks.tsv``: one row for each block, ``reports`` by the block's number. Empty where a report lacks a value."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, delimiter="\t", lineterminator="\n", restval="", extrasaction="ignore")
+    table.writeheader()
+    for block in blocks:
+        of_block = reports.get(block.index, {})
+        table.writerow(
+            {
+                "block": block.index,
+                "sample": sample,
+                "contig": block.region.contig,
+                "start": block.region.start,
+                "end": block.region.end,
+                "records": block.records,
+                **of_block,
+                **{f"{name}_seconds": seconds for name, seconds in of_block.get("parts", {}).items()},
+            }
+        )
+    return text.getvalue()
+
+
+def summarise(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The blocks' reports in short, for the manifest; empty where there are none.
+
+    A task's seconds are those of its blocks. What a worker does once, before its first block, is in none: it loads the
+    model, which is some seconds.
+    """
+    known = [each for each in reports if each]
+    if not known:
+        return {}
+    of_task: Counter[tuple[str, int, str]] = Counter()
+    for each in known:
+        of_task[each["host"], each["pid"], each["task"]] += each["seconds"]
+    return {
+        "seconds": round(sum(each["seconds"] for each in known), 3),
+        "cpu_seconds": round(sum(each["cpu_seconds"] for each in known), 3),
+        "parts": {name: round(sum(each["parts"][name] for each in known), 3) for name in PARTS},
+        "reads": sum(each["reads"] for each in known),
+        "block_seconds": _spread([each["seconds"] for each in known]),
+        "task_seconds": _spread(list(of_task.values())),
+        "tasks": len(of_task),
+        "peak_mib": max(each["peak_mib"] for each in known),
+    }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {"mean": round(sum(seconds) / len(seconds), 3), "max": round(max(seconds), 3)}
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """The summary in one line."""
+    blocks = summary["block_seconds"]
+    total = sum(summary["parts"].values()) or 1.0
+    shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in summary["parts"].items() if seconds)
+    return (
+        f"a block took {blocks['mean']:.2f} s, the slowest {blocks['max']:.2f} s ({shares}); "
+        f"workers held {summary['peak_mib']} MiB at most"
+    )

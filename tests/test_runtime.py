@@ -1,0 +1,107 @@
+"""The stopwatch of a block's work, and the report of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnnspark import runtime
+from cnnspark.blocks import Block
+from cnnspark.regions import Region
+from tests.conftest import ROOT
+
+
+def test_parts_within_parts_add_up_to_the_whole() -> None:
+    @runtime.part("encode")
+    def build() -> None:
+        time.sleep(0.02)
+        with runtime.part("read"):
+            time.sleep(0.04)
+            runtime.add_count("reads", 7)
+        runtime.add_count("alleles", 2)
+
+    with runtime.measured("write"):
+        build()
+        build()
+        time.sleep(0.01)
+        report = runtime.report()
+    parts = report["parts"]
+    assert sum(parts.values()) == pytest.approx(report["seconds"], abs=0.002)
+    assert parts["read"] >= 0.08 and parts["encode"] >= 0.04 and parts["write"] >= 0.01
+    assert parts["predict"] == parts["label"] == 0
+    assert parts["read"] > parts["encode"] > parts["write"]
+    assert (report["reads"], report["alleles"], report["pid"]) == (14, 4, os.getpid())
+    assert report["cpu_seconds"] < report["seconds"]  # it slept
+
+
+def test_a_part_that_fails_ends() -> None:
+    with runtime.measured("write"):
+        with pytest.raises(ValueError), runtime.part("read"):
+            raise ValueError
+        before = runtime.report()["parts"]["read"]
+        time.sleep(0.01)
+        assert runtime.report()["parts"]["read"] == before
+
+
+def test_each_call_of_a_measured_function_has_its_own_watch() -> None:
+    @runtime.measured("write")
+    def work(reads: int) -> dict:
+        runtime.add_count("reads", reads)
+        return runtime.report()
+
+    assert [work(3)["reads"], work(5)["reads"]] == [3, 5]
+    assert runtime.report() == {}
+
+
+def test_without_a_watch_parts_and_counts_do_nothing() -> None:
+    with runtime.part("read"):
+        runtime.add_count("reads", 1)
+    assert runtime.report() == {}
+
+
+def test_the_peak_is_what_the_process_held_at_most() -> None:
+    # A process of its own: what this one held before would hide it.
+    code = """
+from cnnspark.runtime import peak_mib
+before = peak_mib()
+held = bytearray(100 << 20)
+del held
+print(before, peak_mib())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before + 95 <= after <= before + 110
+
+
+def report(seconds: float, task: str, read: float = 0.5, peak: int = 100) -> dict:
+    parts = dict.fromkeys(runtime.PARTS, 0.0) | {"read": read, "write": seconds - read}
+    rest = {"cpu_seconds": seconds / 2, "reads": 10, "alleles": 3, "peak_mib": peak, "host": "node1", "pid": 7}
+    return {"seconds": seconds, "parts": parts, "task": task, **rest}
+
+
+def test_the_summary_has_blocks_and_tasks() -> None:
+    found = runtime.summarise([report(1.0, "1.0.0"), {}, report(2.0, "1.1.0", peak=300), report(4.0, "1.0.0")])
+    assert found["seconds"] == 7.0 and found["cpu_seconds"] == 3.5 and found["reads"] == 30
+    assert found["parts"]["read"] == 1.5 and found["parts"]["write"] == 5.5
+    assert found["block_seconds"] == {"mean": pytest.approx(7 / 3, abs=1e-3), "max": 4.0}
+    assert found["task_seconds"] == {"mean": 3.5, "max": 5.0} and found["tasks"] == 2
+    assert found["peak_mib"] == 300
+    assert "read 21%, write 79%" in runtime.summary_text(found)
+    assert runtime.summarise([{}]) == {}
+
+
+def test_the_table_has_a_row_for_each_block_with_what_is_known_of_it() -> None:
+    blocks = [Block(0, Region("chr1", 0, 1000), 20), Block(1, Region("chr1", 1000, 5000), 30)]
+    table = runtime.blocks_table(blocks, {1: report(2.0, "1.1.0")}, "HG002")
+    unknown, known = csv.DictReader(io.StringIO(table), delimiter="\t")
+    assert tuple(known) == runtime.COLUMNS
+    assert (known["sample"], known["start"], known["end"], known["records"]) == ("HG002", "1000", "5000", "30")
+    assert (known["alleles"], known["reads"], known["read_seconds"], known["seconds"]) == ("3", "10", "0.5", "2.0")
+    assert (known["peak_mib"], known["host"], known["pid"], known["task"]) == ("100", "node1", "7", "1.1.0")
+    assert (unknown["block"], unknown["records"], unknown["seconds"], unknown["host"]) == ("0", "20", "", "")
