@@ -70,6 +70,7 @@ class ShardRow:
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
+    predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.costs was fitted on
 
 
 class BlockOutput(NamedTuple):
@@ -108,7 +109,7 @@ def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
     """Writes one block's shard with its index (TBI, or CSI) and commits it.
 
-    Raises RunError where records were lost, doubled or changed, or cannot be indexed.
+    Raises RunError where records were lost, doubled or changed, or cannot be indexed, or another run has the folder.
     """
     folder.require_owner()
     started = time.monotonic()
@@ -156,6 +157,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
             runtime=report(),
+            predicted_seconds=block.cost,
         )
         os.replace(temporary, folder.out / row.file)
         os.replace(index, folder.out / row.index)

@@ -128,10 +128,11 @@ def test_a_row_of_a_run_that_was_overwritten_does_not_count(tmp_path: Path) -> N
     (tmp_path / "out" / "shards").mkdir()
     write_shard(first, BLOCKS[0], HEADER, work("C"))  # type: ignore[arg-type]
     row, shard = tmp_path / "out" / "manifest" / "block-000000.json", tmp_path / "out" / "shards"
-    late = {path: path.read_bytes() for path in (row, *shard.iterdir())}
+    late, written = row.read_bytes(), {path: path.read_bytes() for path in shard.iterdir()}
     second.open({"seed": 2}, BLOCKS, "overwrite")
     shard.mkdir()
-    for path, content in late.items():
+    row.write_bytes(late)
+    for path, content in written.items():
         path.write_bytes(content)
     assert finished_rows(second) == []
     assert len(finished_rows(shard_folder(str(tmp_path / "out")))) == 1  # for a reader of the folder it is a row
