@@ -111,8 +111,8 @@ def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target
     text = header.encode(ENCODING)
     if any(row.header_digest != hashlib.sha256(text).hexdigest() for row in rows):
         raise RunError(f"a shard has another header than the run; {_AGAIN}")
-    # Begins as a run's folder knows its temporary files.
-    with private_file(target) as temporary:
+    # In the folder, which may be one that goes, not beside the target; begins as a run knows its temporary files.
+    with private_file(folder / target.name) as temporary:
         merged = temporary.with_name(f"{temporary.name}.vcf.gz")
         made, suffix = merged, ".tbi"
         try:

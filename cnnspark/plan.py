@@ -7,6 +7,8 @@ estimates. Pure.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -123,6 +125,21 @@ def _joined(one: ContigPlan, other: ContigPlan) -> ContigPlan:
     return ContigPlan(
         one.contig, records, one.alleles + other.alleles, depth, one.blocks + other.blocks, one.seconds + other.seconds
     )
+
+
+def plan_callsets(callsets: Sequence[InputPaths], config: Config, model: str | None = None) -> Plan:
+    """What scoring these callsets will take, one run of a sample sheet.
+
+    A callset of several samples is planned as if each of them carried every allele, which no index tells.
+    """
+    plans = []
+    for paths in callsets:
+        of_each = [dataclasses.replace(paths, reads=member.reads, members=()) for member in paths.members]
+        plans += [plan_callset(each, config, model) for each in of_each or [paths]]
+        if of_each:
+            note = "a callset of several samples is planned as if each carried every allele: it will take less"
+            plans[-1] = dataclasses.replace(plans[-1], notes=(*plans[-1].notes, note))
+    return functools.reduce(Plan.__add__, plans)
 
 
 def plan_callset(paths: InputPaths, config: Config, model: str | None = None) -> Plan:

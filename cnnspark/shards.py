@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
-from cnnspark.bgzf import BgzfWriter
+from cnnspark.bgzf import BgzfWriter, write_failure
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.files import commit, make_parents, private_file, sizes
@@ -169,11 +169,14 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
 def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
     try:
         pysam.tabix_index(str(shard), preset="vcf", force=True, csi=csi, index=str(index))
-    except OSError:
+    except OSError as failure:
+        cause = write_failure(index, failure)
+        if cause.errno is not None:
+            raise cause from None
         raise RunError(
             f"the records of block {block.region} cannot be indexed: they are not sorted by position, or one ends "
-            "beyond base 2^29 of a contig whose length the header does not say, or the disk is full; mend that and run "
-            "again with --if-exists resume"
+            "beyond base 2^29 of a contig whose length the header does not say; mend that and run again with "
+            "--if-exists resume"
         ) from None
 
 

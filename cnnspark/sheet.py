@@ -190,3 +190,15 @@ def shared_inputs(inputs: InputPaths) -> InputPaths:
         if getattr(inputs, name):
             raise UsageError(f"--{name} and --sheet cannot go together; the sheet names each sample's files")
     return inputs
+
+
+def sheet_callsets(
+    sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
+) -> list[SheetCallset]:
+    """The callsets of a sheet (:func:`callsets`).
+
+    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
+    callsets share, have something that the sheet names.
+    """
+    shared = shared_inputs(inputs).absolute()
+    return callsets(read_sheet(sheet, needs), shared, by_sample)

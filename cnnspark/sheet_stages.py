@@ -17,7 +17,7 @@ from cnnspark.models.card import read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.regions import Region, parse_region
 from cnnspark.scoring import looks_at_reads
-from cnnspark.sheet import SheetCallset, callsets, read_sheet, shared_inputs
+from cnnspark.sheet import SheetCallset, read_sheet, sheet_callsets
 from cnnspark.sheet_run import CohortResult, CohortSettings, fingerprint, run_cohort, sample_folders
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 
 # What a run of a sheet's folder holds besides the callsets' own.
 TENSORS, MODEL, RUNS = "tensors", "model", "runs"
-
-
-def sheet_callsets(
-    sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
-) -> list[SheetCallset]:
-    """The callsets of a sheet (:func:`cnnspark.sheet.callsets`).
-
-    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
-    callsets share, have something that the sheet names.
-    """
-    shared = shared_inputs(inputs).absolute()
-    return callsets(read_sheet(sheet, needs), shared, by_sample)
 
 
 def score_sheet(

@@ -137,3 +137,25 @@ def test_the_command_prints_a_table_or_json(simulated: InputPaths, capsys: pytes
     assert isinstance(plan, Plan) and found == json.loads(json.dumps(plan.to_dict(8)))
     assert {"records", "blocks", "core_seconds", "wall_seconds", "output_bytes", "task_memory_bytes"} <= set(found)
     assert main(["plan", "--reads", str(simulated.reads)]) == 2
+
+
+def test_the_plan_of_a_sheet_is_that_of_its_samples(
+    tmp_path: Path, simulated: InputPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1", "2"):
+        for suffix, path in ((".vcf.gz", simulated.vcf), (".bam", simulated.reads)):
+            shutil.copy(str(path), tmp_path / f"{name}{suffix}")
+            index = {".vcf.gz": ".tbi", ".bam": ".bai"}[suffix]
+            shutil.copy(f"{path}{index}", tmp_path / f"{name}{suffix}{index}")
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text("sample\tvcf\treads\nS1\t1.vcf.gz\t1.bam\nS2\t2.vcf.gz\t2.bam\n")
+    assert main(["plan", "--sheet", str(sheet), "--model", "reads", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    one = plan_callset(simulated, Config(), "reads")
+    assert (found["samples"], found["records"]) == (2, 2 * one.records)
+    assert found["core_seconds"] == pytest.approx(2 * one.core_seconds)
+    # Members of one callset: as many records for each of them, which is said.
+    sheet.write_text("sample\tvcf\treads\nS1\t1.vcf.gz\t1.bam\nS2\t1.vcf.gz\t2.bam\n")
+    assert main(["plan", "--sheet", str(sheet), "--model", "reads", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["records"] == 2 * one.records and "as if each carried every allele" in found["notes"][0]
