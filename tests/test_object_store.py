@@ -81,7 +81,7 @@ def test_a_run_on_the_store_has_the_bytes_of_a_local_one(
     there = store.objects("scored")
     here = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob("*") if path.is_file()}
     assert set(there) == set(here)
-    alike = [name for name in here if not name.endswith(".json") or name == "guard.json"]
+    alike = [name for name in here if not name.endswith((".json", ".tsv")) or name == "guard.json"]
     assert len(alike) > 4 and all(there[name] == here[name] for name in alike)
     assert json.loads(there["manifest.json"])["conservation"] == json.loads(here["manifest.json"])["conservation"]
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_does_what_is_missing_alone(
     after = store.objects("scored")
     # The row says how long the block took.
     row = f"manifest/{Path(lost).name.split('.')[0]}.json"
-    assert {name for name in before if after[name] != before[name]} <= {row, "manifest.json"}
+    assert {name for name in before if after[name] != before[name]} <= {row, "manifest.json", "blocks.tsv"}
     again = {name for name, at in store.changed("scored").items() if at != written.get(name)}
     shards = {name for name in again if "/shards/" in name and name.endswith(".vcf.gz")}
     assert {Path(name).name for name in shards} == {Path(lost).name}
