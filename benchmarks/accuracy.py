@@ -60,7 +60,7 @@ class Part:
     """Labelled alleles of one callset, and where their tensors are kept."""
 
     name: str
-    inputs: dict[str, str]
+    inputs: dict[str, Any]
     regions: tuple[str, ...] = ()
     min_qual: float | None = None  # alleles with less are not measured
     causes: str | None = None

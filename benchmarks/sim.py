@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ TRAIN_SHARE = 0.6
 CALLSETS = {"freebayes": 1.0, "bcftools": None}  # the least QUAL of the alleles that are counted
 
 
-def files(data: str, caller: str) -> dict[str, str]:
+def files(data: str, caller: str) -> dict[str, Any]:
     """Callset, reads, reference and labels, by their names in :class:`cnnspark.config.InputPaths`."""
     sim = Path(data, "sim")
     return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +34,20 @@ KNOWN: tuple[str, ...] = (
 # What GATK's published networks know, in their order.
 GATK_ANNOTATIONS = ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum")
 _NUMERIC = ("Integer", "Float")
+# In a callset of several samples QUAL and INFO are of all of them: INFO/DP of 5,000 samples is no depth that a model
+# knows. What FORMAT has of the sample in the same meaning takes their place (VCF 4.3, tables 1 and 2, and freebayes'
+# own); what says something of the allele and the reference alone stays; all else is missing.
+OF_THE_SAMPLE = ("DP", "AD", "ADF", "ADR", "MQ", "AO", "RO", "QA", "QR")
+OF_THE_ALLELE = ("LEN", "RUN")
+# Where a caller has no AO and RO; "1" takes the first value of AD, which is REF's.
+_FROM_AD = {"AO": "R", "RO": "1"}
+_BALANCE = "balance"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class _Source:
-    column: str  # QUAL, INFO or FORMAT
+    column: str  # QUAL, INFO, FORMAT, or _BALANCE: INFO/AB from the sample's genotype and counts
     key: str
     number: str
     is_flag: bool
@@ -51,14 +60,17 @@ class AnnotationReader:
     allele's own (not REF's); G the value of the heterozygous genotype REF/ALT; a fixed number above 1 and ``.`` the
     first value. A Flag is 1 or 0. Whatever is missing, too short, not a number, nan or infinite is NaN, and so is a
     name that the header does not declare: a callset of another caller can still be scored.
+
+    With ``of_one_sample`` they are those of one sample of a callset of several: see :data:`OF_THE_SAMPLE`.
     """
 
-    def __init__(self, header: VcfHeader, names: Sequence[str]):
+    def __init__(self, header: VcfHeader, names: Sequence[str], of_one_sample: bool = False):
         """Raises UsageError for a declared annotation that is text, and for a name given twice."""
         self.names: tuple[str, ...] = tuple(names)
         self._samples = header.samples
-        self._sources = [_source(header, name) for name in self.names]
-        self._needs_format = any(source and source.column == "FORMAT" for source in self._sources)
+        find = _source_of_sample if of_one_sample else _source
+        self._sources = [find(header, name) for name in self.names]
+        self._needs_format = any(source and source.column in ("FORMAT", _BALANCE) for source in self._sources)
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise UsageError(f"annotation '{twice}' is named twice; leave one out")
@@ -82,6 +94,8 @@ class AnnotationReader:
                 values[i] = _number(record.qual)
             elif source.is_flag:
                 values[i] = float(source.key in info)
+            elif source.column == _BALANCE:
+                values[i] = _balance(sample, _of_allele(sample.get(source.key, ""), source.number, alt_index))
             else:
                 found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
                 if found is not None:
@@ -89,15 +103,24 @@ class AnnotationReader:
         return np.array(values, np.float32)
 
 
-def default_annotations(header: VcfHeader) -> tuple[str, ...]:
-    """The known annotations that the header declares with a usable type, in the order of :data:`KNOWN`."""
+def default_annotations(header: VcfHeader, of_one_sample: bool = False) -> tuple[str, ...]:
+    """The known annotations that the header declares with a usable type, in the order of :data:`KNOWN`.
+
+    ``of_one_sample`` as for :class:`AnnotationReader`: those that a callset of several samples has of each.
+    """
     chosen = []
     for name in KNOWN:
         column, _, key = name.rpartition("/")
-        declaration = (header.format if column == "FORMAT" else header.info).get(key)
-        if name == "QUAL" or (declaration is not None and declaration.type in _NUMERIC):
+        if of_one_sample:
+            if _source_of_sample(header, name) is not None:
+                chosen.append(name)
+        elif name == "QUAL" or _is_number((header.format if column == "FORMAT" else header.info).get(key)):
             chosen.append(name)
     return tuple(chosen)
+
+
+def _is_number(declaration: FieldDeclaration | None) -> bool:
+    return declaration is not None and declaration.type in _NUMERIC
 
 
 def _source(header: VcfHeader, name: str) -> _Source | None:
@@ -116,6 +139,40 @@ def _source(header: VcfHeader, name: str) -> _Source | None:
     if declaration.type not in _NUMERIC:
         raise UsageError(f"annotation '{name}' is declared as {declaration.type}; choose one that is a number")
     return _Source(column, key, declaration.number, False)
+
+
+def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
+    """Where an annotation of one sample stands in a callset of several; None where it says nothing of the sample."""
+    declared = _source(header, name)  # a name that is no annotation, or text, is refused here, too
+    column, _, key = name.rpartition("/")
+    if column == "FORMAT" or (key in OF_THE_ALLELE and declared is not None):
+        return declared
+    if name == "QUAL":
+        return None
+    if key in OF_THE_SAMPLE and _is_number(header.format.get(key)):
+        return _Source("FORMAT", key, header.format[key].number, False)
+    has_depths = _is_number(header.format.get("AD")) and header.format["AD"].number == "R"
+    if key in _FROM_AD and has_depths:
+        return _Source("FORMAT", "AD", _FROM_AD[key], False)
+    if key == "AB" and _is_number(header.format.get("DP")):
+        if _is_number(header.format.get("AO")):
+            return _Source(_BALANCE, "AO", header.format["AO"].number, False)
+        return _Source(_BALANCE, "AD", "R", False) if has_depths else None
+    return None
+
+
+def _balance(call: Mapping[str, str], alt_count: str) -> float:
+    """freebayes' AB of a sample: the share of its reads that show the ALT where it is heterozygous, 0 where it is not.
+
+    NaN where the genotype is not called, or half of it.
+    """
+    genotype = set(re.split(r"[/|]", call.get("GT", ".").lstrip("/|")))
+    if "." in genotype:
+        return math.nan
+    if len(genotype) < 2:
+        return 0.0
+    depth = _number(call.get("DP", ""))
+    return _number(alt_count) / depth if depth > 0 else math.nan
 
 
 def _of_allele(text: str, number: str, alt_index: int) -> str:

@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cnnspark.alleles import unscorable_reason
+from cnnspark.balance import share_out
+from cnnspark.costs import Expected, Weigher, line_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region, merge_regions
 from cnnspark.vcf import VcfSource
@@ -27,13 +30,19 @@ if TYPE_CHECKING:
 WINDOW_BASES = 10_000_000
 DIGEST_BITS = 128
 TASKS_PER_SLOT = 4
+COST_DIGITS = 6
 # Genome that one block calls candidates on: about 2 s at 30x.
 CANDIDATE_BASES = 100_000
+CANDIDATE_SECONDS = 2e-5  # for each base
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """How large a block is. A block is one task's work for some seconds and one shard."""
+    """How large a block is. A block is one task's work for some seconds and one shard.
+
+    ``records`` are usual ones: a record that costs more than a usual one at 30x (its depth is in the index of the
+    reads) counts for so many more.
+    """
 
     records: int = (
         1000  # about 2 s of scoring with reads on one core; small enough to balance, to retry and to hold out
@@ -49,7 +58,8 @@ class BlockSettings:
 class Block:
     """Consecutive records of one contig. ``digest`` is that of :class:`RecordsDigest` over the callset's own lines.
 
-    A block of the genome whose records are yet to be called has ``records`` -1 and no digest.
+    ``cost`` is predicted: seconds of one core of the machine that :mod:`cnnspark.costs` was fitted on. A block of the
+    genome whose records are yet to be called has ``records`` -1 and no digest.
     """
 
     index: int
@@ -60,6 +70,7 @@ class Block:
     digest: str = ""
     first_start: int = -1
     last_start: int = -1
+    cost: float = 0.0
 
     @property
     def name(self) -> str:
@@ -114,29 +125,46 @@ class _Cut:
     records: int
     alleles: int
     digest: str
+    cost: float = 0.0
 
 
-def cut_window(lines: Iterable[str], window: Region, settings: BlockSettings) -> list[_Cut]:
-    """Cuts the records of one window into blocks that tile it; records of one position stay together."""
+def cut_window(
+    lines: Iterable[str], window: Region, settings: BlockSettings, weigher: Weigher | None = None
+) -> list[_Cut]:
+    """Cuts the records of one window into blocks that tile it; records of one position stay together.
+
+    A block is full where its records weigh ``settings.records``; without a weigher each weighs 1.
+    """
+    weigher = weigher or Weigher(line_costs())
     cuts: list[_Cut] = []
     digest, alleles, first, last = RecordsDigest(), 0, -1, -1
+    weight, work = 0.0, weigher.block()
 
     def close(end: int) -> None:
         start = cuts[-1].end if cuts else window.start
-        cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex()))
+        cost = round(weigher.costs.seconds(work.work()), COST_DIGITS)
+        cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex(), cost))
 
     for line in lines:
         columns = line.split("\t", 5)
+        if len(columns) < 6:
+            digest.add(line)  # raises
         start = max(int(columns[1]) - 1, 0)
-        full = digest.records >= settings.records or (digest.records and start - first >= settings.bases)
-        if full and start > last:
+        scorable = sum(unscorable_reason(columns[3], alt) is None for alt in columns[4].split(","))
+        more = weigher.weight(window.contig, start, last, scorable)
+        # Half a record more is nearer to full than half a block less.
+        full = weight + more / 2 > settings.records or start - first >= settings.bases
+        if digest.records and full and start > last:
             close(start)
             digest, alleles, first = RecordsDigest(), 0, start
+            weight, work = 0.0, weigher.block()
         if first < 0:
             first = start
         last = start
         digest.add(line)
-        alleles += sum(unscorable_reason(columns[3], alt) is None for alt in columns[4].split(","))
+        alleles += scorable
+        weight += more
+        work.add(window.contig, start, len(columns[3]), scorable)
     if digest.records:
         close(window.end)
     return cuts
@@ -166,10 +194,13 @@ def windows_of(
     return windows
 
 
-def _cut_windows(windows: Iterator[Region], path: str, settings: BlockSettings) -> Iterator[tuple[Region, list[_Cut]]]:
+def _cut_windows(
+    windows: Iterator[Region], path: str, settings: BlockSettings, expected: Expected
+) -> Iterator[tuple[Region, list[_Cut]]]:
+    weigher = expected.open()
     with VcfSource(path) as source:
         for window in windows:
-            yield window, cut_window(source.lines(window), window, settings)
+            yield window, cut_window(source.lines(window), window, settings, weigher)
 
 
 def plan_blocks(
@@ -178,14 +209,16 @@ def plan_blocks(
     lengths: Mapping[str, int | None],
     regions: Sequence[Region] = (),
     settings: BlockSettings | None = None,
+    expected: Expected | None = None,
 ) -> list[Block]:
     """The blocks of a bgzipped, indexed callset, in its order, counted by a distributed pass.
 
     Args:
         lengths: contig lengths in bases where known; a contig of unknown length is one window.
         regions: what to take of the callset (a record belongs where its POS lies); all of it where empty.
+        expected: what the records' cost depends on; without it they all weigh the same.
     """
-    settings = settings or BlockSettings()
+    settings, expected = settings or BlockSettings(), expected or Expected(line_costs())
     with VcfSource(vcf) as source:
         windows = windows_of(source.contigs, lengths, regions)
     if not windows:
@@ -193,7 +226,7 @@ def plan_blocks(
     tasks = min(len(windows), 4 * spark.sparkContext.defaultParallelism)
     counted = (
         spark.sparkContext.parallelize(windows, tasks)
-        .mapPartitions(partial(_cut_windows, path=vcf, settings=settings))
+        .mapPartitions(partial(_cut_windows, path=vcf, settings=settings, expected=expected))
         .collect()
     )
     return number_blocks(counted)
@@ -215,6 +248,7 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
                     digest=cut.digest,
                     first_start=cut.first_start,
                     last_start=cut.last_start,
+                    cost=cut.cost,
                 )
             )
             first_record += cut.records
@@ -222,14 +256,13 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
 
 
 def deal(spark: SparkSession, blocks: Sequence[Block]) -> RDD[Block]:
-    """The blocks as an RDD of TASKS_PER_SLOT tasks for each slot, neighbours in different tasks.
+    """The blocks as an RDD of TASKS_PER_SLOT tasks for each slot, each of about the same predicted cost.
 
-    Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks; dense
-    stretches of the genome are shared out. Which task a block is in has no part in its bytes.
+    Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks. Which
+    task a block is in has no part in its bytes.
     """
-    tasks = max(1, min(len(blocks), TASKS_PER_SLOT * spark.sparkContext.defaultParallelism))
-    dealt = [block for task in range(tasks) for block in blocks[task::tasks]]
-    return spark.sparkContext.parallelize(dealt, tasks)
+    groups = share_out(blocks, TASKS_PER_SLOT * spark.sparkContext.defaultParallelism)
+    return spark.sparkContext.parallelize(groups, max(1, len(groups))).mapPartitions(chain.from_iterable)
 
 
 def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:
@@ -244,6 +277,6 @@ def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()
         start = region.start
         while start < region.end:
             end = min(region.end, (start // CANDIDATE_BASES + 1) * CANDIDATE_BASES)
-            blocks.append(Block(len(blocks), Region(region.contig, start, end)))
+            blocks.append(Block(len(blocks), Region(region.contig, start, end), cost=(end - start) * CANDIDATE_SECONDS))
             start = end
     return blocks

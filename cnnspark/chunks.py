@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Scorable = tuple[Record, tuple[int, ...]]
 
 # Bounds of a chunk: the reads of 100 kb are some 40 MB at 60x.
-_CHUNK_SPAN = 100_000
-_CHUNK_RECORDS = 1_000
+CHUNK_SPAN = 100_000
+CHUNK_RECORDS = 1_000
 
 
 def scorable_records(records: Sequence[Record], skipped: Counter[str]) -> Iterator[Scorable]:
@@ -51,8 +51,8 @@ def chunks(scorable: Sequence[Scorable], gap: int) -> Iterator[list[Scorable]]:
         if chunk and (
             record.start < chunk[0][0].start
             or record.start - end > gap
-            or record.end - chunk[0][0].start > _CHUNK_SPAN
-            or len(chunk) == _CHUNK_RECORDS
+            or record.end - chunk[0][0].start > CHUNK_SPAN
+            or len(chunk) == CHUNK_RECORDS
         ):
             yield chunk
             chunk = []

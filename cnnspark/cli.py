@@ -215,6 +215,30 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @reads_option
 @reference_option
 @model_option
+@region_option
+@click.option("--cores", type=click.IntRange(1), metavar="N", help="Spark's task slots [this machine's cores].")
+@config_options
+@output_options
+def plan(model: str | None, cores: int | None, **options: Any) -> None:
+    """Say what 'score' would take, from indexes alone: blocks, time, memory, output size. Needs no Spark."""
+    import os
+
+    run = Run({"conf_spark": (), **common_values(options)})
+    from cnnspark.inputs import required
+    from cnnspark.plan import plan_callset, plan_text
+
+    paths = run.paths(**options)
+    required(paths.vcf, "--vcf")
+    found = plan_callset(paths, run.config, model)
+    slots = cores or os.cpu_count() or 1
+    run.show(found.to_dict(slots), plan_text(found, slots))
+
+
+@cli.command()
+@vcf_option
+@reads_option
+@reference_option
+@model_option
 @click.option("--out", required=True, metavar="DIR", help="Folder for shards, manifest and the merged VCF.")
 @region_option
 @sample_option
@@ -264,7 +288,7 @@ def score(
             )
         )  # fmt: skip
         return
-    from cnnspark import stages
+    from cnnspark import scoring, stages
 
     result = stages.score_callset(
         run.spark("score"),
@@ -277,7 +301,7 @@ def score(
         strict,
         output_type,
     )
-    run.show(result, f"{result['statement']}\n{result['merged'] or out}")
+    run.show(result, f"{result['statement']}\n{scoring.counts_text(result['counts'])}\n{result['merged'] or out}")
 
 
 @cli.command("filter")

@@ -22,6 +22,7 @@ import yaml
 from cnnspark.blocks import BlockSettings
 from cnnspark.candidates import CandidateSettings
 from cnnspark.errors import UsageError
+from cnnspark.members import Member
 from cnnspark.models.bundled import BUNDLED
 from cnnspark.scoring import ScoreSettings
 from cnnspark.simulation.settings import SimulationSettings
@@ -46,11 +47,27 @@ class InputPaths:
     labels: str | None = None
     sample: str | None = None
     regions: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()  # of a multi-sample callset: the samples whose reads are at hand, then no reads
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether there are reads, of one sample or of members."""
+        return self.reads is not None or any(member.reads for member in self.members)
+
+    @property
+    def files(self) -> list[str]:
+        """All paths that are given."""
+        given = [*(getattr(self, name) for name in PATHS), *(member.reads for member in self.members)]
+        return [path for path in given if path]
 
     def absolute(self) -> InputPaths:
         """The same files by absolute paths: an executor's working folder is not the driver's."""
         given = {name: getattr(self, name) for name in PATHS}
         changed: dict[str, Any] = {name: absolute_path(path) for name, path in given.items() if path is not None}
+        changed["members"] = tuple(
+            dataclasses.replace(member, reads=absolute_path(member.reads)) if member.reads else member
+            for member in self.members
+        )
         return dataclasses.replace(self, **changed)
 
 
@@ -148,6 +165,8 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in PATHS:
         if isinstance(inputs.get(name), str) and "://" not in inputs[name]:
             inputs[name] = str(folder / inputs[name])
+    if isinstance(inputs.get("members"), list):
+        inputs["members"] = [_member_beside(member, folder) for member in inputs["members"]]
     values = dict(values)
     if inputs:
         values["inputs"] = inputs
@@ -160,6 +179,11 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     ):
         values["train"] = {**values["train"], "init": str(folder / values["train"]["init"])}
     return values
+
+
+def _member_beside(member: Any, folder: Path) -> Any:
+    reads = member.get("reads") if isinstance(member, dict) else None
+    return {**member, "reads": str(folder / reads)} if isinstance(reads, str) and "://" not in reads else member
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

@@ -120,6 +120,7 @@ def write_block(
         labels: int (n,), one per tensor: 1 true, 0 false, -1 unknown.
         counts: why alleles were left out, for the row.
     """
+    folder.require_owner()
     keys = tensors.keys
     columns: dict[str, Any] = {
         "sample": [sample] * len(keys),
@@ -157,6 +158,7 @@ def write_block(
                 table, temporary, row_group_size=group_rows, compression="zstd", use_dictionary=False,
                 write_statistics=False,
             )  # fmt: skip
+            folder.require_owner()
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

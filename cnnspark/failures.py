@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from cnnspark import errors
@@ -17,12 +18,22 @@ def explain(error: BaseException) -> errors.CnnsparkError:
     if found:
         kind = getattr(errors, found[-1][0], errors.RunError)
         return kind(found[-1][1].strip())
-    if "No space left on device" in text:
-        return errors.RunError("a disk is full; free space and run again with --if-exists resume")
+    # Python's own words, those of pyarrow, and Java's.
+    full = re.search(r"(No space left on device|Disk quota exceeded)(?:: '([^'\n]+)')?", text)
+    if full:
+        which = f"the disk of {os.path.dirname(full[2])}" if full[2] else "a disk"
+        return errors.RunError(
+            f"{which} is full ({full[1]}); free space and run again, with --if-exists resume where the command has it"
+        )
     if re.search(r"exit code[: ]+137|OutOfMemory|Container killed", text):
         return errors.RunError(
             "an executor was killed, most likely for memory; raise spark.executor.memoryOverhead and run again with "
             "--if-exists resume"
+        )
+    if "ExecutorLostFailure" in text:
+        return errors.RunError(
+            "executors were lost again and again; see their logs and the cluster's, and run again with --if-exists "
+            "resume"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     python = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]

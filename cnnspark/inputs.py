@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,8 @@ from cnnspark.errors import UsageError
 from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import about, progress
+from cnnspark.members import Member
+from cnnspark.owner import private_folder
 from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
@@ -57,35 +58,37 @@ def checked_inputs(
         if callset.needs_copy(vcf):
             # Beside the output, because that is storage which the executors see, too.
             make_folder(out.absolute().parent)
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=f".{out.name}.callset-", dir=out.absolute().parent)
-            )
-            readable = str(Path(folder) / "callset.vcf.gz")
+            folder = stack.enter_context(private_folder(out.absolute(), "callset"))
+            readable = str(folder / "callset.vcf.gz")
             callset.copy_callset(vcf, Path(readable))
         source = callset.open_callset(readable)
         stale = callset.index_is_older(readable)
         source.path = vcf  # what messages name
         stack.callback(source.close)
+        paths, members = _members(paths, source.header, needs_reads) if needs_reference else (paths, ())
         reads = reference = None
         if needs_reference:
             callset.require_file(required(paths.reference, "--reference"), "reference")
             reference = ReferenceSource(str(paths.reference))
-        if needs_reads:
+        if needs_reads and not members:
             reads = ReadSource(required(paths.reads, "--reads"), paths.reference)
         regions = [parse_region(text, source.contigs) for text in paths.regions]
-        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch)
+        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch, members)
         for warning in found.warnings:
             progress(f"warning: {warning}")
         if reference is None:
             found.contig_lengths = dict(source.header.contig_lengths)
+        if found.sample and len(source.header.samples) > 1:
+            members = (Member(found.sample, str(paths.reads) if needs_reads else ""),)
         inputs = scoring.Inputs(
             vcf=readable,
             reads=paths.reads if needs_reads else None,
             reference=paths.reference or "",
             sample=found.sample,
+            members=members,
         )
         needed = ((paths.reads, needs_reads), (paths.reference, needs_reference))
-        used = [vcf, *(str(path) for path, needs in needed if needs)]
+        used = [vcf, *(str(path) for path, needs in needed if needs and path), *(m.reads for m in members if m.reads)]
         identity = {
             "version": __version__,
             "inputs": {path: file_identity(path) for path in used},
@@ -93,8 +96,32 @@ def checked_inputs(
             "regions": [str(region) for region in regions],
             "blocks": dataclasses.asdict(config.blocks),
         }
+        if paths.members:
+            identity["members"] = {member.sample: member.reads for member in members}
         with about(sample=found.sample):
             yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
+
+
+def _members(paths: InputPaths, header: VcfHeader, needs_reads: bool) -> tuple[InputPaths, tuple[Member, ...]]:
+    """The members of a callset of several samples, in the order of its columns, so that theirs does not matter.
+
+    The one member of a callset of one sample is that sample: it is read as it is without members. Reads that are not
+    needed are "". Raises UsageError where members and reads are given both.
+    """
+    if not paths.members:
+        return paths, ()
+    if paths.reads or paths.sample:
+        raise UsageError("reads are given by sample, so leave --reads and --sample out")
+    if len(header.samples) == 1 and [member.sample for member in paths.members] == list(header.samples):
+        only = paths.members[0]
+        return dataclasses.replace(paths, reads=only.reads, members=()), ()
+    order = {sample: number for number, sample in enumerate(header.samples)}
+    members = sorted(paths.members, key=lambda member: (order.get(member.sample, len(order)), member.sample))
+    if needs_reads:
+        if any(not member.reads for member in members):
+            raise UsageError("a member has no reads; give their path, or leave the member out")
+        return paths, tuple(members)
+    return paths, tuple(dataclasses.replace(member, reads="") for member in members)
 
 
 def required(path: str | None, flag: str) -> str:

@@ -18,6 +18,7 @@ import pysam
 
 from cnnspark.bcf import SUFFIX as BCF_SUFFIX
 from cnnspark.bcf import write_bcf
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, add_digests
 from cnnspark.errors import RunError
 from cnnspark.index_merging import CSI, IndexMerger, parse_index
@@ -117,7 +118,7 @@ def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Pa
             pysam.tabix_index(str(merged), preset="vcf", force=True)
         else:
             suffix = ".csi" if index.startswith(CSI) else ".tbi"
-            with pysam.BGZFile(f"{made}{suffix}", "wb", None) as out:
+            with BgzfWriter(f"{made}{suffix}") as out:
                 out.write(index)
         _commit(made, target, suffix)
     finally:
@@ -128,7 +129,7 @@ def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Pa
 def _write_merged(folder: Path, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
     """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
     merger = IndexMerger()
-    with pysam.BGZFile(str(merged_path), "wb", None) as start:
+    with BgzfWriter(merged_path) as start:
         start.write(header)
     with open(merged_path, "r+b") as merged:
         merged.seek(-len(BGZF_EOF), os.SEEK_END)

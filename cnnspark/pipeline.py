@@ -108,7 +108,7 @@ def run_all(
     if trained_model is None and truth is not None:
         config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
     else:
-        trained_model = chosen_model(trained_model, paths.reads is not None)
+        trained_model = chosen_model(trained_model, paths.has_reads)
     _check(paths, truth, trained_model, config)
     make_folder(folder)
     if paths.vcf is None:
@@ -191,9 +191,9 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
     if paths.vcf is not None:
         require_file(paths.vcf, "callset")
     require_file(required(paths.reference, "--reference"), "reference")
-    if needs_reads:
+    if needs_reads and not paths.members:
         require_reads(paths.reads, model or config.train.model)
-    if needs_reads or paths.vcf is None:
+    if (needs_reads and not paths.members) or paths.vcf is None:
         ReadSource(required(paths.reads, "--reads"), paths.reference).close()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
+from cnnspark.members import Member
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Records of each contig whose REF is compared with the reference before the run.
 REF_SAMPLE_RECORDS = 200
+# Members whose problem is written out; of thousands in a wrong folder the first say enough.
+_NAMED_PROBLEMS = 5
 # The packages whose versions must agree between driver and executors: arrays and bytes pass between them.
 PROBED_PACKAGES = ("numpy", "pyarrow", "pysam", "petastorm", "cnnspark", "tensorflow", "keras")
 
@@ -45,8 +48,13 @@ def check_inputs(
     regions: Sequence[Region] = (),
     sample: str | None = None,
     on_ref_mismatch: str = "error",
+    members: Sequence[Member] = (),
 ) -> Preflight:
-    """Compares callset, reads and reference with each other."""
+    """Compares callset, reads and reference with each other.
+
+    ``members`` are samples of the callset that have their reads beside them, instead of ``reads``; reads that are ""
+    are not looked at.
+    """
     found = Preflight()
     contigs = vcf.contigs
     if not contigs:
@@ -65,8 +73,15 @@ def check_inputs(
         if reads.mapped_reads == 0:
             raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
         found.sample = choose_sample(vcf, reads, sample, found.warnings)
+    elif members and reference is not None:
+        check_members(vcf, members, reference, contigs, found.warnings)
     elif reference is not None:
         found.sample = choose_column(vcf, sample, found.warnings)
+    if found.sample and len(vcf.header.samples) > 1:
+        found.warnings.append(
+            f"{vcf.path} has {len(vcf.header.samples)} samples: QUAL and INFO are of all of them, so annotations are "
+            f"those that FORMAT has of '{found.sample}'"
+        )
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
     _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
@@ -160,6 +175,58 @@ def check_one_sample(reads: ReadSource) -> None:
         )
 
 
+def check_members(
+    vcf: VcfSource,
+    members: Sequence[Member],
+    reference: ReferenceSource,
+    contigs: Sequence[str],
+    warnings: list[str],
+) -> None:
+    """Each member against callset and reference. Raises InputError that says what is wrong with all of them."""
+    problems, unnamed = [], 0
+    by_sample: dict[str, Member] = {}
+    for member in members:
+        if member.sample in by_sample:
+            files = f"{by_sample[member.sample].reads} and {member.reads}"
+            problems.append(f"sample '{member.sample}' is given twice ({files}); join its reads or leave one out")
+            continue
+        by_sample[member.sample] = member
+        if member.sample not in vcf.header.samples:
+            there = _some(vcf.header.samples)
+            problems.append(f"{vcf.path} has no sample '{member.sample}' (it has {there}); correct the sample's name")
+        if not member.reads:
+            continue
+        try:
+            with ReadSource(member.reads, reference.path) as reads:
+                unnamed += not reads.samples
+                _check_member(vcf, member, reads, reference, contigs)
+        except InputError as error:
+            problems.append(str(error))
+    if unnamed:
+        warnings.append(f"the reads of {unnamed} samples name no sample (SM) and are taken as given")
+    if len(problems) == 1:
+        raise InputError(problems[0])
+    if problems:
+        left = len(problems) - _NAMED_PROBLEMS
+        more = f"; and {left} more" if left > 0 else ""
+        raise InputError(f"{len(problems)} samples do not fit: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}")
+
+
+def _check_member(
+    vcf: VcfSource, member: Member, reads: ReadSource, reference: ReferenceSource, contigs: Sequence[str]
+) -> None:
+    check_one_sample(reads)
+    if reads.samples and reads.samples[0] != member.sample:
+        raise InputError(
+            f"{reads.path} holds reads of '{reads.samples[0]}', not of '{member.sample}'; give the sample's own reads"
+        )
+    _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+    shared = {c: reads.contig_lengths.get(c) for c in contigs}
+    _check_lengths(reads.path, shared, reference.path, reference.lengths)
+    if reads.mapped_reads == 0:
+        raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
+
+
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
@@ -215,13 +282,13 @@ def _short(sequence: str) -> str:
     return sequence if len(sequence) <= 12 else f"{sequence[:12]}..."
 
 
-def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str) -> None:
+def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str, column: str = "INFO") -> None:
     """Raises InputError where the callset declares the field that the run writes as something else."""
-    declared = header.info.get(name)
+    declared = (header.format if column == "FORMAT" else header.info).get(name)
     if declared is not None and (declared.number, declared.type) != (number, kind):
         raise InputError(
-            f"{path} declares INFO/{name} as Number={declared.number},Type={declared.type} but it is to be "
-            f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x INFO/{name}'"
+            f"{path} declares {column}/{name} as Number={declared.number},Type={declared.type} but it is to be "
+            f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x {column}/{name}'"
         )
 
 

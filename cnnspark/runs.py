@@ -7,16 +7,19 @@ and ``_SUCCESS`` are written when all counts agree.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cnnspark import owner
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 
@@ -29,8 +32,11 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
     # Containers share process numbers, so a number alone would not tell two attempts apart.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk, half of it
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -69,6 +75,7 @@ class RunFolder:
         self.stage = stage
         self.out = Path(out).absolute()  # executors have other working folders
         self.data = (*data, REPORT)
+        self._run = self._token = ""  # which run this is and who writes it, once it is open
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
@@ -76,7 +83,8 @@ class RunFolder:
             return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another --out")
-        if not any(self.out.iterdir()):
+        # A run that was killed before it had said what it is has left nothing else.
+        if all(path.name.startswith(f".{RUN}.") for path in self.out.iterdir()):
             return
         if not (self.out / RUN).exists():
             raise UsageError(f"{self.out} holds files that are not of a cnnspark run; choose another --out")
@@ -85,6 +93,18 @@ class RunFolder:
             raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
         if if_exists == "fail":
             raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
+
+    @contextmanager
+    def opened(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> Iterator[None]:
+        """:meth:`open`, with the folder locked against other runs for as long as the context lasts."""
+        self.check(if_exists)
+        make_folder(self.out)
+        with owner.sole_run(self.out):
+            self.open(identity, blocks, if_exists)
+            try:
+                yield
+            finally:
+                owner.release(self.out, self._token)
 
     def open(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> None:
         """Makes or reopens the folder.
@@ -97,6 +117,7 @@ class RunFolder:
         # Through JSON and back, so that tuples and lists compare equal with what was written before.
         run = {"stage": self.stage, "identity": dict(identity), "blocks": [asdict(block) for block in blocks]}
         wanted = json.loads(json.dumps(run))
+        self._run = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         if (self.out / RUN).exists():
             known = read_json(self.out / RUN, "a run")
             changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
@@ -108,17 +129,25 @@ class RunFolder:
                         f"{self.out} is a run with other inputs or settings ({', '.join(changed) or 'blocks'}); "
                         "use --if-exists overwrite or another --out"
                     )
+                self._token = owner.take(self.out)
+                (self.out / ROWS).mkdir(exist_ok=True)  # it may have been killed before it came to this
                 (self.out / SUCCESS).unlink(missing_ok=True)
                 self._remove_temporary()
                 return
             self.remove()
         make_folder(self.out)
         write_json(self.out / RUN, wanted)
+        self._token = owner.take(self.out)
         (self.out / ROWS).mkdir(exist_ok=True)
+
+    def require_owner(self) -> None:
+        """For tasks, before they begin a block and before they commit it. Raises RunError where the run is not this
+        process's any more."""
+        owner.require(self.out, self._token)
 
     def _remove_temporary(self) -> None:
         """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names."""
-        for name in (*self.data, RUN, MANIFEST):
+        for name in (*self.data, RUN, MANIFEST, owner.OWNER):
             for path in self.out.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
         for name in (*self.data, ROWS):
@@ -127,8 +156,9 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes what a run wrote, and nothing else; the success mark first."""
+        """Removes what a run wrote, and nothing else; the success mark first, and then its tasks' right to commit."""
         (self.out / SUCCESS).unlink(missing_ok=True)
+        owner.release(self.out)
         (self.out / MANIFEST).unlink(missing_ok=True)
         self._remove_temporary()
         # Rows before data: a row without its data would say that a block is finished.
@@ -142,12 +172,17 @@ class RunFolder:
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
         """Says that a block is finished."""
-        write_json(self.out / ROWS / f"{block.name}.json", dict(row))
+        write_json(self.out / ROWS / f"{block.name}.json", {**row, "run": self._run})
 
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
-        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given."""
+        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given.
+
+        A row of another run is none: one that was overwritten may still have had a task that came late.
+        """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
-        return [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
+        rows = [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
+        runs = [row.pop("run", "") for row in rows]
+        return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
     def committed(self) -> set[str]:
         """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
@@ -161,6 +196,8 @@ class RunFolder:
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
-        self._remove_temporary()  # what speculative attempts left behind when they were ended
+        self.require_owner()
         write_json(self.out / MANIFEST, dict(manifest))
+        owner.release(self.out, self._token)
+        self._remove_temporary()  # what speculative attempts left behind when they were ended; now they begin no more
         (self.out / SUCCESS).touch()

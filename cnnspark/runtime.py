@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PARTS = ("read", "encode", "label", "predict", "write")
 # The columns of blocks.tsv.
 COLUMNS = (
-    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds"),
+    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds", "predicted_seconds"),
     *(f"{part}_seconds" for part in PARTS),
     *("cpu_seconds", "peak_mib", "host", "pid", "task"),
 )
@@ -110,7 +110,11 @@ def report() -> dict[str, Any]:
 
 
 def peak_mib() -> int:
-    """The most memory that this process ever held, whatever it was for: getrusage's maximum resident set size."""
+    """The most memory that this process ever held, whatever it was for (proc(5)'s VmHWM, elsewhere getrusage)."""
+    with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):  # in kB; ru_maxrss would have the parent's, too
+                return int(line.split()[1]) >> 10
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes >> 20
 
@@ -140,6 +144,7 @@ def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any
                 "start": block.region.start,
                 "end": block.region.end,
                 "records": block.records,
+                "predicted_seconds": block.cost,
                 **of_block,
                 **{f"{name}_seconds": seconds for name, seconds in of_block.get("parts", {}).items()},
             }
@@ -147,8 +152,10 @@ def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any
     return text.getvalue()
 
 
-def summarise(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0.0) -> dict[str, Any]:
     """The blocks' reports in short, for the manifest; empty where there are none.
+
+    ``predicted_seconds`` are those of all blocks, to be compared with ``cpu_seconds`` (:mod:`cnnspark.costs`).
 
     A task's seconds are those of its blocks. What a worker does once, before its first block, is in none: it loads the
     model, which is some seconds.
@@ -162,6 +169,7 @@ def summarise(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "seconds": round(sum(each["seconds"] for each in known), 3),
         "cpu_seconds": round(sum(each["cpu_seconds"] for each in known), 3),
+        "predicted_seconds": round(predicted_seconds, 3),
         "parts": {name: round(sum(each["parts"][name] for each in known), 3) for name in PARTS},
         "reads": sum(each["reads"] for each in known),
         "block_seconds": _spread([each["seconds"] for each in known]),
@@ -172,7 +180,10 @@ def summarise(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:
-    return {"mean": round(sum(seconds) / len(seconds), 3), "max": round(max(seconds), 3)}
+    mean = sum(seconds) / len(seconds)
+    # 1 where all took the same.
+    over = round(max(seconds) / mean, 3) if mean else 1.0
+    return {"mean": round(mean, 3), "max": round(max(seconds), 3), "max_over_mean": over}
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
 from cnnspark.log import progress, quiet_stderr
+from cnnspark.members import Member, carried_alts
 from cnnspark.models.card import Card, score
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
@@ -28,6 +29,7 @@ from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.runs import write_json
 from cnnspark.runtime import add_count, part
+from cnnspark.sample_columns import set_sample_values
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from cnnspark.schema import TensorBatch
 
 ALT_SCORES = "CNN_ALT_SCORES"
+FORMAT_KEY = "CNN"  # of callsets of several samples (cnnspark.cohort)
 SCORE_DIGITS = 3
 
 
@@ -46,10 +49,13 @@ class ScoreSettings:
 
     batch_size: int = 64  # alleles; larger batches gain nothing on a CPU and cost memory at depth
     threads: int = 1  # TensorFlow threads per task; one per core is the job of Spark's tasks
+    # Of a callset of several samples: carriers of an allele that are scored. A common allele costs as much as 20 rare
+    # ones, and the mean of 20 is known to a fifth of the spread between samples.
+    max_carriers: int = 20
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.threads < 1:
-            raise UsageError("score.batch_size and score.threads must be 1 or more")
+        if self.batch_size < 1 or self.threads < 1 or self.max_carriers < 1:
+            raise UsageError("score.batch_size, score.threads and score.max_carriers must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,14 @@ class Inputs:
     reads: str | None
     reference: str
     sample: str = ""
+    # Of a callset of several samples those whose reads are at hand, the sample itself if it is one (cnnspark.cohort).
+    members: tuple[Member, ...] = ()
 
     @property
     def paths(self) -> list[str]:
         """The files that are read."""
-        return [path for path in (self.vcf, self.reads, self.reference) if path]
+        members = (member.reads for member in self.members)
+        return list(dict.fromkeys(path for path in (self.vcf, self.reads, self.reference, *members) if path))
 
 
 def looks_at_reads(card: Card) -> bool:
@@ -101,8 +110,8 @@ def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettin
     return of_model
 
 
-def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
-    """The callset's header with the declarations of a scored one.
+def score_header(header: VcfHeader, path: str, card: Card, of_whom: str = "") -> VcfHeader:
+    """The callset's header with the declarations of a scored one. ``of_whom`` is added to what a score is said to be.
 
     Raises InputError where the callset declares one of the fields as something else.
     """
@@ -112,7 +121,7 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
     digest = card.sha256[:16]
     lines = [
         f"##INFO=<ID={key},Number=1,Type=Float,Description=\"Natural log of the odds that the record's best ALT is a "
-        "true variant, between -16.118 and 16.118, higher is more likely true; cnnspark "
+        f"true variant{of_whom}, between -16.118 and 16.118, higher is more likely true; cnnspark "
         f'{__version__}, model {card.model}, SHA-256 {digest}">',
         f'##INFO=<ID={ALT_SCORES},Number=A,Type=Float,Description="{key} of each ALT, missing where not scored">',
         f"##cnnspark_model=<ID={key},Version={__version__},Model={card.model},ModelSHA256={card.sha256}>",
@@ -125,13 +134,23 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
                         f"##cnnspark_threshold=<ID={key}_{group}_{kind.lower()}_{share},Key={key},Group={group},"
                         f"{kind}={share},Value={threshold:.3f}>"
                     )
-    return header.without_lines([f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]).with_lines(lines)
+    old = [f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]
+    if has_sample_scores(header) and not of_whom:
+        old.append(f"##FORMAT=<ID={FORMAT_KEY},")  # of an earlier run, and taken out of the records, too
+    return header.without_lines(old).with_lines(lines)
+
+
+def has_sample_scores(header: VcfHeader) -> bool:
+    """Whether the callset has scores by sample, as :mod:`cnnspark.cohort` declares them."""
+    declared = header.format.get(FORMAT_KEY)
+    return declared is not None and (declared.number, declared.type) == ("A", "Float")
 
 
 class BlockTensors:
     """Builds the tensors of one block after another; files stay open between them. Make it inside the task.
 
-    Without reads among the inputs tensors have none (:func:`cnnspark.tensors.build_tensors`).
+    Without reads among the inputs tensors have none (:func:`cnnspark.tensors.build_tensors`). Of a callset of several
+    samples the annotations and the neighbouring records are those of the inputs' sample.
     """
 
     def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings):
@@ -139,7 +158,10 @@ class BlockTensors:
         self.vcf = VcfSource(inputs.vcf)
         self.reference = ReferenceSource(inputs.reference)
         self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
-        self.annotations = AnnotationReader(self.vcf.header, annotations)
+        samples = self.vcf.header.samples
+        self.annotations = AnnotationReader(self.vcf.header, annotations, len(samples) > 1)
+        # The number of the column whose genotypes say what the sample carries; none where the callset is its own.
+        self._column = samples.index(inputs.sample) if len(samples) > 1 and inputs.sample in samples else None
 
     @part("read")
     def records(self, block: Block) -> list[Record]:
@@ -151,6 +173,8 @@ class BlockTensors:
         # Density features count the callset's records on both sides of the block's ends, too.
         with part("read"):
             around = self.vcf.lines(block.region.padded(FURTHEST))
+            if self._column is not None:
+                around = (line for line in around if carried_alts(Record(line), (self._column,))[0])
             neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
         batch, skipped = build_tensors(
             records,
@@ -192,7 +216,7 @@ def format_score(value: float | None) -> str:
 
 
 @lru_cache(maxsize=1)
-def _bundle(path: str, digest: str, threads: int) -> Bundle:
+def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
     with quiet_stderr():
         from cnnspark.models.bundle import load_bundle
@@ -206,20 +230,18 @@ def _bundle(path: str, digest: str, threads: int) -> Bundle:
 def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings) -> BlockLines:
     """What a task does with each block: its lines with scores, the counts of what was scored and why not, and how the
     model's inputs lie."""
-    bundle = _bundle(model, card.sha256, settings.threads)
+    bundle = loaded_model(model, card.sha256, settings.threads)
     source = BlockTensors(inputs, card.annotation_names, tensors)
-    key = score_key(card)
+    key, has_old = score_key(card), has_sample_scores(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         records = source.records(block)
         batch, counts = source.build(records, block)
-        scores = np.zeros(len(batch), np.float64)
-        with part("predict"):
-            for chosen, arrays in scoring_batches(batch, settings.batch_size):
-                scores[chosen] = score(bundle.predict(arrays))
-        if not np.isfinite(scores).all():
-            raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
+        scores = predicted_scores(bundle, batch, settings.batch_size, block)
         annotate(records, batch, scores, key)
+        if has_old:
+            for record in records:
+                set_sample_values(record, FORMAT_KEY, {})
         counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
         counts["alleles scored"] = len(batch)
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
@@ -227,6 +249,17 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
         return BlockOutput(lines_of(records), counts, input_counts(card, batch))
 
     return work
+
+
+@part("predict")
+def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
+    """The score of each allele of a block: float64 (n,). Raises InputError where the network gives no number."""
+    scores = np.zeros(len(batch), np.float64)
+    for chosen, arrays in scoring_batches(batch, batch_size):
+        scores[chosen] = score(bundle.predict(arrays))
+    if not np.isfinite(scores).all():
+        raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
+    return scores
 
 
 def input_counts(card: Card, batch: TensorBatch) -> list[str]:
@@ -255,6 +288,15 @@ def compare_inputs(path: Path, card: Card, rows: Iterable[ShardRow], strict: boo
             raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")
         progress(f"warning: {sentence}")
     return found
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """What was scored and what was passed through, by reason, in one line for a person."""
+    by_sample = counts.get("alleles scored, by sample")
+    said = f"{counts.get('alleles scored', 0)} alleles scored" + (f" in {by_sample} carriers" if by_sample else "")
+    prefix = "passed through: "
+    passed = [f"{count} {key.removeprefix(prefix)}" for key, count in counts.items() if key.startswith(prefix)]
+    return f"{said}, passed through: {', '.join(passed)}" if passed else said
 
 
 def lines_of(records: Iterable[Record]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
+from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
 from cnnspark.index_merging import TBI_MAX_BASES
@@ -69,6 +70,7 @@ class ShardRow:
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.runtime)
+    predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.costs was fitted on
 
 
 class BlockOutput(NamedTuple):
@@ -107,8 +109,9 @@ def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
     """Writes one block's shard with its index (TBI, or CSI) and commits it.
 
-    Raises RunError where records were lost, doubled or changed, or cannot be indexed.
+    Raises RunError where records were lost, doubled or changed, or cannot be indexed, or another run has the folder.
     """
+    folder.require_owner()
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
     suffix = ".csi" if csi else ".tbi"
@@ -117,7 +120,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
     index = temporary.with_name(temporary.name + suffix)
     digest, first, last = RecordsDigest(), "", ""
     try:
-        with pysam.BGZFile(str(temporary), "wb", None) as shard:
+        with BgzfWriter(temporary) as shard:
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
             header_bytes = shard.tell() >> 16
@@ -127,6 +130,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
                 last = ":".join(line.split("\t", 2)[:2])
                 first = first or last
                 shard.write((line + "\n").encode(ENCODING))
+        folder.require_owner()  # who took over has removed this file, or will put another in its place
         if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
             raise RunError(
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "
@@ -153,6 +157,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             counts=dict(sorted(output.counts.items())),
             input_counts=list(output.input_counts),
             runtime=report(),
+            predicted_seconds=block.cost,
         )
         os.replace(temporary, folder.out / row.file)
         os.replace(index, folder.out / row.index)

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from cnnspark import callset
 from cnnspark.config import InputPaths
 from cnnspark.errors import CnnsparkError, InputError, UsageError
+from cnnspark.members import Member
 
 SAMPLE, FILES = "sample", ("vcf", "reads", "truth", "bed", "labels")
 _WHAT = {"vcf": "callset", "reads": "reads", "truth": "truth", "bed": "confident BED", "labels": "label table"}
@@ -140,29 +141,38 @@ def _clashes(rows: Sequence[SheetRow]) -> list[str]:
     ]
     if not problems:
         # Of file systems that take upper and lower case for the same.
-        names = Counter(each.name.lower() for each in callsets(rows, InputPaths()))
-        problems += [f"two callsets would be written to one folder, '{name}'" for name, n in names.items() if n > 1]
+        twice: dict[str, None] = {}
+        for by_sample in (False, True):
+            names = Counter(each.name.lower() for each in callsets(rows, InputPaths(), by_sample))
+            twice |= {name: None for name, n in names.items() if n > 1}
+        problems += [f"two callsets would be written to one folder, '{name}'" for name in twice]
     return problems
 
 
-def callsets(rows: Sequence[SheetRow], inputs: InputPaths) -> list[SheetCallset]:
-    """The sheet's callsets, in its order: rows of one VCF together.
+def callsets(rows: Sequence[SheetRow], inputs: InputPaths, by_sample: bool = False) -> list[SheetCallset]:
+    """The sheet's callsets, in its order: rows of one VCF together, or with ``by_sample`` each on its own.
 
     ``inputs`` has what all share: reference and regions.
     """
     by_vcf: dict[str, list[SheetRow]] = {}
     for row in rows:
-        by_vcf.setdefault(row.vcf or f"of {row.sample}", []).append(row)
+        alone = by_sample or row.vcf is None
+        by_vcf.setdefault(f"of {row.sample}" if alone else str(row.vcf), []).append(row)
     return [_callset(members, inputs) for members in by_vcf.values()]
 
 
 def _callset(members: Sequence[SheetRow], inputs: InputPaths) -> SheetCallset:
     first, names = members[0], tuple(row.sample for row in members)
-    paths = dataclasses.replace(
-        inputs, vcf=first.vcf, reads=first.reads, truth=first.truth, bed=first.bed, labels=first.labels,
-        sample=first.sample,
-    )  # fmt: skip
-    return SheetCallset(folder_name(first.sample), names, paths)
+    if len(members) == 1:
+        paths = dataclasses.replace(
+            inputs, vcf=first.vcf, reads=first.reads, truth=first.truth, bed=first.bed, labels=first.labels,
+            sample=first.sample,
+        )  # fmt: skip
+        return SheetCallset(folder_name(first.sample), names, paths)
+    # A truth is one sample's, and a callset of several is compared with none.
+    with_reads = tuple(Member(row.sample, row.reads or "") for row in members)
+    paths = dataclasses.replace(inputs, vcf=first.vcf, members=with_reads)
+    return SheetCallset(folder_name(_VCF_SUFFIX.sub("", Path(str(first.vcf)).name)), names, paths)
 
 
 def folder_name(name: str) -> str:
@@ -173,6 +183,8 @@ def folder_name(name: str) -> str:
 
 def shared_inputs(inputs: InputPaths) -> InputPaths:
     """What a sheet's samples share. Raises UsageError where an input is given that the sheet names for each sample."""
+    if inputs.members:
+        raise UsageError("inputs.members and --sheet cannot go together; the sheet names each sample's files")
     for name in (*FILES, SAMPLE):
         if getattr(inputs, name):
             raise UsageError(f"--{name} and --sheet cannot go together; the sheet names each sample's files")

@@ -43,7 +43,6 @@ DONE, FAILED, NOT_STARTED = "done", "failed", "not started"
 MAX_AT_ONCE = 16
 # Failures named in the final sentence; all of them are in samples.tsv.
 NAMED_FAILURES = 5
-_INPUTS = ("vcf", "reads", "reference", "truth", "bed", "labels")
 
 # Runs the stage on one callset: its folder and --if-exists, and plain values about what came of it.
 Stage = Callable[[SheetCallset, str, str], Mapping[str, Any]]
@@ -117,11 +116,10 @@ class CohortResult:
 
 def fingerprint(callset: SheetCallset, stage: str, config: Config, model_digest: str = "") -> str:
     """What a callset's result depends on: a finished one of the same is not done again."""
-    used = [str(path) for name in _INPUTS if (path := getattr(callset.paths, name))]
     made_of = {
         "stage": stage,
         "version": __version__,
-        "inputs": [file_identity(path) for path in used],
+        "inputs": [file_identity(path) for path in callset.paths.files],
         "samples": callset.samples,
         "regions": callset.paths.regions,
         "model": model_digest,
@@ -142,9 +140,16 @@ def run_cohort(
     """
     folder = RunFolder(out, f"{stage} --sheet", (TABLE,))
     folder.check(if_exists)
-    seen = {path for each in callsets for name in _INPUTS if (path := getattr(each.paths, name))}
+    seen = {path for each in callsets for path in each.paths.files}
     check_executors(spark, sorted(seen))
-    folder.open({}, [], if_exists)
+    with folder.opened({}, [], if_exists):
+        return _work_off(spark, stage, folder, callsets, out, if_exists, work, fingerprints, settings)
+
+
+def _work_off(
+    spark: SparkSession, stage: str, folder: RunFolder, callsets: Sequence[SheetCallset], out: str, if_exists: str,
+    work: Stage, fingerprints: Mapping[str, str], settings: CohortSettings,
+) -> CohortResult:  # fmt: skip
     outcomes = {each.name: Outcome(each.name, each.samples) for each in callsets}
     todo: deque[SheetCallset] = deque()
     for each in callsets:

@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 TENSORS, MODEL, RUNS = "tensors", "model", "runs"
 
 
-def sheet_callsets(sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",)) -> list[SheetCallset]:
-    """The callsets of a sheet. Raises InputError that lists everything that is wrong with it, and UsageError where
-    ``inputs``, which have what all callsets share, have something that the sheet names."""
+def sheet_callsets(
+    sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
+) -> list[SheetCallset]:
+    """The callsets of a sheet (:func:`cnnspark.sheet.callsets`).
+
+    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
+    callsets share, have something that the sheet names.
+    """
     shared = shared_inputs(inputs).absolute()
-    return callsets(read_sheet(sheet, needs), shared)
+    return callsets(read_sheet(sheet, needs), shared, by_sample)
 
 
 def score_sheet(
@@ -77,11 +82,11 @@ def tensors_sheet(
     spark: SparkSession, sheet: str, inputs: InputPaths, out: str, config: Config, if_exists: str = "fail",
     settings: CohortSettings | None = None,
 ) -> CohortResult:  # fmt: skip
-    """Builds a dataset of every callset of a sheet, each as :func:`cnnspark.stages.build_dataset` does.
+    """Builds a dataset of every sample of a sheet, each as :func:`cnnspark.stages.build_dataset` does.
 
     ``train --data`` takes the folder of all.
     """
-    return _tensors(spark, sheet_callsets(sheet, inputs), out, config, if_exists, settings)
+    return _tensors(spark, sheet_callsets(sheet, inputs, by_sample=True), out, config, if_exists, settings)
 
 
 def _tensors(
@@ -111,7 +116,7 @@ def run_sheet(
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}
-    known = [each for each in chosen if TruthPaths.of(each.paths) is not None]
+    known = [each for each in sheet_callsets(sheet, inputs, by_sample=True) if TruthPaths.of(each.paths) is not None]
     make_folder(folder)
     if model is None and known:
         progress(f"tensors of {len(known)} callsets with a truth")

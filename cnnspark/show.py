@@ -70,13 +70,14 @@ def show(
                 sample = choose_sample(source, read_source, sample, [])
             else:
                 sample = sample or (read_source.samples[0] if read_source.samples else "")
+            several = len(source.header.samples) > 1
             around = source.lines(Region(contig, start, start + 1).padded(FURTHEST))
             batch, _ = build_tensors(
                 [record],
                 read_source,
                 genome,
                 settings or TensorSettings(),
-                AnnotationReader(source.header, default_annotations(source.header)),
+                AnnotationReader(source.header, default_annotations(source.header, several), several),
                 sample,
                 np.array([int(line.split("\t", 2)[1]) - 1 for line in around], np.int64),
             )

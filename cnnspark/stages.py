@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import bcf, callset, dataset, filtering, scoring
+from cnnspark import bcf, callset, cohort, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
 from cnnspark.config import Config, InputPaths, absolute_path, check_share
+from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -40,6 +40,7 @@ from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
+from cnnspark.owner import private_folder
 from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
@@ -68,10 +69,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def _plan(spark: SparkSession, checked: CheckedInputs, config: Config) -> list[Block]:
+def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
+    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
     with described(spark, "count records and cut blocks"):
-        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks)
+        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -115,7 +117,7 @@ def check_output_type(output_type: str, merge: bool) -> None:
 def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Writes the blocks' runtimes as a table, says and returns their summary."""
     folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
-    summary = summarise(reports.values())
+    summary = summarise(reports.values(), sum(block.cost for block in blocks))
     # Lines that are only copied are read while they are written, so that their parts say nothing.
     if summary and folder.stage != "filter":
         progress(summary_text(summary), **summary)
@@ -138,7 +140,7 @@ def score_callset(
     check_output_type(output_type, merge)
     paths, folder = paths.absolute(), shard_folder(out)
     folder.check(if_exists)
-    model = absolute_model(chosen_model(model, paths.reads is not None))
+    model = absolute_model(chosen_model(model, paths.has_reads))
     card = read_card(model)
     require_finished(card, model)
     if said := notice(model):
@@ -146,16 +148,20 @@ def score_callset(
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
     needs_reads = scoring.looks_at_reads(card)
-    if needs_reads:
+    if needs_reads and not paths.members:
         require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
-    with checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked:
-        header = scoring.score_header(checked.header, str(paths.vcf), card)
+    with (
+        checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
+        ExitStack() as stack,
+    ):
+        scorer = cohort if checked.inputs.members else scoring
+        header = scorer.score_header(checked.header, str(paths.vcf), card)
         make_folder(folder.out.parent)
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
         check_executors(spark, seen)
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
         if output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
@@ -164,11 +170,11 @@ def score_callset(
             "tensors": dataclasses.asdict(tensors),
             "score": dataclasses.asdict(config.score),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
-            return scoring.score_work(inputs, model, card, tensors, settings)
+            return scorer.score_work(inputs, model, card, tensors, settings)
 
         rows = write_shards(spark, folder, blocks, header, make_work)
         compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
@@ -262,11 +268,8 @@ def merged_callset(path: str) -> str:
 def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
     make_folder(target.absolute().parent)
-    # A speculative attempt may still be writing when it is all over.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}.work-", dir=target.absolute().parent, ignore_cleanup_errors=True
-    ) as folder:
-        yield shard_folder(folder, stage)
+    with private_folder(target.absolute(), "work") as folder:
+        yield shard_folder(str(folder), stage)
 
 
 @about(stage="tensors")
@@ -279,24 +282,28 @@ def build_dataset(
     for models that look at none.
     """
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
+    if paths.members:
+        raise UsageError("tensors are built of one sample; give its --reads and --sample instead of members")
     folder.check(if_exists)
     truth = TruthPaths.of(paths)
     with_reads = paths.reads is not None
-    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked:
+    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
         names = config.annotations or (
-            GATK_ANNOTATIONS if config.tensors.encoding == "gatk" else default_annotations(checked.header)
+            GATK_ANNOTATIONS
+            if config.tensors.encoding == "gatk"
+            else default_annotations(checked.header, len(checked.header.samples) > 1)
         )
         features = feature_names(config.tensors, with_reads)
         check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = _plan(spark, checked, config)
+        blocks = _plan(spark, checked, config, tensor_costs(with_reads))
         identity = checked.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
             "annotations": list(names),
             "tensors": dataclasses.asdict(config.tensors),
         }
-        folder.open(identity, blocks, if_exists)
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.tensors
         finished = {row["block"] for row in dataset.finished_rows(folder)}
         missing = [block for block in blocks if block.index not in finished]

@@ -13,6 +13,7 @@ import pysam
 import pytest
 
 from cnnspark.config import Config, InputPaths, load_config
+from tests.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,6 +38,13 @@ def spark() -> Iterator[SparkSession]:
     session = spark_session("tests", "local[2]")
     yield session
     session.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 4 MiB."""
+    with mounted(tmp_path / "disk", "4m") as disk:
+        yield disk
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,10 @@ def test_an_error_of_a_task_is_found_in_what_spark_says() -> None:
     ("text", "said"),
     [
         ("ExecutorLostFailure (executor 1 exited) exit code: 137", "memoryOverhead"),
-        ("java.io.IOException: No space left on device", "disk is full"),
+        ("java.io.IOException: No space left on device", "a disk is full"),
+        ("OSError: [Errno 28] No space left on device: '/data/out/.x.gz'\n\tat java", "the disk of /data/out is full"),
+        ("OSError: [Errno 122] Disk quota exceeded: '/data/out/.x.gz'", "full (Disk quota exceeded)"),
+        ("failed 4 times: ExecutorLostFailure (executor 5 exited) Reason: RPC", "executors were lost again and again"),
         ("something odd\nsecond line", "something odd"),
     ],
 )

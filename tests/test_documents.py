@@ -45,7 +45,7 @@ def test_the_readmes_commands_run(
             shutil.copy(str(source), tmp_path / name)
     monkeypatch.chdir(tmp_path)
     shown = commands("README.md")
-    assert [command[0] for command in shown] == ["score", "tensors", "train", "score", "filter", "evaluate"]
+    assert [command[0] for command in shown] == ["score", "tensors", "train", "score", "filter", "evaluate", "plan"]
     for command in shown:
         # The sample is too small for its card to have every precision.
         command = ["0.7" if text == "0.95" else text for text in command]

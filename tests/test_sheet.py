@@ -8,6 +8,7 @@ import pytest
 
 from cnnspark.config import InputPaths
 from cnnspark.errors import InputError, UsageError
+from cnnspark.members import Member
 from cnnspark.sheet import callsets, folder_name, read_sheet, shared_inputs
 
 
@@ -112,3 +113,24 @@ def test_callsets_share_reference_and_regions_alone(tmp_path: Path) -> None:
     assert (second.name, second.samples) == ("NA2", ("NA2",))
     with pytest.raises(UsageError, match="--vcf and --sheet cannot go together"):
         shared_inputs(InputPaths(vcf="a.vcf.gz"))
+
+
+def test_rows_of_one_vcf_are_the_members_of_its_callset(tmp_path: Path) -> None:
+    lines = ("NA1 a.vcf.gz a.bam t.vcf.gz t.bed", "NA3 b.vcf.gz b.bam . .", "NA2 a.vcf.gz b.bam . .")
+    rows = read_sheet(write_sheet(tmp_path, "sample vcf reads truth bed", *lines))
+    joined, alone = callsets(rows, InputPaths(reference="ref.fa"))
+    assert (joined.name, joined.samples, alone.name) == ("a", ("NA1", "NA2"), "NA3")
+    members = (Member("NA1", str(tmp_path / "a.bam")), Member("NA2", str(tmp_path / "b.bam")))
+    assert joined.paths == InputPaths(rows[0].vcf, reference="ref.fa", members=members)
+    assert joined.paths.files == [rows[0].vcf, "ref.fa", rows[0].reads, rows[2].reads]
+    # For tensors each row is a sample with its own truth.
+    by_sample = callsets(rows, InputPaths(), by_sample=True)
+    assert [(each.name, each.paths.sample, bool(each.paths.truth)) for each in by_sample] == [
+        ("NA1", "NA1", True), ("NA3", "NA3", False), ("NA2", "NA2", False)
+    ]  # fmt: skip
+
+
+def test_a_callset_and_a_sample_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
+    sheet = write_sheet(tmp_path, "sample vcf", "NA1 a.vcf.gz", "NA2 a.vcf.gz", "A b.vcf.gz")
+    with pytest.raises(InputError, match="two callsets would be written to one folder, 'a'"):
+        read_sheet(sheet)

@@ -19,6 +19,8 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import CARD
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
+from cnnspark.sample_columns import set_sample_values
+from cnnspark.vcf import Record
 from tests.conftest import Sample, read_lines, write_vcf
 
 pytestmark = pytest.mark.spark
@@ -28,10 +30,10 @@ def without_scores(lines: list[str]) -> list[str]:
     """The records less what scoring adds."""
     stripped = []
     for line in lines:
-        columns = line.split("\t")
-        kept = [item for item in columns[7].split(";") if not item.startswith(("CNN_2D=", "CNN_ALT_SCORES="))]
-        columns[7] = ";".join(kept) or "."
-        stripped.append("\t".join(columns))
+        record = Record(line)
+        record.drop_info(("CNN_2D", "CNN_ALT_SCORES"))
+        set_sample_values(record, "CNN", {})
+        stripped.append(record.line())
     return stripped
 
 
