@@ -22,7 +22,7 @@ from cnnspark.callset import is_url, kind_of, open_callset, require_file
 from cnnspark.chunks import CHUNK_RECORDS, CHUNK_SPAN
 from cnnspark.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.depths import ReadDepths, read_depths
-from cnnspark.errors import InputError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.features import READ_REACH
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import read_card
@@ -132,6 +132,8 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
     """
     paths = paths.absolute()
     vcf = str(paths.vcf)
+    if paths.members:
+        raise UsageError("a callset of several samples cannot be planned; plan one of them with --reads and --sample")
     model = chosen_model(model or config.model, paths.reads is not None)
     card = read_card(model)
     costs = scoring_costs(card.model, looks_at_reads(card))

@@ -24,6 +24,7 @@ from cnnspark.members import (
     carried_alts,
 )
 from cnnspark.models.card import read_card
+from cnnspark.plan import plan_callset
 from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
@@ -258,6 +259,12 @@ def test_with_reads_of_one_sample_its_annotations_and_neighbours_are_its_own(thr
     for key in shared:
         assert joined[key][0] == pytest.approx([*alone[key][0][:2], math.nan, math.nan], nan_ok=True)
         assert joined[key][1] == pytest.approx(alone[key][1])
+
+
+def test_a_callset_of_several_samples_is_not_planned_as_one(three: Cohort) -> None:
+    paths = InputPaths(vcf=three.joined, reference=three.reference, members=three.members)
+    with pytest.raises(UsageError, match="plan one of them with --reads"):
+        plan_callset(paths, CONFIG, MODEL)
 
 
 # Preflight.
