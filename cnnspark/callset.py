@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.files import commit, is_remote, is_url, private_file, scheme_of
 from cnnspark.index_merging import TBI_MAX_BASES
+from cnnspark.remote_inputs import VCF_INDEXES, local_copy, open_input, require_remote
 from cnnspark.vcf import VcfSource
 
-_URL_SCHEMES = ("http://", "https://", "ftp://", "s3://", "s3+http://", "s3+https://", "gs://")
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
-
-def is_url(path: str) -> bool:
-    """Whether htslib would open the path as a URL."""
-    return path.startswith(_URL_SCHEMES)
+MAX_BGZF_BLOCK_BYTES = 65_536
 
 
 def require_file(path: str, what: str) -> None:
-    """Raises InputError with a remedy where a local path is not a readable, non-empty file."""
+    """Raises InputError with a remedy where a path or URL is not a readable, non-empty file."""
     if is_url(path):
+        require_remote(path, what)
         return
     file = Path(path)
     if not file.exists():
@@ -36,17 +39,14 @@ def require_file(path: str, what: str) -> None:
 
 def kind_of(path: str) -> str:
     """``vcf``, ``bgzf``, ``gzip`` or ``bcf``, by the file's first bytes. Raises InputError for anything else."""
-    if is_url(path):
-        return "bgzf"
-    with open(path, "rb") as file:
-        start = file.read(18)
+    with open_input(path) as file:
+        start = file.read(MAX_BGZF_BLOCK_BYTES)
     if start[:2] == b"\x1f\x8b":
         if start[3:4] != b"\x04" or start[12:14] != b"BC":
             return "gzip"
         try:
-            with pysam.BGZFile(path, "rb", None) as content:
-                return "bcf" if content.read(3) == b"BCF" else "bgzf"
-        except OSError:
+            return "bcf" if zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(start, 3) == b"BCF" else "bgzf"
+        except zlib.error:
             raise InputError(f"{path} is truncated or damaged; copy it again from its source") from None
     if start.startswith((b"##fileformat=VCF", b"#CHROM\t")):
         return "vcf"
@@ -70,11 +70,11 @@ def open_callset(path: str) -> VcfSource:
 
 
 def _require_whole(path: str) -> None:
-    """Raises InputError where a local BGZF file lacks the empty block that ends it: records may be missing."""
-    if is_url(path):
-        return
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 28))
+    """Raises InputError where a BGZF file lacks the empty block that ends it: records may be missing."""
+    if scheme_of(path) == "ftp":
+        return  # htslib cannot look at its end
+    with open_input(path) as file:
+        file.seek(-28, os.SEEK_END)
         if file.read()[:16] != bytes.fromhex("1f8b08040000000000ff060042430200"):
             raise InputError(f"{path} is truncated (it has no BGZF end block); copy it again from its source")
 
@@ -93,6 +93,19 @@ def count_records(path: str) -> int:
         return sum(1 for line in lines if line and not line.startswith(b"#"))
 
 
+def place_copy(path: str, target: Location) -> None:
+    """Writes :func:`copy_callset`'s copy to where executors see it."""
+    if not is_remote(target):
+        copy_callset(path, Path(str(target)))
+        return
+    with private_file(target) as copy:
+        copy_callset(path, copy)
+        for suffix in VCF_INDEXES:
+            if Path(f"{copy}{suffix}").exists():
+                commit(Path(f"{copy}{suffix}"), target.with_name(target.name + suffix))
+        commit(copy, target)
+
+
 def copy_callset(path: str, target: Path) -> None:
     """Writes a bgzipped, indexed VCF copy of a plain VCF or a BCF.
 
@@ -101,9 +114,10 @@ def copy_callset(path: str, target: Path) -> None:
     require_file(path, "callset")
     target.parent.mkdir(parents=True, exist_ok=True)
     if kind_of(path) == "bcf":
-        _bcf_to_vcf(path, target)
+        with local_copy(path) as local:
+            _bcf_to_vcf(local, target)
     else:
-        with open(path, "rb") as source, pysam.BGZFile(str(target), "wb", None) as copy:
+        with open_input(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
             for line in source:
                 line = line.rstrip(b"\r\n")
                 if line:

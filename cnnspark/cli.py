@@ -83,9 +83,9 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
     On sequence of --reference, or on a small genome of its own.
     """
     import dataclasses
-    from pathlib import Path
 
     from cnnspark.causes import counts_by_cause
+    from cnnspark.files import local_folder
     from cnnspark.simulate import simulate as make
 
     run = Run({"conf_spark": (), **common_values(options)})
@@ -95,7 +95,9 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
         **{name: value for name, value in options.items() if value is not None},
     )
     paths = run.paths(reference=reference, regions=regions)
-    files = make(Path(out), chosen, reference=paths.reference, regions=paths.regions, candidates=run.config.candidates)
+    files = make(
+        local_folder(out), chosen, reference=paths.reference, regions=paths.regions, candidates=run.config.candidates
+    )
     result = {name: str(path) for name, path in dataclasses.asdict(files).items()}
     by_cause = counts_by_cause(result["causes"])
     text = "\n".join(f"{name:12} {path}" for name, path in result.items())
@@ -216,20 +218,26 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 @reference_option
 @model_option
 @region_option
+@click.option("--sheet", metavar="TSV", help="Sample sheet instead of one sample's files.")
 @click.option("--cores", type=click.IntRange(1), metavar="N", help="Spark's task slots [this machine's cores].")
 @config_options
 @output_options
-def plan(model: str | None, cores: int | None, **options: Any) -> None:
+def plan(model: str | None, sheet: str | None, cores: int | None, **options: Any) -> None:
     """Say what 'score' would take, from indexes alone: blocks, time, memory, output size. Needs no Spark."""
     import os
 
     run = Run({"conf_spark": (), **common_values(options)})
     from cnnspark.inputs import required
-    from cnnspark.plan import plan_callset, plan_text
+    from cnnspark.plan import plan_callsets, plan_text
 
     paths = run.paths(**options)
-    required(paths.vcf, "--vcf")
-    found = plan_callset(paths, run.config, model)
+    if sheet:
+        from cnnspark.sheet import sheet_callsets
+
+        found = plan_callsets([each.paths for each in sheet_callsets(sheet, paths)], run.config, model)
+    else:
+        required(paths.vcf, "--vcf")
+        found = plan_callsets([paths], run.config, model)
     slots = cores or os.cpu_count() or 1
     run.show(found.to_dict(slots), plan_text(found, slots))
 

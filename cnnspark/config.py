@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
 import types
 import typing
@@ -22,6 +21,7 @@ import yaml
 from cnnspark.blocks import BlockSettings
 from cnnspark.candidates import CandidateSettings
 from cnnspark.errors import UsageError
+from cnnspark.files import absolute, scheme_of
 from cnnspark.members import Member
 from cnnspark.models.bundled import BUNDLED
 from cnnspark.scoring import ScoreSettings
@@ -63,17 +63,12 @@ class InputPaths:
     def absolute(self) -> InputPaths:
         """The same files by absolute paths: an executor's working folder is not the driver's."""
         given = {name: getattr(self, name) for name in PATHS}
-        changed: dict[str, Any] = {name: absolute_path(path) for name, path in given.items() if path is not None}
+        changed: dict[str, Any] = {name: absolute(path) for name, path in given.items() if path is not None}
         changed["members"] = tuple(
-            dataclasses.replace(member, reads=absolute_path(member.reads)) if member.reads else member
+            dataclasses.replace(member, reads=absolute(member.reads)) if member.reads else member
             for member in self.members
         )
         return dataclasses.replace(self, **changed)
-
-
-def absolute_path(path: str) -> str:
-    """A local path made absolute; a URL as it is."""
-    return path if "://" in path else os.path.abspath(path)
 
 
 @dataclass(frozen=True)
@@ -163,19 +158,20 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         return values  # said by the checks of all settings
     inputs = dict(values.get("inputs") or {})
     for name in PATHS:
-        if isinstance(inputs.get(name), str) and "://" not in inputs[name]:
+        if isinstance(inputs.get(name), str) and not scheme_of(inputs[name]):
             inputs[name] = str(folder / inputs[name])
     if isinstance(inputs.get("members"), list):
         inputs["members"] = [_member_beside(member, folder) for member in inputs["members"]]
     values = dict(values)
     if inputs:
         values["inputs"] = inputs
-    if isinstance(values.get("model"), str) and values["model"] not in BUNDLED:
+    if isinstance(values.get("model"), str) and values["model"] not in BUNDLED and not scheme_of(values["model"]):
         values["model"] = str(folder / values["model"])
     if (
         isinstance(values.get("train"), dict)
         and isinstance(values["train"].get("init"), str)
-        and (values["train"]["init"] not in BUNDLED)
+        and values["train"]["init"] not in BUNDLED
+        and not scheme_of(values["train"]["init"])
     ):
         values["train"] = {**values["train"], "init": str(folder / values["train"]["init"])}
     return values
@@ -183,7 +179,7 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _member_beside(member: Any, folder: Path) -> Any:
     reads = member.get("reads") if isinstance(member, dict) else None
-    return {**member, "reads": str(folder / reads)} if isinstance(reads, str) and "://" not in reads else member
+    return {**member, "reads": str(folder / reads)} if isinstance(reads, str) and not scheme_of(reads) else member
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from cnnspark.batches import example_key
 from cnnspark.blocks import Block
 from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
+from cnnspark.files import commit, explained, is_remote, location, make_parents, private_file, sizes
 from cnnspark.runs import RunFolder, read_json, write_json
 from cnnspark.runtime import report
 from cnnspark.schema import FIELD, FIELDS, AlleleKey, TensorBatch
@@ -38,6 +37,8 @@ from cnnspark.session import described
 if TYPE_CHECKING:
     from petastorm.unischema import Unischema
     from pyspark.sql import SparkSession
+
+    from cnnspark.files import Location
 
 CARD, DATA = "dataset.json", "data"
 FORMAT_VERSION = 1
@@ -96,19 +97,22 @@ def dataset_folder(out: str) -> RunFolder:
     return RunFolder(out, "tensors", (DATA, CARD))
 
 
-def block_file(folder: RunFolder, block: int) -> Path:
+def block_file(folder: RunFolder, block: int) -> Location:
     """The file of one block's tensors."""
-    return folder.out / DATA / f"block={block:06d}" / "tensors.parquet"
+    return folder.out / file_name(block)
+
+
+def file_name(block: int) -> str:
+    """The file of one block's tensors, relative to the dataset's folder."""
+    return f"{DATA}/block={block:06d}/tensors.parquet"
 
 
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[dict[str, Any]]:
     """The rows of finished blocks (or of one) whose file is there with the stated size."""
 
-    def is_there(row: dict[str, Any]) -> bool:
-        file = block_file(folder, row["block"])
-        return not row["tensors"] or (file.exists() and file.stat().st_size == row["bytes"])
-
-    return [row for row in folder.rows(block) if is_there(row)]
+    rows = folder.rows(block)
+    there = sizes(folder.out, [file_name(row["block"]) for row in rows if row["tensors"]])
+    return [row for row in rows if not row["tensors"] or there.get(file_name(row["block"])) == row["bytes"]]
 
 
 def write_block(
@@ -145,24 +149,21 @@ def write_block(
         columns[name] = list(getattr(tensors, name).astype(np.float32))
     table = pa.table(columns, schema=arrow_schema())
     row_groups: list[int] = []
-    digest = ""
+    digest, size_bytes = "", 0
     target = block_file(folder, block.index)
     if len(keys):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_parents(target)
         # Of one size, as nearly as may be: training draws as often from each row group.
         group_rows = -(-len(keys) // -(-len(keys) // ROW_GROUP_ROWS))
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns()}")
-        try:
+        with private_file(target) as temporary:
             # Dictionaries and statistics of bytes columns cost time and space and help nobody.
             pq.write_table(
                 table, temporary, row_group_size=group_rows, compression="zstd", use_dictionary=False,
                 write_statistics=False,
             )  # fmt: skip
             folder.require_owner()
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        digest = file_sha256(target)
+            digest, size_bytes = file_sha256(temporary), temporary.stat().st_size
+            commit(temporary, target)
         row_groups = [min(group_rows, len(keys) - first) for first in range(0, len(keys), group_rows)]
     runtime = report()
     row = {
@@ -173,7 +174,7 @@ def write_block(
         "records": block.records,
         "tensors": len(keys),
         "row_groups": row_groups,
-        "bytes": target.stat().st_size if len(keys) else 0,
+        "bytes": size_bytes,
         "sha256": digest,
         "labels": {str(label): int((labels == label).sum()) for label in (-1, 0, 1)},
         "counts": dict(sorted(counts.items())),
@@ -189,9 +190,11 @@ def materialize(spark: SparkSession, folder: RunFolder, annotations: int, featur
     """Petastorm's frame around the writing: its metadata is made from the files when the block ends."""
     from petastorm.etl.dataset_metadata import materialize_dataset
 
-    data = folder.out.absolute() / DATA
-    data.mkdir(exist_ok=True)
-    frame = materialize_dataset(spark, data.as_uri(), petastorm_schema(annotations, features))
+    data = folder.out / DATA
+    make_parents(data / CARD)
+    store = (lambda: _store_for_petastorm(data)) if is_remote(data) else None
+    schema = petastorm_schema(annotations, features)
+    frame = materialize_dataset(spark, _petastorm_url(data), schema, filesystem_factory=store)
     with contextlib.ExitStack() as stack:
         # All of the process is quiet meanwhile, so that several datasets at a time must take turns.
         with _MATERIALIZING, _quiet():
@@ -201,6 +204,61 @@ def materialize(spark: SparkSession, folder: RunFolder, annotations: int, featur
             raise InputError("no tensor was written; check the regions, the truth and the confident BED")
         with _MATERIALIZING, _quiet():
             stack.close()
+
+
+def _petastorm_url(data: Location) -> str:
+    """The folder as Petastorm takes it: it cuts the scheme off and unescapes nothing."""
+    return str(data) if is_remote(data) else f"file://{data}"
+
+
+def _store_for_petastorm(data: Location) -> Any:
+    """An object store as the kind of file system that Petastorm's calls of pyarrow need; None for local folders.
+
+    Petastorm hands pyarrow arguments that only its older interface knows, and pyarrow takes that one for file systems
+    of its older kind alone, of which it has none for stores. The folder is listed once: the older interface would ask
+    for each block's folder anew.
+    """
+    if not is_remote(data):
+        return None
+    import pyarrow.filesystem
+
+    store = data.fs  # type: ignore[union-attr]
+
+    class Store(pyarrow.filesystem.DaskFileSystem):
+        def __init__(self) -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                super().__init__(store)
+            self._folders: dict[str, tuple[list[str], list[str]]] = {}
+
+        def isdir(self, path: str) -> bool:
+            return self.fs.isdir(path)
+
+        def isfile(self, path: str) -> bool:
+            return self.fs.isfile(path)
+
+        def walk(self, path: str) -> Iterator[tuple[str, list[str], list[str]]]:
+            path = path.rstrip("/")
+            if path not in self._folders:
+                self._folders |= {name: (folders, files) for name, folders, files in _walk(self.fs.find(path), path)}
+            folders, files = self._folders.get(path, ([], []))
+            yield path, folders, files
+
+    return Store()
+
+
+def _walk(files: Iterable[str], top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """What ``os.walk`` gives of the folder ``top``, from the paths of all files in it."""
+    within: dict[str, tuple[set[str], list[str]]] = {top: (set(), [])}
+    for path in sorted(files):
+        folder, _, name = path.rpartition("/")
+        within.setdefault(folder, (set(), []))[1].append(name)
+        while folder != top:
+            parent, _, name = folder.rpartition("/")
+            within.setdefault(parent, (set(), []))[0].add(name)
+            folder = parent
+    for folder, (folders, names) in within.items():
+        yield folder, sorted(folders), names
 
 
 @contextlib.contextmanager
@@ -251,15 +309,20 @@ class Dataset:
 
     def __init__(self, path: str):
         """Raises InputError where the folder is not a finished dataset."""
-        self.path = Path(path)
-        if not self.path.is_dir():
-            raise InputError(f"{path} is not a folder; give the --out of 'cnnspark tensors'")
+        self.path = location(path)
+        with explained(path):
+            if not self.path.is_dir():
+                raise InputError(f"{path} is not a folder; give the --out of 'cnnspark tensors'")
         self.card = read_json(self.path / CARD, "a finished tensor dataset")
         if self.card.get("format") != FORMAT_VERSION:
             raise InputError(f"{path} has format {self.card.get('format')}, not {FORMAT_VERSION}; build it again")
         self.annotation_names: tuple[str, ...] = tuple(self.card["annotations"])
         self.feature_names: tuple[str, ...] = tuple(self.card["site_features"])
         self.blocks: list[dict[str, Any]] = [block for block in self.card["blocks"] if block["tensors"]]
+
+    @cached_property
+    def _store(self) -> Any:
+        return _store_for_petastorm(self.path / DATA)
 
     def row_groups(self, blocks: Sequence[int]) -> list[int]:
         """Rows of each row group of the blocks, in the order in which Petastorm numbers them."""
@@ -292,7 +355,8 @@ class Dataset:
         seen = 0
         with _quiet():
             reader = make_batch_reader(
-                (self.path.absolute() / DATA).as_uri(),
+                _petastorm_url(self.path / DATA),
+                filesystem=self._store,
                 schema_fields=list(columns) if columns else None,
                 reader_pool_type="dummy",
                 shuffle_row_groups=seed is not None,

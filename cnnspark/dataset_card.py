@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from cnnspark.files import location
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -32,9 +34,10 @@ def content_digest(rows: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256("".join(f"{row['block']}:{row['sha256']};" for row in rows).encode()).hexdigest()
 
 
-def read_columns(path: str | Path) -> np.ndarray:
+def read_columns(path: str) -> np.ndarray:
     """Annotations and site features of one file side by side: float32 (n, A + F)."""
-    table = pq.read_table(path, columns=list(COLUMNS), partitioning=None)
+    with location(path).open("rb") as file:
+        table = pq.read_table(file, columns=list(COLUMNS))
     return np.concatenate([np.stack(table[name].to_numpy()) for name in COLUMNS], axis=1).astype(np.float32)
 
 

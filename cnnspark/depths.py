@@ -13,7 +13,9 @@ import numpy as np
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.files import is_url
 from cnnspark.read_index import WINDOW_BASES, CramSlice, IndexedContig, find_index, read_binning_index, read_crai
+from cnnspark.remote_inputs import READ_INDEXES, fetched_index, for_htslib, open_input
 
 # Reads, or containers of a CRAM, that are looked at for the length of a read.
 _SAMPLED_READS = 1_000
@@ -62,25 +64,30 @@ class ReadDepths:
 
 
 def read_depths(path: str | None) -> ReadDepths | None:
-    """The depths of an indexed BAM or CRAM; None without reads, without a local index, or where that cannot say.
+    """The depths of an indexed BAM or CRAM; None without reads, without an index, or where that cannot say.
 
     Nothing fails here: what is wrong with the reads is said by those who read them.
     """
-    if path is None or "://" in path:
-        return None
-    index = find_index(path, (".csi", ".bai", ".crai"))
-    if index is None:
+    if path is None:
         return None
     try:
-        with pysam.AlignmentFile(path, check_sq=False, ignore_truncation=True) as file:
-            contigs = list(file.references)
-            if not file.is_cram:
-                lengths = [read.query_length or 0 for read in islice(file.fetch(until_eof=True), _SAMPLED_READS)]
-                of_bam = read_binning_index(index, path)[1]
-                return _from_bam(contigs, of_bam, sum(lengths) / len(lengths)) if any(lengths) else None
-        return _from_cram(path, contigs, read_crai(index))
+        with fetched_index(path, READ_INDEXES) as fetched:
+            index = fetched or find_index(path, READ_INDEXES)
+            return None if index is None else _depths(path, index)
     except (OSError, ValueError, InputError):
         return None
+
+
+def _depths(path: str, index: str) -> ReadDepths | None:
+    with pysam.AlignmentFile(
+        for_htslib(path), check_sq=False, ignore_truncation=True, index_filename=index if is_url(path) else None
+    ) as file:
+        contigs = list(file.references)
+        if not file.is_cram:
+            lengths = [read.query_length or 0 for read in islice(file.fetch(until_eof=True), _SAMPLED_READS)]
+            of_bam = read_binning_index(index, path)[1]
+            return _from_bam(contigs, of_bam, sum(lengths) / len(lengths)) if any(lengths) else None
+    return _from_cram(path, contigs, read_crai(index))
 
 
 def _from_bam(contigs: Sequence[str], indexed: Sequence[IndexedContig], read_bases: float) -> ReadDepths | None:
@@ -98,7 +105,7 @@ def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -
         containers[part.container] = containers.get(part.container, 0) + part.slice_bytes
     sampled = sorted(containers)[:: max(1, len(containers) // _SAMPLED_CONTAINERS)]
     records = bases = size_bytes = 0
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         for start in sampled:
             file.seek(start)
             found = _container_counts(file.read(64))

@@ -6,6 +6,7 @@ import os
 import re
 
 from cnnspark import errors
+from cnnspark.files import store_error
 
 
 def explain(error: BaseException) -> errors.CnnsparkError:
@@ -18,6 +19,9 @@ def explain(error: BaseException) -> errors.CnnsparkError:
     if found:
         kind = getattr(errors, found[-1][0], errors.RunError)
         return kind(found[-1][1].strip())
+    of_store = store_error(f"{type(error).__name__}: {text}")
+    if of_store is not None:
+        return of_store
     # Python's own words, those of pyarrow, and Java's.
     full = re.search(r"(No space left on device|Disk quota exceeded)(?:: '([^'\n]+)')?", text)
     if full:

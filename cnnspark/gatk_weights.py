@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import location, make_room
 from cnnspark.keras_hdf5 import MAX_ARRAY_BYTES, read_layers
 from cnnspark.models.card import CARD_FILE
-from cnnspark.runs import make_folder
 from cnnspark.torch_pickle import MAX_PICKLE_BYTES, UnsafePickleError, named_tensors, read_pickle, tensor_array
 
 if TYPE_CHECKING:
+    from cnnspark.files import Location
     from cnnspark.models.card import Card
 
 # Keras files also hold the optimizer's state, thrice the weights: 19 MiB for the larger network.
@@ -132,17 +133,18 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
     is no bundle, or cannot be written.
     """
     weight_shapes(kind)
-    _check_target(Path(model_out), overwrite)
+    target = location(model_out)
+    _check_target(target, overwrite)
     data = _content(Path(path))
     arrays = _weights(path, data, kind)
-    make_folder(Path(model_out).absolute().parent, "--model-out")
+    make_room(target, "--model-out")
     from cnnspark.models.gatk_import import gatk_bundle
 
     source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
     return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def _check_target(target: Location, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspark import __version__, callset, scoring
 from cnnspark.blocks import Block
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
+from cnnspark.files import make_room
 from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import about, progress
@@ -25,9 +25,12 @@ from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, parse_region
-from cnnspark.runs import file_identity, make_folder
+from cnnspark.runs import file_identity
 from cnnspark.runtime import part
 from cnnspark.vcf import Record, VcfHeader, VcfSource
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 
 @dataclass
@@ -44,7 +47,7 @@ class CheckedInputs:
 
 @contextmanager
 def checked_inputs(
-    paths: InputPaths, config: Config, out: Path, needs_reads: bool = True, needs_reference: bool | None = None
+    paths: InputPaths, config: Config, out: Location, needs_reads: bool = True, needs_reference: bool | None = None
 ) -> Iterator[CheckedInputs]:
     """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts.
 
@@ -57,10 +60,10 @@ def checked_inputs(
         readable = vcf
         if callset.needs_copy(vcf):
             # Beside the output, because that is storage which the executors see, too.
-            make_folder(out.absolute().parent)
-            folder = stack.enter_context(private_folder(out.absolute(), "callset"))
-            readable = str(folder / "callset.vcf.gz")
-            callset.copy_callset(vcf, Path(readable))
+            make_room(out)
+            copy = stack.enter_context(private_folder(out, "callset")) / "callset.vcf.gz"
+            callset.place_copy(vcf, copy)
+            readable = str(copy)
         source = callset.open_callset(readable)
         stale = callset.index_is_older(readable)
         source.path = vcf  # what messages name
@@ -167,8 +170,8 @@ class TruthPaths:
 
 
 @lru_cache(maxsize=1)
-def _table(path: str, changed: int) -> Mapping[AlleleName, int]:
-    """The labels, read once in a Python worker; ``changed`` is the file's time of change."""
+def _table(path: str, identity: str) -> Mapping[AlleleName, int]:
+    """The labels, read once in a Python worker as long as the file is the same one."""
     return read_labels(path)
 
 
@@ -184,7 +187,7 @@ class Labeller:
     def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
         self._vcf = vcf
         if source.labels:
-            self._table = _table(source.labels, os.stat(source.labels).st_mtime_ns)
+            self._table = _table(source.labels, json.dumps(file_identity(source.labels), sort_keys=True))
             return
         self._truth = _truth(str(source.truth), str(source.bed))
         self._reference = ReferenceSource(required(reference, "--reference"))

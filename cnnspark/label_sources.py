@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,6 +10,7 @@ import pysam
 from cnnspark.alleles import unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.labels import EXACT, NOT_IN_TABLE, NOT_IN_TRUTH, OUTSIDE
+from cnnspark.remote_inputs import for_htslib, open_lines
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.vcf import ENCODING, Record
 
@@ -27,7 +27,7 @@ def read_table(path: str, names: Sequence[str], what: str) -> Iterator[tuple[int
     header lacks one or the file cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open_lines(path) as lines:
             header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
             missing = [name for name in names if name not in header]
             if missing:
@@ -41,7 +41,7 @@ def read_table(path: str, names: Sequence[str], what: str) -> Iterator[tuple[int
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file; give an uncompressed table of {what}") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({os.strerror(error.errno or 0)}); check the path") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
 
 
 def read_label_table(path: str) -> dict[AlleleName, int]:
@@ -128,7 +128,7 @@ def _annotated_records(path: str) -> Iterator[tuple[Record, dict[str, str]]]:
     """Each record with the FORMAT values of its column QUERY, or of its last sample."""
     sample = 0
     try:
-        with pysam.BGZFile(path, "rb", None) as lines:
+        with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
             for raw in lines:
                 line = raw.decode(ENCODING).rstrip("\r")
                 if line.startswith("#CHROM"):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import pysam
 
@@ -21,14 +21,19 @@ from cnnspark.bcf import write_bcf
 from cnnspark.bgzf import BgzfWriter
 from cnnspark.blocks import Block, add_digests
 from cnnspark.errors import RunError
+from cnnspark.files import commit, is_remote, private_file, read_ahead
 from cnnspark.index_merging import CSI, IndexMerger, parse_index
 from cnnspark.shards import ShardRow
 from cnnspark.vcf import ENCODING
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 # The empty BGZF block that ends a file (SAM specification 4.1.2).
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _COPY_BYTES = 1 << 20
 _AGAIN = "start again with --if-exists overwrite"
+_RESUME = "delete it and run again with --if-exists resume"
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def _position(key: str) -> tuple[str, int]:
     return contig, int(position)
 
 
-def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Path) -> None:
+def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target: Location) -> None:
     """Writes ``target`` and its index from the shards of ``folder``, in the order of the blocks.
 
     A ``.vcf.gz`` is made without decompressing a record: the header comes once, then the BGZF blocks behind each
@@ -106,81 +111,98 @@ def merge_shards(folder: Path, rows: Sequence[ShardRow], header: str, target: Pa
     text = header.encode(ENCODING)
     if any(row.header_digest != hashlib.sha256(text).hexdigest() for row in rows):
         raise RunError(f"a shard has another header than the run; {_AGAIN}")
-    # Begins as a run's folder knows its temporary files.
-    merged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.vcf.gz")
-    made, suffix = merged, ".tbi"
-    try:
-        index = _write_merged(folder, rows, text, merged)
-        if target.suffix == BCF_SUFFIX:
-            made, suffix = merged.with_suffix(BCF_SUFFIX), ".csi"
-            write_bcf(merged, made, sum(row.records_out for row in rows))
-        elif index is None:
-            pysam.tabix_index(str(merged), preset="vcf", force=True)
-        else:
-            suffix = ".csi" if index.startswith(CSI) else ".tbi"
-            with BgzfWriter(f"{made}{suffix}") as out:
-                out.write(index)
-        _commit(made, target, suffix)
-    finally:
-        for leftover in (merged, made, Path(f"{made}.tbi"), Path(f"{made}.csi")):
-            leftover.unlink(missing_ok=True)
+    # In the folder, which may be one that goes, not beside the target; begins as a run knows its temporary files.
+    with private_file(folder / target.name) as temporary:
+        merged = temporary.with_name(f"{temporary.name}.vcf.gz")
+        made, suffix = merged, ".tbi"
+        try:
+            index = _write_merged(folder, rows, text, merged)
+            if target.suffix == BCF_SUFFIX:
+                made, suffix = temporary, ".csi"
+                write_bcf(merged, made, sum(row.records_out for row in rows))
+            elif index is None:
+                pysam.tabix_index(str(merged), preset="vcf", force=True)
+            else:
+                suffix = ".csi" if index.startswith(CSI) else ".tbi"
+                with BgzfWriter(f"{made}{suffix}") as out:
+                    out.write(index)
+            _commit(made, target, suffix)
+        finally:
+            for leftover in (merged, made, Path(f"{made}.tbi"), Path(f"{made}.csi")):
+                leftover.unlink(missing_ok=True)
 
 
-def _write_merged(folder: Path, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
+def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
     """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
     merger = IndexMerger()
     with BgzfWriter(merged_path) as start:
         start.write(header)
-    with open(merged_path, "r+b") as merged:
+    names = [name for row in rows for name in (row.index, row.file)]
+    sizes_bytes = [size for row in rows for size in (row.index_bytes, row.bytes)]
+    parts = read_ahead([folder / name for name in names], sizes_bytes)
+    with open(merged_path, "r+b") as merged, closing(parts):
         merged.seek(-len(BGZF_EOF), os.SEEK_END)
         merged.truncate()
         for row in rows:
-            add_index(folder / row.index, row, merged.tell() - row.header_bytes, merger)
-            _append_records(folder / row.file, row, merged)
+            with _opened(parts, folder / row.index) as index:
+                _add_index(index, folder / row.index, row, merged.tell() - row.header_bytes, merger)
+            with _opened(parts, folder / row.file) as shard:
+                _append_records(shard, folder / row.file, row, merged)
         merged.write(BGZF_EOF)
     return merger.content()
 
 
-def add_index(path: Path, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
-    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
-    remedy = "delete it and run again with --if-exists resume"
+def _opened(parts: Iterator[BinaryIO], path: Location) -> BinaryIO:
     try:
-        with path.open("rb") as file:
-            index = parse_index(file.read())
+        return next(parts)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error}); {_RESUME}") from None
+
+
+def add_index(path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
+    with path.open("rb") as file:
+        _add_index(file, path, row, shift_bytes, merger)
+
+
+def _add_index(file: IO[bytes], path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    try:
+        index = parse_index(file.read())
         if index.records != row.records_out:
             raise ValueError(f"it has {index.records} records and the shard {row.records_out}")
         merger.add(index, shift_bytes)
     except (OSError, ValueError) as error:
-        raise RunError(f"the index {path} cannot be merged ({error}); {remedy}") from None
+        raise RunError(f"the index {path} cannot be merged ({error}); {_RESUME}") from None
 
 
-def _append_records(shard: Path, row: ShardRow, merged: BinaryIO) -> None:
-    damaged = RunError(f"{shard} is not as the manifest says; delete it and run again with --if-exists resume")
+def _append_records(shard: BinaryIO, path: Location, row: ShardRow, merged: BinaryIO) -> None:
+    damaged = RunError(f"{path} is not as the manifest says; {_RESUME}")
     remaining = row.bytes - len(BGZF_EOF) - row.header_bytes
-    if shard.stat().st_size != row.bytes or remaining < 0:
+    if shard.seek(0, os.SEEK_END) != row.bytes or remaining < 0:
         raise damaged
-    with shard.open("rb") as part:
-        part.seek(row.header_bytes)
-        while remaining:
-            chunk = part.read(min(remaining, _COPY_BYTES))
-            if not chunk:
-                raise damaged
-            merged.write(chunk)
-            remaining -= len(chunk)
-        if part.read() != BGZF_EOF:
+    shard.seek(row.header_bytes)
+    while remaining:
+        chunk = shard.read(min(remaining, _COPY_BYTES))
+        if not chunk:
             raise damaged
+        merged.write(chunk)
+        remaining -= len(chunk)
+    if shard.read() != BGZF_EOF:
+        raise damaged
 
 
-def _commit(made: Path, target: Path, suffix: str) -> None:
+def _commit(made: Path, target: Location, suffix: str) -> None:
     """Gives the file and its index their names. An old index is never seen beside a new file, or a new one beside an
     old file."""
     target.unlink(missing_ok=True)
     for old in (".tbi", ".csi"):
-        Path(f"{target}{old}").unlink(missing_ok=True)
-    os.replace(f"{made}{suffix}", f"{target}{suffix}")
-    os.replace(made, target)
-    # An index that looks older than its file makes every htslib tool warn.
-    os.utime(f"{target}{suffix}")
+        target.with_name(f"{target.name}{old}").unlink(missing_ok=True)
+    index = target.with_name(f"{target.name}{suffix}")
+    commit(Path(f"{made}{suffix}"), index)
+    commit(made, target)
+    if not is_remote(index):
+        # An index that looks older than its file makes every htslib tool warn.
+        os.utime(str(index))
 
 
 def total_counts(rows: Sequence[ShardRow]) -> dict[str, int]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark.annotations import GATK_ANNOTATIONS, KNOWN
 from cnnspark.features import SITE_FEATURES
+from cnnspark.files import size
 from cnnspark.log import quiet_stderr
-from cnnspark.models.bundled import bundle_folder
+from cnnspark.models.bundled import bundle_location
 from cnnspark.models.card import NETWORK_FILE, Card, read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import BINS, ModelSpec
@@ -87,7 +88,7 @@ def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> di
         "bundle": str(path),
         "model": card.model,
         "sha256": card.sha256,
-        "network_bytes": (bundle_folder(path) / NETWORK_FILE).stat().st_size,
+        "network_bytes": size(bundle_location(path) / NETWORK_FILE),
         "rows": rows,
         **cost,
         "trained_on": _trained_on(card),

@@ -18,20 +18,28 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnspark.errors import RunError, UsageError
+from cnnspark.files import is_remote, remove, write_text
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 OWNER = "owner"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool]:
+def locked(folder: Location) -> Iterator[bool]:
     """Holds the folder's lock; False where the storage has none. Raises BlockingIOError where another process has it.
 
     The lock is on the folder itself: there is no file that a kill could leave behind.
     """
+    if is_remote(folder):
+        yield False
+        return
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(str(folder), os.O_RDONLY)
     except OSError:
         yield False
         return
@@ -49,7 +57,7 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def sole_run(folder: Path) -> Iterator[None]:
+def sole_run(folder: Location) -> Iterator[None]:
     """Holds the lock of a run's folder while it is written. Raises UsageError where another process holds it."""
     with ExitStack() as stack:
         try:
@@ -62,34 +70,39 @@ def sole_run(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def private_folder(target: Path, kind: str) -> Iterator[Path]:
-    """A folder beside ``target`` that is gone afterwards; those that killed runs left for this target go first."""
+def private_folder(target: Location, kind: str) -> Iterator[Location]:
+    """A folder beside ``target`` that is gone afterwards: storage that executors see, too.
+
+    Those that killed runs left for this target go first; not on an object store, where nothing tells which are at work.
+    """
     prefix = f".{target.name}.{kind}-"
+    if is_remote(target):
+        there = target.with_name(prefix + uuid.uuid4().hex)
+        try:
+            yield there
+        finally:
+            remove(there)
+        return
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
         with suppress(BlockingIOError), locked(left) as held:  # else its run is at work
             if held:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(str(left), ignore_errors=True)
     # A speculative attempt may still be writing when it is all over.
     with (
-        tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as made,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=str(target.parent), ignore_cleanup_errors=True) as made,
         locked(Path(made)),
     ):
         yield Path(made)
 
 
-def take(folder: Path) -> str:
+def take(folder: Location) -> str:
     """Makes the caller the folder's owner, in place of whoever was; returns the token that tasks show."""
     token = uuid.uuid4().hex
-    temporary = folder / f".{OWNER}.{token}"
-    try:
-        temporary.write_text(token)
-        os.replace(temporary, folder / OWNER)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(folder / OWNER, token)
     return token
 
 
-def require(folder: Path, token: str) -> None:
+def require(folder: Location, token: str) -> None:
     """Raises RunError where the folder has another owner by now, or none: its run is over."""
     if _owner(folder) != token:
         raise RunError(
@@ -98,13 +111,13 @@ def require(folder: Path, token: str) -> None:
         )
 
 
-def release(folder: Path, token: str | None = None) -> None:
+def release(folder: Location, token: str | None = None) -> None:
     """Ends the ownership, of this token only if one is given: what is left of its tasks can commit nothing more."""
     if token is None or _owner(folder) == token:
         (folder / OWNER).unlink(missing_ok=True)
 
 
-def _owner(folder: Path) -> str:
+def _owner(folder: Location) -> str:
     try:
         return (folder / OWNER).read_text()
     except FileNotFoundError:

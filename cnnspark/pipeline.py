@@ -14,6 +14,7 @@ from cnnspark import __version__, stages, training
 from cnnspark.callset import require_file
 from cnnspark.config import USUAL_PRECISION, Config, InputPaths
 from cnnspark.errors import UsageError
+from cnnspark.files import has_files, local_folder, location, make_folder, write_text
 from cnnspark.filtering import GROUPS
 from cnnspark.inputs import TruthPaths, require_reads, required
 from cnnspark.log import progress
@@ -22,13 +23,14 @@ from cnnspark.models.bundled import chosen_model, is_bundled
 from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
-from cnnspark.runs import file_identity, make_folder, write_json
+from cnnspark.runs import file_identity, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from cnnspark.files import Location
     from cnnspark.simulate import SimulatedFiles
 
 # What a run's folder holds, by stage.
@@ -100,8 +102,8 @@ def run_all(
     Args:
         held_out: the regions to evaluate on, of a ``model`` that was trained on the rest of this very sample.
     """
-    folder = Path(out).absolute()
-    if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
+    folder = location(out)
+    if has_files(folder) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     paths, trained_model = paths.absolute(), model or config.model
     truth = TruthPaths.of(paths)
@@ -157,7 +159,7 @@ def run_all(
             result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
         )  # fmt: skip
         result.metrics = measured.metrics
-    (folder / CONFIG).write_text(yaml.safe_dump(_plain(resolved)))
+    write_text(folder / CONFIG, yaml.safe_dump(_plain(resolved)))
     return result
 
 
@@ -197,7 +199,7 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         ReadSource(required(paths.reads, "--reads"), paths.reference).close()
 
 
-def _candidates(spark: SparkSession, paths: InputPaths, folder: Path, config: Config, if_exists: str) -> str:
+def _candidates(spark: SparkSession, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
     """The run's own callset; a finished one of the same reads and settings is kept where the run is resumed."""
     called, identity_file = folder / CANDIDATES, folder / f"{CANDIDATES}.json"
     identity = {
@@ -285,7 +287,7 @@ def demo(
     spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 800_000, if_exists: str = "fail"
 ) -> PipelineResult:
     """Simulates a sample and runs everything on it, from the reads alone."""
-    folder = Path(out)
+    folder = local_folder(out)
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     files = _simulated(folder / "simulated", seed, length, if_exists)

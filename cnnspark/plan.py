@@ -7,7 +7,8 @@ estimates. Pure.
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -18,17 +19,19 @@ import pysam
 
 from cnnspark.alleles import unscorable_reason
 from cnnspark.blocks import TASKS_PER_SLOT, WINDOW_BASES, BlockSettings
-from cnnspark.callset import is_url, kind_of, open_callset, require_file
+from cnnspark.callset import kind_of, open_callset, require_file
 from cnnspark.chunks import CHUNK_RECORDS, CHUNK_SPAN
 from cnnspark.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.depths import ReadDepths, read_depths
-from cnnspark.errors import InputError, UsageError
+from cnnspark.errors import InputError
 from cnnspark.features import READ_REACH
+from cnnspark.files import is_url
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import read_card
 from cnnspark.read_index import WINDOW_BASES as INDEX_BASES
 from cnnspark.read_index import find_index, read_binning_index
 from cnnspark.regions import END_OF_CONTIG, Region, check_regions, merge_regions, parse_region
+from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib, input_bytes
 from cnnspark.scoring import looks_at_reads
 from cnnspark.vcf import ENCODING
 
@@ -124,6 +127,21 @@ def _joined(one: ContigPlan, other: ContigPlan) -> ContigPlan:
     )
 
 
+def plan_callsets(callsets: Sequence[InputPaths], config: Config, model: str | None = None) -> Plan:
+    """What scoring these callsets will take, one run of a sample sheet.
+
+    A callset of several samples is planned as if each of them carried every allele, which no index tells.
+    """
+    plans = []
+    for paths in callsets:
+        of_each = [dataclasses.replace(paths, reads=member.reads, members=()) for member in paths.members]
+        plans += [plan_callset(each, config, model) for each in of_each or [paths]]
+        if of_each:
+            note = "a callset of several samples is planned as if each carried every allele: it will take less"
+            plans[-1] = dataclasses.replace(plans[-1], notes=(*plans[-1].notes, note))
+    return functools.reduce(Plan.__add__, plans)
+
+
 def plan_callset(paths: InputPaths, config: Config, model: str | None = None) -> Plan:
     """What scoring one callset will take.
 
@@ -132,8 +150,6 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
     """
     paths = paths.absolute()
     vcf = str(paths.vcf)
-    if paths.members:
-        raise UsageError("a callset of several samples cannot be planned; plan one of them with --reads and --sample")
     model = chosen_model(model or config.model, paths.reads is not None)
     card = read_card(model)
     costs = scoring_costs(card.model, looks_at_reads(card))
@@ -164,7 +180,7 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(records.sum() for records in windows.values())
     in_one = min(config.blocks.records, total.records)
-    size_bytes = os.path.getsize(vcf) * total.records / counted + SCORE_BYTES * total.alleles
+    size_bytes = input_bytes(vcf) * total.records / counted + SCORE_BYTES * total.alleles
     return Plan(
         contigs=tuple(contigs),
         work=total,
@@ -181,26 +197,26 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
 def _callset(vcf: str) -> tuple[dict[str, np.ndarray], float]:
     """Records by contig and window of INDEX_BASES, and scorable alleles a record."""
     require_file(vcf, "callset")
-    if is_url(vcf):
-        raise InputError(f"{vcf} is not local; copy it and its index, or plan from a local copy of both")
     kind = kind_of(vcf)
     if kind == "vcf":
         raise InputError(f"{vcf} is plain text, which has no index to plan from; run 'bgzip' and 'tabix -p vcf' on it")
-    index = find_index(vcf, (".tbi", ".csi")) if kind == "bgzf" else find_index(vcf, (".csi",))
-    if kind == "bcf":
-        if index is None:
-            raise InputError(f"{vcf} has no index; create one with 'bcftools index {vcf}'")
-        with pysam.VariantFile(vcf) as file:
-            names = [str(name) for name in file.header.contigs]
-            pairs = [(r.ref or "", list(r.alts or ())) for r in islice(file, _SAMPLED_RECORDS)]
-    else:
-        open_callset(vcf).close()  # says what is wrong with it
-        names = []
-        with pysam.BGZFile(vcf, "rb", None) as file:
-            lines = islice((line for line in file if line and not line.startswith(b"#")), _SAMPLED_RECORDS)
-            split = (line.decode(ENCODING).split("\t", 5) for line in lines)
-            pairs = [(columns[3], columns[4].split(",")) for columns in split if len(columns) > 5]
-    own_names, indexed = read_binning_index(str(index), vcf)
+    suffixes = VCF_INDEXES if kind == "bgzf" else (".csi",)
+    with fetched_index(vcf, suffixes) as fetched:
+        index = fetched or find_index(vcf, suffixes)
+        if kind == "bcf":
+            if index is None:
+                raise InputError(f"{vcf} has no index; create one with 'bcftools index {vcf}'")
+            with pysam.VariantFile(for_htslib(vcf), index_filename=fetched) as file:
+                names = [str(name) for name in file.header.contigs]
+                pairs = [(r.ref or "", list(r.alts or ())) for r in islice(file, _SAMPLED_RECORDS)]
+        else:
+            open_callset(vcf).close()  # says what is wrong with it
+            names = []
+            with pysam.BGZFile(for_htslib(vcf), "rb", None) as file:
+                lines = islice((line for line in file if line and not line.startswith(b"#")), _SAMPLED_RECORDS)
+                split = (line.decode(ENCODING).split("\t", 5) for line in lines)
+                pairs = [(columns[3], columns[4].split(",")) for columns in split if len(columns) > 5]
+        own_names, indexed = read_binning_index(str(index), vcf)
     if any(contig.records is None for contig in indexed if len(contig.window_bytes)):
         raise InputError(f"the index of {vcf} holds no counts; make it again with 'tabix -f -p vcf {vcf}'")
     scorable = sum(unscorable_reason(ref, alt) is None for ref, alts in pairs for alt in alts)
@@ -223,7 +239,7 @@ def _reads(reads: str | None, model: str, windows: dict[str, np.ndarray]) -> tup
         return depths, ()
     each = USUAL_DEPTH / USUAL_READ_BASES * INDEX_BASES
     usual = {contig: np.full(len(records) + 1, each) for contig, records in windows.items()}
-    said = f"the depth of {reads} cannot be told from a local index: {USUAL_DEPTH:g}x is taken"
+    said = f"the depth of {reads} cannot be told from an index: {USUAL_DEPTH:g}x is taken"
     return ReadDepths.of(usual, USUAL_READ_BASES), (said,)
 
 

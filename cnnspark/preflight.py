@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
@@ -18,6 +17,7 @@ from cnnspark.members import Member
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
+from cnnspark.remote_inputs import is_seen, one_of_each_store
 from cnnspark.session import described
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
@@ -316,13 +316,13 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
     InputError naming the first difference.
     """
     known = _well.setdefault(spark.sparkContext.applicationId, set())
-    local = [path for path in paths if "://" not in path and path not in known]
-    if known and not local:
+    asked = [path for path in one_of_each_store(paths) if path not in known]
+    if known and not asked:
         return
     driver = versions()
 
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
-        yield versions(), [path for path in local if not Path(path).exists()]
+        yield versions(), [path for path in asked if not is_seen(path)]
 
     slots = spark.sparkContext.defaultParallelism
     try:
@@ -343,6 +343,7 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
                 )
         if unseen:
             raise InputError(
-                f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts"
+                f"an executor does not see {unseen[0]}; put inputs and outputs on storage that every node mounts, or "
+                "on an object store that every node may read (docs/operations.md)"
             )
-    known.update(["the environment", *local])
+    known.update(["the environment", *asked])

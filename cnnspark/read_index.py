@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnspark.errors import InputError
+from cnnspark.remote_inputs import open_input
 
 # Windows of .bai and .tbi; offsets of finer or coarser .csi are brought to the same.
 WINDOW_BASES = 1 << 14
@@ -215,7 +216,7 @@ def _compression(path: str, block_starts: Sequence[int]) -> float:
     starts = sorted(set(block_starts))
     packed = unpacked = 0
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             for start in starts[:: max(1, len(starts) // _SAMPLED_BLOCKS)]:
                 file.seek(start)
                 head = file.read(18)

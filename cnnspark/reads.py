@@ -8,12 +8,11 @@ everything that is done with it afterwards.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -23,7 +22,9 @@ import pysam
 
 from cnnspark.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.errors import InputError
+from cnnspark.files import is_url
 from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.remote_inputs import READ_INDEXES, fetched_index, for_htslib
 from cnnspark.runtime import add_count, part
 
 # Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
@@ -133,19 +134,20 @@ class ReadSource:
     def __init__(self, path: str, reference_path: str | None = None, index: str | None = None):
         """Raises InputError with a remedy: no such file, no index, damaged, CRAM without its reference."""
         self.path = path
-        local = not re.match(r"[a-z0-9]+:", path)
+        local = not is_url(path)
         if local and not os.path.exists(path):
             raise InputError(f"{path} does not exist; check the path of the reads")
         with _quiet_htslib(), warnings.catch_warnings():
             # A missing end-of-file marker alone is no loss of data; _check_complete looks further.
             warnings.simplefilter("ignore", UserWarning)
             try:
-                self._file = pysam.AlignmentFile(
-                    path,
-                    reference_filename=reference_path,
-                    index_filename=index,
-                    ignore_truncation=True,
-                )
+                with fetched_index(path, READ_INDEXES) if index is None else nullcontext(index) as beside:
+                    self._file = pysam.AlignmentFile(
+                        for_htslib(path),
+                        reference_filename=reference_path and for_htslib(reference_path),
+                        index_filename=beside,
+                        ignore_truncation=True,
+                    )
             except (OSError, ValueError) as error:
                 if isinstance(error, FileNotFoundError) and index is not None and not os.path.exists(index):
                     raise InputError(f"{index} does not exist; run 'samtools index {path}'") from None

@@ -6,6 +6,7 @@ import numpy as np
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.remote_inputs import FASTA_BLOCK_INDEXES, FASTA_INDEXES, fetched_index, for_htslib
 
 # Codes of a base in every uint8 tensor (DESIGN "Tensor"): 0 is nothing, 5 any other letter, 6 a gap.
 NOTHING, A, C, G, T, OTHER, GAP = range(7)
@@ -29,7 +30,11 @@ class ReferenceSource:
         """Raises InputError with a remedy if the file or its index cannot be opened."""
         self.path = path
         try:
-            self._file = pysam.FastaFile(path)
+            with (
+                fetched_index(path, FASTA_INDEXES) as index,
+                fetched_index(path, FASTA_BLOCK_INDEXES, required=False) as blocks,
+            ):
+                self._file = pysam.FastaFile(for_htslib(path), filepath_index=index, filepath_index_compressed=blocks)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} cannot be opened as an indexed FASTA ({error}); run 'samtools faidx {path}'"

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.remote_inputs import open_lines
 
 # htslib's own upper bound for a position: "to the end of the contig, whatever its length".
 END_OF_CONTIG = 2**31 - 2
@@ -81,7 +82,7 @@ def read_bed(path: str) -> list[Region]:
     """
     regions = []
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open_lines(path) as lines:
             for number, line in enumerate(lines, 1):
                 fields = line.split()
                 if not fields or line.startswith(("#", "track", "browser")):

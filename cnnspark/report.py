@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.errors import RunError
+from cnnspark.files import location, make_parents, write_text
 from cnnspark.metrics import PRECISIONS, AlleleScores, Metrics, Value, format_value
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def write_report(
         training=_training(history or []),
         facts=_fact_tables(facts),
     )
-    out_html = Path(out_html)
-    unfinished = out_html.with_name(f".{out_html.name}.unfinished")
+    target = location(out_html)
     try:
-        out_html.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(unfinished, out_html)
+        make_parents(target)
+        write_text(target, page)
     except OSError as error:
         raise RunError(
             f"{out_html} cannot be written ({error.strerror}); check the folder and its free space"

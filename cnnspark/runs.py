@@ -10,62 +10,63 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspark import owner
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import (
+    absolute,
+    explained,
+    is_remote,
+    is_url,
+    location,
+    make_folder,
+    make_parents,
+    read_texts,
+    remove,
+    store_identity,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
 REPORT = "blocks.tsv"  # how long each block took, and where
 IF_EXISTS = ("fail", "resume", "overwrite")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Location, value: Any) -> None:
     """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
-    # Containers share process numbers, so a number alone would not tell two attempts apart.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk, half of it
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Location, what: str) -> Any:
     """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
     try:
-        return json.loads(path.read_text())
+        with explained(path):
+            return json.loads(path.read_text())
     except OSError:
         raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
     except ValueError:
         raise InputError(f"{path} is damaged; make it again") from None
 
 
-def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Makes a folder for what is to be written. Raises UsageError, naming the ``flag``, where it cannot be made or
-    nothing can be written into it: before the work, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another {flag}") from None
-
-
 def file_identity(path: str) -> dict[str, Any]:
-    """What a run remembers of an input to notice that it changed: name, size and time of change."""
-    if "://" in path:
-        return {"path": path}
+    """What a run remembers of an input to notice that it changed: name, size and time of change.
+
+    Of an object of ``s3://`` that its ETag says, where s3fs is installed; of other URLs nothing but their name.
+    """
+    path = absolute(path)
+    if is_url(path):
+        return {"path": path, **store_identity(path)}
     status = os.stat(path)
-    return {"path": os.path.abspath(path), "bytes": status.st_size, "changed": status.st_mtime_ns}
+    return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
 
 
 class RunFolder:
@@ -73,14 +74,15 @@ class RunFolder:
 
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
         self.stage = stage
-        self.out = Path(out).absolute()  # executors have other working folders
+        self.out = location(out)  # absolute: executors have other working folders
         self.data = (*data, REPORT)
         self._run = self._token = ""  # which run this is and who writes it, once it is open
 
     def check(self, if_exists: str) -> None:
         """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
-        if not self.out.exists():
-            return
+        with explained(self.out):
+            if not self.out.exists():
+                return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another --out")
         # A run that was killed before it had said what it is has left nothing else.
@@ -130,7 +132,7 @@ class RunFolder:
                         "use --if-exists overwrite or another --out"
                     )
                 self._token = owner.take(self.out)
-                (self.out / ROWS).mkdir(exist_ok=True)  # it may have been killed before it came to this
+                make_parents(self.out / ROWS / RUN)  # it may have been killed before it came to this
                 (self.out / SUCCESS).unlink(missing_ok=True)
                 self._remove_temporary()
                 return
@@ -138,7 +140,7 @@ class RunFolder:
         make_folder(self.out)
         write_json(self.out / RUN, wanted)
         self._token = owner.take(self.out)
-        (self.out / ROWS).mkdir(exist_ok=True)
+        make_parents(self.out / ROWS / RUN)
 
     def require_owner(self) -> None:
         """For tasks, before they begin a block and before they commit it. Raises RunError where the run is not this
@@ -146,7 +148,11 @@ class RunFolder:
         owner.require(self.out, self._token)
 
     def _remove_temporary(self) -> None:
-        """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names."""
+        """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names.
+
+        There are none on an object store."""
+        if is_remote(self.out):
+            return
         for name in (*self.data, RUN, MANIFEST, owner.OWNER):
             for path in self.out.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
@@ -163,11 +169,7 @@ class RunFolder:
         self._remove_temporary()
         # Rows before data: a row without its data would say that a block is finished.
         for name in (ROWS, *self.data):
-            path = self.out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(self.out / name)
         (self.out / RUN).unlink(missing_ok=True)
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
@@ -180,7 +182,11 @@ class RunFolder:
         A row of another run is none: one that was overwritten may still have had a task that came late.
         """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
-        rows = [read_json(path, "a run") for path in sorted((self.out / ROWS).glob(pattern))]
+        paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
+        try:
+            rows = [json.loads(text) for text in read_texts(paths)]
+        except ValueError:
+            raise InputError(f"{self.out / ROWS} is damaged; start again with --if-exists overwrite") from None
         runs = [row.pop("run", "") for row in rows]
         return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
@@ -190,9 +196,7 @@ class RunFolder:
 
     def report(self, table: str) -> None:
         """Writes the table of how long each block took."""
-        temporary = self.out / f".{REPORT}.{uuid.uuid4().hex}"
-        temporary.write_text(table)
-        os.replace(temporary, self.out / REPORT)
+        write_text(self.out / REPORT, table)
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest and, last of all, the success mark."""
@@ -200,4 +204,4 @@ class RunFolder:
         write_json(self.out / MANIFEST, dict(manifest))
         owner.release(self.out, self._token)
         self._remove_temporary()  # what speculative attempts left behind when they were ended; now they begin no more
-        (self.out / SUCCESS).touch()
+        write_text(self.out / SUCCESS, "")

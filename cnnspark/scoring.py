@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 if TYPE_CHECKING:
+    from cnnspark.files import Location
     from cnnspark.models.bundle import Bundle
     from cnnspark.schema import TensorBatch
 
@@ -266,7 +266,7 @@ def input_counts(card: Card, batch: TensorBatch) -> list[str]:
     return pack_counts(count_values(card.known, np.concatenate([batch.annotations, features], axis=1)))
 
 
-def compare_inputs(path: Path, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:
+def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:
     """Writes how far the callset's inputs are from the training data to ``path``, and warns where they are elsewhere.
 
     Returns what it wrote; None where the card does not say what the model knows. Raises QualityError with ``strict``

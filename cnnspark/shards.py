@@ -14,7 +14,6 @@ Layout of a run's folder (see also :mod:`cnnspark.runs`)::
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,9 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
-from cnnspark.bgzf import BgzfWriter
+from cnnspark.bgzf import BgzfWriter, write_failure
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
+from cnnspark.files import commit, make_parents, private_file, sizes
 from cnnspark.index_merging import TBI_MAX_BASES
 from cnnspark.pace import Tally, following
 from cnnspark.regions import END_OF_CONTIG
@@ -37,6 +37,8 @@ from cnnspark.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from cnnspark.files import Location
 
 SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "guard.json"
 
@@ -85,7 +87,7 @@ class BlockOutput(NamedTuple):
 BlockLines = Callable[[Block], BlockOutput]
 
 
-def merged_file(folder: RunFolder, output_type: str) -> Path:
+def merged_file(folder: RunFolder, output_type: str) -> Location:
     """Where the merged callset of a run goes, by bcftools' letter: ``z`` or ``b``. One of the other type, which an
     earlier call has left, is removed: a run has one."""
     names = {"z": MERGED, "b": MERGED_BCF}
@@ -115,11 +117,10 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
     started = time.monotonic()
     name = f"{block.name}.vcf.gz"
     suffix = ".csi" if csi else ".tbi"
-    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
-    temporary = folder.out / SHARDS / f".{name}.{os.getpid()}-{time.monotonic_ns()}.vcf.gz"
-    index = temporary.with_name(temporary.name + suffix)
+    target, index_target = folder.out / SHARDS / name, folder.out / SHARDS / f"{name}{suffix}"
     digest, first, last = RecordsDigest(), "", ""
-    try:
+    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
+    with private_file(target) as temporary, private_file(index_target) as index:
         with BgzfWriter(temporary) as shard:
             shard.write(header.encode(ENCODING))
             shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
@@ -159,11 +160,8 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             runtime=report(),
             predicted_seconds=block.cost,
         )
-        os.replace(temporary, folder.out / row.file)
-        os.replace(index, folder.out / row.index)
-    finally:
-        temporary.unlink(missing_ok=True)
-        index.unlink(missing_ok=True)
+        commit(temporary, target)
+        commit(index, index_target)
     folder.commit(block, asdict(row))
     return row
 
@@ -171,23 +169,22 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
 def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
     try:
         pysam.tabix_index(str(shard), preset="vcf", force=True, csi=csi, index=str(index))
-    except OSError:
+    except OSError as failure:
+        cause = write_failure(index, failure)
+        if cause.errno is not None:
+            raise cause from None
         raise RunError(
             f"the records of block {block.region} cannot be indexed: they are not sorted by position, or one ends "
-            "beyond base 2^29 of a contig whose length the header does not say, or the disk is full; mend that and run "
-            "again with --if-exists resume"
+            "beyond base 2^29 of a contig whose length the header does not say; mend that and run again with "
+            "--if-exists resume"
         ) from None
 
 
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
     """The rows of finished blocks (or of one) whose shard and index are there with the stated sizes, by block."""
-    rows = []
-    for values in folder.rows(block):
-        row = ShardRow(**values)
-        files = ((row.file, row.bytes), (row.index, row.index_bytes))
-        if all((folder.out / name).exists() and (folder.out / name).stat().st_size == size for name, size in files):
-            rows.append(row)
-    return rows
+    rows = [ShardRow(**values) for values in folder.rows(block)]
+    there = sizes(folder.out, [name for row in rows for name in (row.file, row.index)])
+    return [row for row in rows if (there.get(row.file), there.get(row.index)) == (row.bytes, row.index_bytes)]
 
 
 def write_shards(
@@ -201,7 +198,7 @@ def write_shards(
 
     ``make_work`` is shipped to the tasks and called once in each: it opens files and models there.
     """
-    (folder.out / SHARDS).mkdir(exist_ok=True)
+    make_parents(folder.out / SHARDS / MERGED)
     finished = {row.block for row in finished_rows(folder)}
     missing = [block for block in blocks if block.index not in finished]
     text, csi = header.text(), needs_csi(header, blocks)

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from cnnspark import callset
 from cnnspark.config import InputPaths
 from cnnspark.errors import CnnsparkError, InputError, UsageError
+from cnnspark.files import absolute, scheme_of
 from cnnspark.members import Member
 
 SAMPLE, FILES = "sample", ("vcf", "reads", "truth", "bed", "labels")
@@ -115,9 +116,9 @@ def _row(
             if name in needs:
                 problems.append(f"line {number} ({sample}): there is no {_WHAT[name]}")
             continue
-        path = given if "://" in given else str((sheet.parent / given).absolute())
-        values[name] = path
         try:
+            path = absolute(given if scheme_of(given) else str(sheet.parent / given))
+            values[name] = path
             callset.require_file(path, _WHAT[name])
         except CnnsparkError as error:
             problems.append(f"line {number} ({sample}): {error}")
@@ -189,3 +190,15 @@ def shared_inputs(inputs: InputPaths) -> InputPaths:
         if getattr(inputs, name):
             raise UsageError(f"--{name} and --sheet cannot go together; the sheet names each sample's files")
     return inputs
+
+
+def sheet_callsets(
+    sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
+) -> list[SheetCallset]:
+    """The callsets of a sheet (:func:`callsets`).
+
+    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
+    callsets share, have something that the sheet names.
+    """
+    shared = shared_inputs(inputs).absolute()
+    return callsets(read_sheet(sheet, needs), shared, by_sample)

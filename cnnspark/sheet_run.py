@@ -22,13 +22,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import __version__
 from cnnspark.config import Config
 from cnnspark.errors import CnnsparkError, RunError, UsageError
 from cnnspark.failures import explain
+from cnnspark.files import explained, location, write_text
 from cnnspark.log import about, progress
 from cnnspark.preflight import check_executors
 from cnnspark.runs import MANIFEST, ROWS, RunFolder, file_identity, read_json, write_json
@@ -244,7 +244,7 @@ def _write(folder: RunFolder, stage: str, result: CohortResult) -> None:
         output = each.result.get("output", "")
         records = each.result.get("records", "")
         table.writerow([each.name, ",".join(each.samples), each.status, records, each.seconds, output, message])
-    (folder.out / TABLE).write_text(text.getvalue(), encoding="utf-8")
+    write_text(folder.out / TABLE, text.getvalue())
     manifest = {"stage": stage, **{k: v for k, v in result.to_dict().items() if k != "out"}}
     if result.counts[DONE] == len(result.outcomes):
         folder.succeed(manifest)
@@ -254,7 +254,9 @@ def _write(folder: RunFolder, stage: str, result: CohortResult) -> None:
 
 def sample_folders(path: str) -> list[str]:
     """The folders of the finished callsets where ``path`` is a sheet's run; ``path`` itself where it is not."""
-    run = Path(path) / "run.json"
-    if not run.exists() or not str(read_json(run, "a run").get("stage")).endswith(" --sheet"):
-        return [path]
-    return [str(Path(path) / SAMPLES / row.stem) for row in sorted((Path(path) / ROWS).glob("*.json"))]
+    folder = location(path)
+    run = folder / "run.json"
+    with explained(path):
+        if not run.exists() or not str(read_json(run, "a run").get("stage")).endswith(" --sheet"):
+            return [path]
+    return [str(folder / SAMPLES / name) for name in sorted(row.stem for row in (folder / ROWS).glob("*.json"))]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import pipeline, stages, training
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
+from cnnspark.files import has_files, location, make_folder
 from cnnspark.inputs import TruthPaths
 from cnnspark.log import progress
 from cnnspark.models.bundled import absolute_model, chosen_model
 from cnnspark.models.card import read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.regions import Region, parse_region
-from cnnspark.runs import make_folder
 from cnnspark.scoring import looks_at_reads
-from cnnspark.sheet import SheetCallset, callsets, read_sheet, shared_inputs
+from cnnspark.sheet import SheetCallset, read_sheet, sheet_callsets
 from cnnspark.sheet_run import CohortResult, CohortSettings, fingerprint, run_cohort, sample_folders
 
 if TYPE_CHECKING:
@@ -26,18 +25,6 @@ if TYPE_CHECKING:
 
 # What a run of a sheet's folder holds besides the callsets' own.
 TENSORS, MODEL, RUNS = "tensors", "model", "runs"
-
-
-def sheet_callsets(
-    sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
-) -> list[SheetCallset]:
-    """The callsets of a sheet (:func:`cnnspark.sheet.callsets`).
-
-    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
-    callsets share, have something that the sheet names.
-    """
-    shared = shared_inputs(inputs).absolute()
-    return callsets(read_sheet(sheet, needs), shared, by_sample)
 
 
 def score_sheet(
@@ -111,8 +98,8 @@ def run_sheet(
     scores. Folder: ``tensors`` and ``model`` of that training, ``runs`` with every callset's own.
     """
     chosen = sheet_callsets(sheet, inputs)
-    folder = Path(out).absolute()
-    if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
+    folder = location(out)
+    if has_files(folder) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}

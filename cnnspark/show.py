@@ -16,6 +16,7 @@ from cnnspark.callset import copy_callset, needs_copy, open_callset, require_fil
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 from cnnspark.features import FURTHEST
+from cnnspark.files import local_folder
 from cnnspark.members import column_of, starts_of
 from cnnspark.picture import show_tensor
 from cnnspark.preflight import check_reads, choose_sample
@@ -185,7 +186,7 @@ def _listed(names: Sequence[str]) -> str:
 def _check_out(out: str) -> None:
     if not out.lower().endswith(".png"):
         raise UsageError(f"{out} must end in .png; the picture is written as PNG")
-    if not Path(out).absolute().parent.is_dir():
+    if not local_folder(out).parent.is_dir():
         raise UsageError(f"the folder of {out} does not exist; make it or choose another --out")
 
 

@@ -22,11 +22,11 @@ import pysam
 from cnnspark.candidates import CandidateSettings, candidate_header, candidate_lines
 from cnnspark.causes import TRUE, write_causes
 from cnnspark.errors import InputError
+from cnnspark.files import make_folder
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, clip_to_contigs, merge_regions, parse_region
-from cnnspark.runs import make_folder
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.simulation.alignment import align, unopened_bases
 from cnnspark.simulation.bam import SLACK_BASES, BamWriter, PairedReads, make_header

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
-from cnnspark.config import Config, InputPaths, absolute_path, check_share
+from cnnspark.config import Config, InputPaths, check_share
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
@@ -32,6 +31,17 @@ from cnnspark.evaluation import (
     format_causes,
     metrics_by_cause,
     score_names,
+)
+from cnnspark.files import (
+    absolute,
+    explained,
+    has_files,
+    is_remote,
+    is_url,
+    location,
+    make_folder,
+    make_room,
+    write_text,
 )
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
@@ -47,7 +57,7 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
-from cnnspark.runs import SUCCESS, RunFolder, file_identity, make_folder, write_json
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
 from cnnspark.session import block_range, described
@@ -67,6 +77,8 @@ from cnnspark.vcf import VcfHeader, VcfSource
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from cnnspark.files import Location
 
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
@@ -90,7 +102,7 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Co
 
 
 def _finish(
-    folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader, target: Path | None,
+    folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader, target: Location | None,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
@@ -159,9 +171,9 @@ def score_callset(
     ):
         scorer = cohort if checked.inputs.members else scoring
         header = scorer.score_header(checked.header, str(paths.vcf), card)
-        make_folder(folder.out.parent)
+        make_room(folder.out)
         own = [] if is_bundled(model) else [model]
-        seen = [*checked.inputs.paths, *own, str(folder.out.parent)]
+        seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
         check_executors(spark, seen)
         blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
         if output_type == "b":
@@ -244,33 +256,38 @@ def filter_callset(
         return summary
 
 
-def _new_callset(out: str, overwrite: bool) -> Path:
+def _new_callset(out: str, overwrite: bool) -> Location:
     """Where a stage whose result is one VCF writes it. Raises UsageError where it cannot."""
-    target = Path(out).absolute()
+    target = location(out)
     if not out.endswith((".vcf.gz", bcf.SUFFIX)):
         raise UsageError(f"{out} must end in .vcf.gz or .bcf; it is written compressed and indexed")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    with explained(out):
+        if target.exists() and not overwrite:
+            raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     return target
 
 
 def merged_callset(path: str) -> str:
     """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
-    if not Path(path).is_dir():
-        return path
-    merged = next((file for name in (MERGED, MERGED_BCF) if (file := Path(path) / name).exists()), None)
+    if is_url(path) and path.endswith((".gz", bcf.SUFFIX)):
+        return path  # a URL's file: there is no need to look
+    folder = location(path)
+    with explained(path):
+        if not folder.is_dir():
+            return path
+    merged = next((file for name in (MERGED, MERGED_BCF) if (file := folder / name).exists()), None)
     if merged is None:
-        if not (Path(path) / SUCCESS).exists():
+        if not (folder / SUCCESS).exists():
             raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
         raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
     return str(merged)
 
 
 @contextmanager
-def _work_folder(target: Path, stage: str) -> Iterator[RunFolder]:
+def _work_folder(target: Location, stage: str) -> Iterator[RunFolder]:
     """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
-    make_folder(target.absolute().parent)
-    with private_folder(target.absolute(), "work") as folder:
+    make_room(target)
+    with private_folder(target, "work") as folder:
         yield shard_folder(str(folder), stage)
 
 
@@ -392,15 +409,15 @@ def evaluate_callset(
 
     Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
     """
-    paths, folder = paths.absolute(), Path(out).absolute()
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    paths, folder = paths.absolute(), location(out)
+    if has_files(folder) and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     truth = TruthPaths.of(paths)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
     paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
     truth.check(paths.reference)
-    cause_table = absolute_path(causes) if causes else None
+    cause_table = absolute(causes) if causes else None
     if cause_table:
         read_causes(cause_table)  # said now, not by a task
     with checked_inputs(paths, config, folder, needs_reads=False) as checked:
@@ -427,7 +444,7 @@ def evaluate_callset(
     metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
     by_cause = metrics_by_cause(alleles) if causes else {}
     tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
-    (folder / "metrics.txt").write_text("\n\n".join(tables) + "\n")
+    write_text(folder / "metrics.txt", "\n\n".join(tables) + "\n")
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
     write_report(str(folder / "report.html"), title, metrics, alleles, history, shown)
     stored = {"metrics": metrics, "counts": dict(sorted(counts.items()))}

@@ -7,13 +7,14 @@ and their edges are those of the model that training starts from, not of the new
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnspark.errors import UsageError
+from cnnspark.files import absolute
 from cnnspark.models.card import read_card
 from cnnspark.models.spec import ModelSpec
 
@@ -32,7 +33,7 @@ def starting_card(path: str, model: str, model_out: str) -> Card:
 
     Raises InputError where it is no bundle, UsageError where it is one of another network or the bundle to be written.
     """
-    if Path(path).resolve() == Path(model_out).resolve():
+    if os.path.realpath(absolute(path)) == os.path.realpath(absolute(model_out)):
         raise UsageError(f"{path} is where training starts from and where it would write; choose another --model-out")
     card = read_card(path)
     if card.model != model and (card.model, model) not in PARTS:

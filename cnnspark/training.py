@@ -19,7 +19,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,21 +27,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnspark import errors
-from cnnspark.config import absolute_path
 from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
+from cnnspark.files import absolute, explained, is_remote, location, make_parents, make_room, remove, size
 from cnnspark.guard import known_values
 from cnnspark.log import about
 from cnnspark.models.bundled import absolute_model, chosen_model
 from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
-from cnnspark.runs import make_folder
 from cnnspark.session import described
 from cnnspark.sheet_run import sample_folders
 from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
@@ -51,6 +48,7 @@ from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJo
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from cnnspark.files import Location
     from cnnspark.training_data import TrainingData
 
 # Last lines of a failed replica's standard error that go into the message.
@@ -119,18 +117,17 @@ def train(
     """
     say = progress or _to_stderr
     data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
-    if "://" in model_out:
-        raise UsageError(f"{model_out} is a URL; give a path that the driver and all executors share, and copy it then")
-    model_out = os.path.abspath(model_out)
+    model_out = absolute(model_out)
     folder = checkpoint_folder(model_out)
-    _check_folders(Path(model_out), folder, settings.if_exists)
-    make_folder(folder.parent, "--model-out")
+    with explained(model_out):
+        _check_folders(location(model_out), folder, settings.if_exists)
+    make_room(folder, "--model-out")
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     if settings.init:
         settings = dataclasses.replace(settings, init=absolute_model(chosen_model(settings.init, with_reads=True)))
     job = prepare_job(data, model_out, settings, say)
-    if settings.if_exists == "resume" and Path(model_out).exists():
+    if settings.if_exists == "resume" and location(model_out).exists():
         card = read_card(model_out)
         if card.training.get("fingerprint") != job.fingerprint:
             raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
@@ -145,8 +142,8 @@ def train(
     check_slots(spark, settings)
     # Only now, with all else in order, is an earlier run's state given up.
     if settings.if_exists != "resume":
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+        remove(folder)
+    make_parents(folder / STATE_FILE)
     job = dataclasses.replace(job, resume=settings.if_exists == "resume")
     with _Follower(folder / HISTORY_LINES_FILE, settings.epochs, say):
         _run_with_retries(spark, job, say)
@@ -154,7 +151,7 @@ def train(
     if len(card.history) < settings.epochs:
         figure = "loss" if settings.pretrains else "AUPRC"
         say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     return TrainResult(model_out, card)
 
 
@@ -162,7 +159,7 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _check_folders(model_out: Path, folder: Path, if_exists: str) -> None:
+def _check_folders(model_out: Location, folder: Location, if_exists: str) -> None:
     if if_exists == "fail":
         for path in (model_out, folder):
             if path.exists():
@@ -186,7 +183,7 @@ def prepare_job(
     With ``settings.init`` the spec, quantiles included, is that bundle's. Raises InputError where a class is missing or
     there is no such bundle, UsageError where the data do not suit the network or the bundle.
     """
-    paths = tuple(absolute_path(path) for path in ((data,) if isinstance(data, str) else data))
+    paths = tuple(absolute(path) for path in ((data,) if isinstance(data, str) else data))
     start = starting_card(settings.init, settings.model, model_out) if settings.init else None
     module, _, function = settings.data_opener.partition(":")
     opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
@@ -449,9 +446,11 @@ def _replica_failure(text: str) -> str:
 class _Follower:
     """Shows the lines that rank 0 adds to the history, from a thread, while the driver waits for the stage."""
 
-    def __init__(self, path: Path, epochs: int, say: Callable[[str], None]):
+    def __init__(self, path: Location, epochs: int, say: Callable[[str], None]):
         self._path, self._epochs, self._say = path, epochs, say
-        self._offset = path.stat().st_size if path.exists() else 0
+        self._offset = size(path) or 0
+        # Each look at an object is a request.
+        self._pause_seconds = 5.0 if is_remote(path) else 1.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=contextvars.copy_context().run, args=(self._follow,), daemon=True)
 
@@ -465,13 +464,13 @@ class _Follower:
         self._read()
 
     def _follow(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(self._pause_seconds):
             self._read()
 
     def _read(self) -> None:
-        if not self._path.exists():
+        if (size(self._path) or 0) <= self._offset:
             return
-        with open(self._path, "rb") as history:
+        with self._path.open("rb") as history:
             history.seek(self._offset)
             text = history.read()
         whole = text[: text.rfind(b"\n") + 1]  # a line may be half written

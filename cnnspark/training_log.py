@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from cnnspark.files import is_remote, make_parents, write_text
 from cnnspark.training_settings import HISTORY_LINES_FILE
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 # A line of the driver's progress in the middle of an epoch at most this often.
 PROGRESS_SECONDS = 10.0
@@ -22,24 +25,33 @@ POINT_STEPS = 20
 class History:
     """``history.jsonl``, which the driver follows; rank 0 writes it."""
 
-    def __init__(self, folder: Path, rank: int):
+    def __init__(self, folder: Location, rank: int):
         self._path = folder / HISTORY_LINES_FILE if rank == 0 else None
+        # A store's objects cannot be appended to: all lines are written anew, about one in ten seconds.
+        self._text = ""
         if self._path:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_parents(self._path)
+            if is_remote(self._path) and self._path.exists():
+                self._text = self._path.read_text()
         self._last = time.monotonic()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends one row."""
         self._last = time.monotonic()
-        if self._path:
-            with open(self._path, "a", encoding="utf-8") as out:
-                out.write(json.dumps(row) + "\n")
+        self._append(row)
 
     def say(self, text: str) -> None:
         """Has the driver show a line that is of no epoch."""
-        if self._path:
-            with open(self._path, "a", encoding="utf-8") as out:
-                out.write(json.dumps({"said": text}) + "\n")
+        self._append({"said": text})
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        line = json.dumps(row) + "\n"
+        if self._path and is_remote(self._path):
+            self._text += line
+            write_text(self._path, self._text)
+        elif self._path:
+            with self._path.open("a", encoding="utf-8") as out:
+                out.write(line)
 
     @property
     def due(self) -> bool:

@@ -8,15 +8,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import location
 from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import Range, read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 STATE_FILE = "state.npz"
 OBJECTIVES = ("classify", "pretrain")
@@ -245,9 +248,9 @@ class ReplicaJob:
         return ReplicaJob(**values)
 
 
-def checkpoint_folder(model_out: str) -> Path:
+def checkpoint_folder(model_out: str) -> Location:
     """Where a run that is not finished keeps its state: beside the model's folder."""
-    target = Path(model_out)
+    target = location(model_out)
     return target.with_name(f"{target.name}.ckpt")
 
 

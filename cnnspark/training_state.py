@@ -6,13 +6,16 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import commit, make_parents, private_file
 from cnnspark.training_settings import STATE_FILE
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 
 @dataclass
@@ -43,9 +46,10 @@ class TrainingState:
         if value > self.best_value:
             self.best_value, self.highest_epoch = value, self.epoch
 
-    def save(self, folder: Path, fingerprint: str) -> None:
+    def save(self, folder: Location, fingerprint: str) -> None:
         """Writes the checkpoint so that a reader sees the old one or the new one, never a part."""
-        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / STATE_FILE
+        make_parents(target)
         facts = {
             "fingerprint": fingerprint,
             "epoch": self.epoch,
@@ -57,18 +61,15 @@ class TrainingState:
         arrays: dict[str, np.ndarray] = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
         for name in ("weights", "optimizer", "best"):
             arrays |= {f"{name}_{i:04d}": values for i, values in enumerate(getattr(self, name))}
-        temporary = folder / f".{STATE_FILE}.{os.getpid()}"
-        try:
+        with private_file(target) as temporary:
             with open(temporary, "wb") as out:
                 np.savez(out, **arrays)
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(temporary, folder / STATE_FILE)
-        finally:
-            temporary.unlink(missing_ok=True)
+            commit(temporary, target)
 
     @staticmethod
-    def load(folder: Path, fingerprint: str, like: TrainingState) -> TrainingState | None:
+    def load(folder: Location, fingerprint: str, like: TrainingState) -> TrainingState | None:
         """The checkpoint in ``folder``, None where there is none.
 
         Raises UsageError where it belongs to other settings or data, or to a network of other shapes than ``like``,
@@ -78,7 +79,7 @@ class TrainingState:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 facts = json.loads(stored["facts"].tobytes())
                 weights, optimizer, best = (
                     [stored[name] for name in sorted(stored.files) if name.startswith(f"{kind}_")]

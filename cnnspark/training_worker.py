@@ -17,7 +17,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from cnnspark.training_step import Trainer
 from cnnspark.training_validation import trained_card, validation_of
 
 if TYPE_CHECKING:
+    from cnnspark.files import Location
     from cnnspark.training_data import TrainingData
 
 ENDED_BY_PARENT = 70
@@ -128,7 +128,7 @@ def _fingerprint(job: ReplicaJob, trainer: Trainer) -> str:
     return f"{job.fingerprint} {trainer.compute_type}"
 
 
-def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Path) -> TrainingState:
+def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Location) -> TrainingState:
     """The checkpoint or, where there is none, the beginning; rank 0 reads it and the others get it from there."""
     state, replicas = trainer.state(), trainer.replicas
     if job.resume and replicas.rank == 0:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pysam
 
 from cnnspark.errors import InputError
 from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib
 
 ENCODING = "latin-1"
 
@@ -168,14 +170,17 @@ class VcfSource:
         if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
             index = f"{path}.csi"  # pysam looks for .tbi only
         try:
-            self._file = pysam.TabixFile(path, index=index, encoding=ENCODING)
+            with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
+                self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
+                # pysam looks at the index once more for the header.
+                lines = [line.rstrip("\r\n") for line in self._file.header]
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} cannot be opened with an index ({error}); "
                 "compress it with bgzip and index it with 'tabix -p vcf'"
             ) from None
         try:
-            self.header = VcfHeader([line.rstrip("\r\n") for line in self._file.header])
+            self.header = VcfHeader(lines)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +43,31 @@ def spark() -> Iterator[SparkSession]:
     session = spark_session("tests", "local[2]")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[str]:
+    """The address of an S3-compatible server on this machine; tests are skipped where moto is not installed."""
+    pytest.importorskip("moto", reason="moto is not installed; it is part of the extra 'test'")
+    pytest.importorskip("s3fs", reason="s3fs is not installed; it is part of the extra 's3'")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(address, timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            else:
+                pytest.fail("moto's server did not start within 30 s")
+            yield address
+        finally:
+            server.terminate()
 
 
 @pytest.fixture

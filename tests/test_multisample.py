@@ -24,7 +24,7 @@ from cnnspark.members import (
     carried_alts,
 )
 from cnnspark.models.card import read_card
-from cnnspark.plan import plan_callset
+from cnnspark.plan import plan_callsets
 from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
@@ -261,10 +261,12 @@ def test_with_reads_of_one_sample_its_annotations_and_neighbours_are_its_own(thr
         assert joined[key][1] == pytest.approx(alone[key][1])
 
 
-def test_a_callset_of_several_samples_is_not_planned_as_one(three: Cohort) -> None:
+def test_a_callset_of_several_samples_is_planned_for_each_of_them(three: Cohort) -> None:
     paths = InputPaths(vcf=three.joined, reference=three.reference, members=three.members)
-    with pytest.raises(UsageError, match="plan one of them with --reads"):
-        plan_callset(paths, CONFIG, MODEL)
+    alone = plan_callsets([InputPaths(vcf=three.joined, reads=three.members[0].reads)], CONFIG, MODEL)
+    found = plan_callsets([paths], CONFIG, MODEL)
+    assert found.work.alleles == pytest.approx(3 * alone.work.alleles)
+    assert any("as if each carried every allele" in note for note in found.notes)
 
 
 # Preflight.

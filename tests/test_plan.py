@@ -111,7 +111,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, simulated: Inpu
     plain = write_vcf(tmp_path / "a.vcf", ["c1 5 . A C . . ."])
     assert "bgzip" in said(vcf=plain)
     assert "tabix -p vcf" in said(vcf=write_vcf(tmp_path / "b.vcf.gz", ["c1 5 . A C . . ."], index=False))
-    assert "not local" in said(vcf="s3://bucket/a.vcf.gz")
+    assert "cannot be opened" in said(vcf="nosuch://bucket/a.vcf.gz")
     assert "--reads" in said(reads=None)
     shutil.copy(str(simulated.reads), tmp_path / "reads.bam")
     assert "samtools index" in said(reads=str(tmp_path / "reads.bam"))
@@ -120,10 +120,10 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, simulated: Inpu
 
 
 def test_reads_elsewhere_are_taken_at_usual_depth_and_that_is_said(simulated: InputPaths) -> None:
-    plan = plan_callset(dataclasses.replace(simulated, reads="s3://bucket/reads.bam"), Config(), "reads")
+    plan = plan_callset(dataclasses.replace(simulated, reads="nosuch://bucket/reads.bam"), Config(), "reads")
     assert "30x is taken" in plan.notes[0] and plan.work.reads > 0
     assert (plan + plan).notes == plan.notes
-    assert "note: the depth of s3://bucket/reads.bam" in plan_text(plan, 2)
+    assert "note: the depth of nosuch://bucket/reads.bam" in plan_text(plan, 2)
 
 
 def test_the_command_prints_a_table_or_json(simulated: InputPaths, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +137,25 @@ def test_the_command_prints_a_table_or_json(simulated: InputPaths, capsys: pytes
     assert isinstance(plan, Plan) and found == json.loads(json.dumps(plan.to_dict(8)))
     assert {"records", "blocks", "core_seconds", "wall_seconds", "output_bytes", "task_memory_bytes"} <= set(found)
     assert main(["plan", "--reads", str(simulated.reads)]) == 2
+
+
+def test_the_plan_of_a_sheet_is_that_of_its_samples(
+    tmp_path: Path, simulated: InputPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1", "2"):
+        for suffix, path in ((".vcf.gz", simulated.vcf), (".bam", simulated.reads)):
+            shutil.copy(str(path), tmp_path / f"{name}{suffix}")
+            index = {".vcf.gz": ".tbi", ".bam": ".bai"}[suffix]
+            shutil.copy(f"{path}{index}", tmp_path / f"{name}{suffix}{index}")
+    sheet = tmp_path / "sheet.tsv"
+    sheet.write_text("sample\tvcf\treads\nS1\t1.vcf.gz\t1.bam\nS2\t2.vcf.gz\t2.bam\n")
+    assert main(["plan", "--sheet", str(sheet), "--model", "reads", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    one = plan_callset(simulated, Config(), "reads")
+    assert (found["samples"], found["records"]) == (2, 2 * one.records)
+    assert found["core_seconds"] == pytest.approx(2 * one.core_seconds)
+    # Members of one callset: as many records for each of them, which is said.
+    sheet.write_text("sample\tvcf\treads\nS1\t1.vcf.gz\t1.bam\nS2\t1.vcf.gz\t2.bam\n")
+    assert main(["plan", "--sheet", str(sheet), "--model", "reads", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["records"] == 2 * one.records and "as if each carried every allele" in found["notes"][0]

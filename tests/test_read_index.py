@@ -125,7 +125,7 @@ def test_what_is_no_index_is_an_input_error(tmp_path: Path) -> None:
 
 def test_without_a_local_index_no_depth_is_known(tmp_path: Path) -> None:
     assert read_depths(None) is None
-    assert read_depths("s3://bucket/reads.bam") is None
+    assert read_depths("nosuch://bucket/reads.bam") is None
     assert read_depths(str(tmp_path / "none.bam")) is None
     (tmp_path / "broken.bam").write_bytes(b"nothing")
     (tmp_path / "broken.bai").write_bytes(b"nothing")

@@ -16,7 +16,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import CARD
+from cnnspark.dataset import CARD, Dataset
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
 from cnnspark.sample_columns import set_sample_values
@@ -394,3 +394,10 @@ def test_candidates_in_a_region_elsewhere_are_refused(spark: Any, sample: Sample
     paths = InputPaths(reads=sample.paths.reads, reference=sample.paths.reference, regions=("99",))
     with pytest.raises(InputError, match="region 99 names a contig"):
         stages.call_candidates(spark, paths, str(tmp_path / "c.vcf.gz"), sample.config)
+
+
+def test_a_dataset_is_read_whatever_its_folder_is_called(sample: Sample, tmp_path: Path) -> None:
+    shutil.copytree(sample.dataset, tmp_path / "odd name%20é")
+    moved = Dataset(str(tmp_path / "odd name%20é"))
+    blocks = [block["block"] for block in moved.blocks]
+    assert sum(len(values["label"]) for values in moved.read(blocks)) == moved.card["tensors"]

@@ -14,16 +14,29 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cnnspark.errors import InputError
-from cnnspark.models.bundled import bundle_folder
+from cnnspark.files import commit, explained, has_files, is_remote, location
+from cnnspark.models.bundled import opened_bundle
 from cnnspark.models.calibration import probabilities
-from cnnspark.models.card import CARD_FILE, HISTORY_FILE, NETWORK_FILE, Card, file_digest, read_card
+from cnnspark.models.card import (
+    BUNDLE_FILES,
+    CARD_FILE,
+    HISTORY_FILE,
+    NETWORK_FILE,
+    Card,
+    file_digest,
+    read_opened_card,
+)
 from cnnspark.models.registry import feed, model_inputs
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 
 def use_threads(threads: int) -> None:
@@ -60,7 +73,10 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
 
     Raises InputError where something is there already and ``replace`` is not given.
     """
-    target = Path(path)
+    place = location(path)
+    if is_remote(place):
+        return _upload_bundle(place, model, card, replace)
+    target = Path(str(place))
     if target.exists() and not replace:
         raise InputError(f"{path} exists; give another name or --if-exists overwrite")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +100,22 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
             os.rename(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    return card
+
+
+def _upload_bundle(target: Location, model: keras.Model, card: Card, replace: bool) -> Card:
+    """Saves the bundle to an object store: the old card goes first and the new one comes last, so that what lies there
+    in between is no bundle."""
+    if has_files(target) and not replace:
+        raise InputError(f"{target} exists; give another name or --if-exists overwrite")
+    with tempfile.TemporaryDirectory(prefix="cnnspark-") as private, explained(target):
+        folder = Path(private) / target.name
+        card = save_bundle(folder, model, card)
+        for name in reversed(BUNDLE_FILES):
+            (target / name).unlink(missing_ok=True)
+        for name in BUNDLE_FILES:
+            if (folder / name).exists():
+                commit(folder / name, target / name)
     return card
 
 
@@ -119,13 +151,14 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
 
     Raises InputError where it is not a bundle, is damaged, or holds what safe mode refuses.
     """
-    card = read_card(path)
     use_threads(threads)
-    try:
-        model = keras.saving.load_model(bundle_folder(path) / NETWORK_FILE, compile=False, safe_mode=True)
-    except Exception as error:  # a broken archive raises whatever its broken part leads to
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"{path} cannot be opened ({reason}); use a bundle written by 'cnnspark train'") from error
+    with opened_bundle(path, BUNDLE_FILES) as folder:
+        card = read_opened_card(path, folder)
+        try:
+            model = keras.saving.load_model(folder / NETWORK_FILE, compile=False, safe_mode=True)
+        except Exception as error:  # a broken archive raises whatever its broken part leads to
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"{path} cannot be opened ({reason}); use a bundle written by 'cnnspark train'") from error
     if tuple(model.output_shape) != (None,):
         raise InputError(f"{path} gives {model.output_shape} instead of one logit an allele; use another model")
     return Bundle(card, model)

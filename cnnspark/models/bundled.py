@@ -7,9 +7,16 @@ installation.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnspark.errors import InputError
+from cnnspark.files import absolute, fetched, is_url, location
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 # benchmarks.bundled makes them.
 BUNDLED = ("features", "reads", "reference")
@@ -30,10 +37,25 @@ def chosen_model(model: str | None, with_reads: bool) -> str:
     return PREFIX + model if model in BUNDLED and not os.path.isdir(model) else model
 
 
+@contextmanager
+def opened_bundle(model: str | Path, names: Sequence[str]) -> Iterator[Path]:
+    """A bundle's folder on this machine; of a store's bundle a private copy of the named files, gone afterwards."""
+    if isinstance(model, str) and is_url(model):
+        with fetched(location(model), names) as folder:
+            yield folder
+    else:
+        yield bundle_folder(model)
+
+
+def bundle_location(model: str | Path) -> Location:
+    """Where a bundle lies, be it on a store."""
+    return location(model) if isinstance(model, str) and is_url(model) else bundle_folder(model)
+
+
 def bundle_folder(model: str | Path) -> Path:
     """Where a bundle lies on this machine. Raises InputError where a bundled model is not in this installation."""
     if not isinstance(model, str) or not is_bundled(model):
-        return Path(model)
+        return Path(absolute(str(model)))
     name = model.removeprefix(PREFIX)
     if name not in BUNDLED:
         raise InputError(f"there is no bundled model '{name}'; choose one of {', '.join(BUNDLED)}")
@@ -48,7 +70,7 @@ def bundle_folder(model: str | Path) -> Path:
 
 def absolute_model(model: str) -> str:
     """The model for use from any folder."""
-    return model if is_bundled(model) else str(Path(model).absolute())
+    return model if is_bundled(model) else absolute(model)
 
 
 def notice(model: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
-from cnnspark.models.bundled import bundle_folder
+from cnnspark.models.bundled import opened_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 CARD_FILE = "model.json"
 NETWORK_FILE = "model.keras"
 HISTORY_FILE = "history.json"
+# In the order in which they are written to a store: a bundle without its card is none.
+BUNDLE_FILES = (NETWORK_FILE, HISTORY_FILE, CARD_FILE)
 # The score's smoothing: keeps it within +-16.1 however sure the network is.
 EPSILON = 1e-7
 THRESHOLD_GROUPS = ("ALL", "SNP", "INDEL")
@@ -166,7 +168,12 @@ def read_card(path: str | Path) -> Card:
 
     Raises InputError saying what is wrong with the bundle and what to do.
     """
-    folder = bundle_folder(path)
+    with opened_bundle(path, BUNDLE_FILES) as folder:
+        return read_opened_card(path, folder)
+
+
+def read_opened_card(path: str | Path, folder: Path) -> Card:
+    """As :func:`read_card`, of a bundle whose files lie in ``folder`` on this machine."""
     if not folder.is_dir():
         raise InputError(f"{path} is not a model bundle; give the folder that 'cnnspark train' wrote")
     for name in (CARD_FILE, NETWORK_FILE):
