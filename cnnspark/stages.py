@@ -83,7 +83,9 @@ if TYPE_CHECKING:
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
-    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
+    # Where one sample's reads are dense, those of the others are, too.
+    reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
+    expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
     with described(spark, "count records and cut blocks"):
         blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
