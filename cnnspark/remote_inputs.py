@@ -6,12 +6,14 @@ another file's. Here indexes are fetched to a private place and handed to it.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 from urllib.parse import quote, urlsplit
@@ -29,8 +31,26 @@ def read_indexes(path: str) -> tuple[str, ...]:
     return {".cram": (".crai",), ".bam": (".csi", ".bai")}.get(kind, (".csi", ".bai", ".crai"))
 
 
+@lru_cache(maxsize=1)
+def _load_curl() -> None:
+    """Loads the system's libcurl and libcrypto, which htslib takes for URLs, so that they call their own functions.
+
+    TensorFlow exports a curl and a crypto library of its own under the same names to the whole process: those that
+    htslib loads after it would call TensorFlow's, and crash.
+    """
+    for names in (("libcurl.so.4",), ("libcrypto.so.4", "libcrypto.so.3", "libcrypto.so.1.1")):
+        for name in names:
+            try:
+                ctypes.CDLL(name, mode=os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+            except OSError:
+                continue
+            break
+
+
 def for_htslib(path: str) -> str:
     """The path as htslib opens it. ``s3://`` goes to AWS_ENDPOINT_URL where that is set, as everything else does."""
+    if is_url(path):
+        _load_curl()
     if scheme_of(path) != "s3":
         return path
     # A name that looks escaped, as those of odd samples' folders do, is taken as it is: so all names are escaped.

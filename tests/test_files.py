@@ -225,6 +225,18 @@ def test_an_index_is_looked_for_by_the_kind_of_file(path: str, endings: tuple[st
     assert remote_inputs.read_indexes(path) == endings
 
 
+def test_remote_files_open_where_tensorflow_was_loaded_before(store: Store) -> None:
+    store.path("x.txt").write_bytes(b"content")
+    code = (
+        "import sys, tensorflow\nfrom cnnspark.remote_inputs import open_input\n"
+        "with open_input(sys.argv[1]) as file: print(file.read().decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, store.url("x.txt")], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "content"), done.stderr[-500:]
+
+
 def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path) -> None:
     vcf = write_vcf(tmp_path / "x.vcf.gz", ["c1 5 . A C . . ."])
     url = store.put(vcf, "alone/x.vcf.gz")
