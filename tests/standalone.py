@@ -5,6 +5,7 @@ Its daemons are child processes in the foreground; their ports are the system's 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from tests.conftest import ROOT
 T = TypeVar("T")
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 400.0, 10.0
 EXECUTOR = "CoarseGrainedExecutorBackend"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def wait_for(found: Callable[[], T], seconds: float, what: str, pause_seconds: float = 0.05) -> T:
@@ -52,6 +54,12 @@ def tree(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def end_with_parent() -> None:
+    """In a child before it becomes Spark: it is to end when the tests are killed, which cannot stop it then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Cluster:
@@ -116,8 +124,9 @@ class Cluster:
                    "--host", "127.0.0.1", "--port", "0", *arguments]  # fmt: skip
         with open(self.folder / f"{name}.log", "wb") as log:
             started = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
-            )
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                preexec_fn=end_with_parent,
+            )  # fmt: skip
         self._daemons.append(started)
         return started
 
@@ -172,5 +181,5 @@ class Cluster:
         with open(log, "wb") as out:
             return subprocess.Popen(
                 [*command, str(ROOT / "jobs" / job), *arguments], env=self.environment, stdout=out, stderr=out,
-                cwd=self.folder, start_new_session=True,
+                cwd=self.folder, start_new_session=True, preexec_fn=end_with_parent,
             )  # fmt: skip
