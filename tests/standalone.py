@@ -1,4 +1,4 @@
-"""A standalone Spark cluster on 127.0.0.1 whose every process can be killed: a master, workers, and what they start.
+"""A standalone Spark cluster on this machine (127.0.0.*) whose every process can be killed: a master, workers, and what they start.
 
 Its daemons are child processes in the foreground; their ports are the system's choice. Nothing is left when it stops.
 """
@@ -119,9 +119,9 @@ class Cluster:
     def _log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def _start(self, name: str, daemon: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, daemon: str, *arguments: str, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
         command = [str(self.home / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon}",
-                   "--host", "127.0.0.1", "--port", "0", *arguments]  # fmt: skip
+                   "--host", host, "--port", "0", *arguments]  # fmt: skip
         with open(self.folder / f"{name}.log", "wb") as log:
             started = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
@@ -135,6 +135,8 @@ class Cluster:
         return self._start(
             f"worker-{self._started}", "worker.Worker", "--webui-port", "0", "--cores", str(self.cores),
             "--memory", f"{self.cores}g", "--work-dir", str(self.folder / "work"), self.url,
+            # Hosts of their own: Spark runs no speculative attempt on the host of the first.
+            host=f"127.0.0.{self._started}",
         )  # fmt: skip
 
     def _await_workers(self) -> None:
