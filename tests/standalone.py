@@ -1,4 +1,4 @@
-"""A standalone Spark cluster on this machine (127.0.0.*) whose every process can be killed: a master, workers, and what they start.
+"""A standalone Spark cluster on 127.0.0.* whose every process can be killed: a master, workers, and what they start.
 
 Its daemons are child processes in the foreground; their ports are the system's choice. Nothing is left when it stops.
 """
