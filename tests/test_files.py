@@ -282,3 +282,29 @@ def test_a_stores_errors_in_a_task_are_explained(error: str, kind: type, says: s
 def test_other_errors_are_not_taken_for_a_stores() -> None:
     assert files.store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
     assert files.store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None
+
+
+def test_urls_are_opened_beside_tensorflow_or_refused_and_never_end_the_process() -> None:
+    """A process in which htslib comes second would die of a segmentation fault."""
+    url = "https://127.0.0.1:1/x.bam"
+    code = f"""
+import sys
+from cnnspark.errors import CnnsparkError
+from cnnspark.remote_inputs import open_input, prepare_htslib
+if "first" in sys.argv:
+    prepare_htslib()
+import tensorflow
+try:
+    open_input({url!r})
+except (CnnsparkError, OSError) as error:
+    print(error)
+"""
+    said = {}
+    for order in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, order], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said[order] = done.stdout
+    assert "no such file" in said["first"]
+    assert "loaded TensorFlow before" in said["second"]
