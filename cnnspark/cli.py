@@ -228,7 +228,7 @@ def plan(model: str | None, sheet: str | None, cores: int | None, **options: Any
 
     run = Run({"conf_spark": (), **common_values(options)})
     from cnnspark.inputs import required
-    from cnnspark.plan import plan_callset, plan_callsets, plan_text
+    from cnnspark.plan import plan_callsets, plan_text
 
     paths = run.paths(**options)
     if sheet:
@@ -237,7 +237,7 @@ def plan(model: str | None, sheet: str | None, cores: int | None, **options: Any
         found = plan_callsets([each.paths for each in sheet_callsets(sheet, paths)], run.config, model)
     else:
         required(paths.vcf, "--vcf")
-        found = plan_callset(paths, run.config, model)
+        found = plan_callsets([paths], run.config, model)
     slots = cores or os.cpu_count() or 1
     run.show(found.to_dict(slots), plan_text(found, slots))
 

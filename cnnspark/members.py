@@ -92,6 +92,18 @@ def carried_alts(record: Record, columns: Sequence[int]) -> list[tuple[int, ...]
     return found
 
 
+def starts_of(lines: Iterable[str], column: int | None) -> np.ndarray:
+    """The starts (POS-1) of the records, of a sample's column those that it carries: int64 (n,)."""
+    if column is not None:
+        lines = (line for line in lines if carried_alts(Record(line), (column,))[0])
+    return np.array([int(line.split("\t", 2)[1]) - 1 for line in lines], np.int64)
+
+
+def column_of(samples: Sequence[str], sample: str) -> int | None:
+    """The number of the column whose genotypes say what the sample carries; None where the callset is its own."""
+    return list(samples).index(sample) if len(samples) > 1 and sample in samples else None
+
+
 def call_text(record: Record, column: int) -> str:
     """The text of a sample's column (from 0)."""
     parts = [] if record.rest is None else record.rest.split("\t", column + 2)

@@ -18,6 +18,7 @@ from cnnspark.blocks import Block
 from cnnspark.runs import RunFolder
 
 LINE_SECONDS, LIVE_SECONDS = 30.0, 1.0
+LEAST_RATE_SECONDS = 10.0
 # Counting is a listing of a folder, slow where that is far away: at most this share of the time goes into it.
 _MOST_COUNTING = 0.05
 
@@ -75,7 +76,7 @@ def _follow(tallies: Sequence[Tally], stop: threading.Event) -> None:
     on_terminal = log.has_terminal() and "callset" not in log.subject()  # there is one last line, and many callsets
     try:
         total = sum(tally.total for tally in tallies)
-        started, before = time.monotonic(), sum(tally.done() for tally in tallies)
+        rate = Rate(time.monotonic(), sum(tally.done() for tally in tallies))
         wait_seconds = LIVE_SECONDS if on_terminal else LINE_SECONDS * _followed
         while not stop.wait(wait_seconds):
             counting = time.monotonic()
@@ -83,13 +84,13 @@ def _follow(tallies: Sequence[Tally], stop: threading.Event) -> None:
             now = time.monotonic()
             interval = LIVE_SECONDS if on_terminal else LINE_SECONDS * _followed
             wait_seconds = max(interval, (now - counting) / _MOST_COUNTING)
-            rate = (done - before) / (now - started)
-            text = pace_text(done, total, rate, tallies[0].unit)
+            speed = rate(now, done)
+            text = pace_text(done, total, speed, tallies[0].unit)
             if on_terminal:
                 log.live(text)
             else:
-                left = round((total - done) / rate, 1) if rate else None
-                log.progress(text, done=done, total=total, unit=tallies[0].unit, per_second=rate, seconds_left=left)
+                left = round((total - done) / speed, 1) if speed else None
+                log.progress(text, done=done, total=total, unit=tallies[0].unit, per_second=speed, seconds_left=left)
     except Exception:
         return  # a folder that cannot be listed now: the stage itself will say so, or has no trouble with it
     finally:
@@ -97,8 +98,26 @@ def _follow(tallies: Sequence[Tally], stop: threading.Event) -> None:
             log.live("")
 
 
+class Rate:
+    """How many a second, from when the first blocks were done: before, workers load the model, which they do once."""
+
+    def __init__(self, started: float, before: int):
+        self._started, self._before = started, before
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, now: float, done: int) -> float:
+        if self._first is None and done > self._before:
+            self._first = (now, done)
+        if self._first is not None:
+            seconds, more = now - self._first[0], done - self._first[1]
+            # Blocks are done all at once, so that a short time says little.
+            if more and seconds >= LEAST_RATE_SECONDS:
+                return more / seconds
+        return (done - self._before) / max(1e-9, now - self._started)
+
+
 def pace_text(done: int, total: int, rate: float, unit: str) -> str:
-    """How far, how fast (``rate`` a second, since the start) and how long: for a person."""
+    """How far, how fast (``rate`` a second) and how long: for a person."""
     text = f"{done:,} of {total:,} {unit} ({done / max(1, total):.0%})"
     if rate <= 0:
         return text

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from cnnspark.config import Config, InputPaths
 
 _SAMPLED_RECORDS = 1_000
+# Assumed, as it differs from place to place: Spark, workers, TensorFlow and the model, before the first block.
+START_SECONDS = 15.0
 # Measured, docs/performance.md.
 COUNT_SECONDS = 9e-6  # of the counting pass, for each record
-START_SECONDS = 15.0  # until the first block begins: Spark, Python workers, TensorFlow, the model
 TASK_SECONDS = 0.08  # handing a task to a Python worker
 MERGE_SECONDS = 2e-8  # for each byte of output
 WORKER_BYTES = 1_000 << 20  # Python, TensorFlow, a model

@@ -20,7 +20,7 @@ from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
 from cnnspark.log import progress, quiet_stderr
-from cnnspark.members import Member, carried_alts
+from cnnspark.members import Member, column_of, starts_of
 from cnnspark.models.card import Card, score
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
@@ -160,8 +160,7 @@ class BlockTensors:
         self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
         samples = self.vcf.header.samples
         self.annotations = AnnotationReader(self.vcf.header, annotations, len(samples) > 1)
-        # The number of the column whose genotypes say what the sample carries; none where the callset is its own.
-        self._column = samples.index(inputs.sample) if len(samples) > 1 and inputs.sample in samples else None
+        self._column = column_of(samples, inputs.sample)
 
     @part("read")
     def records(self, block: Block) -> list[Record]:
@@ -172,10 +171,7 @@ class BlockTensors:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
         # Density features count the callset's records on both sides of the block's ends, too.
         with part("read"):
-            around = self.vcf.lines(block.region.padded(FURTHEST))
-            if self._column is not None:
-                around = (line for line in around if carried_alts(Record(line), (self._column,))[0])
-            neighbours = np.array([int(line.split("\t", 2)[1]) - 1 for line in around], dtype=np.int64)
+            neighbours = starts_of(self.vcf.lines(block.region.padded(FURTHEST)), self._column)
         batch, skipped = build_tensors(
             records,
             self.reads,

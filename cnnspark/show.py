@@ -17,6 +17,7 @@ from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 from cnnspark.features import FURTHEST
 from cnnspark.files import local_folder
+from cnnspark.members import column_of, starts_of
 from cnnspark.picture import show_tensor
 from cnnspark.preflight import check_reads, choose_sample
 from cnnspark.reads import ReadSource
@@ -80,7 +81,7 @@ def show(
                 settings or TensorSettings(),
                 AnnotationReader(source.header, default_annotations(source.header, several), several),
                 sample,
-                np.array([int(line.split("\t", 2)[1]) - 1 for line in around], np.int64),
+                starts_of(around, column_of(source.header.samples, sample)),
             )
             genome.close()
     numbers = [key.alt_index for key in batch.keys]

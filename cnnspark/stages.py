@@ -32,6 +32,7 @@ from cnnspark.evaluation import (
     metrics_by_cause,
     score_names,
 )
+from cnnspark.failures import explain
 from cnnspark.files import (
     absolute,
     explained,
@@ -83,7 +84,9 @@ if TYPE_CHECKING:
 
 def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
-    expected = Expected(costs or line_costs(), checked.inputs.reads, config.tensors.read_limit)
+    # Where one sample's reads are dense, those of the others are, too.
+    reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
+    expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
     with described(spark, "count records and cut blocks"):
         blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
@@ -99,14 +102,33 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Co
     return blocks
 
 
+def _merge(
+    spark: SparkSession, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
+) -> None:
+    """Merges the shards to ``target``, in a task: the driver would have to copy a whole sheet's callsets by itself."""
+    # Of the rows as much as the merge looks at.
+    light = [dataclasses.replace(row, input_counts=(), runtime={}, counts={}) for row in rows]
+    out, text = folder.out, header.text()
+
+    def merge(_: Iterable[int]) -> Iterator[int]:
+        merge_shards(out, light, text, target)
+        yield 1
+
+    with described(spark, f"merge {len(rows)} shards"):
+        try:
+            spark.sparkContext.parallelize([0], 1).mapPartitions(merge).count()
+        except Exception as error:
+            raise explain(error) from error
+
+
 def _finish(
-    folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader, target: Location | None,
-    facts: Mapping[str, Any],
+    spark: SparkSession, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
+    target: Location | None, facts: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
     proof = check_conservation(blocks, rows)
     if target is not None:
-        merge_shards(folder.out, rows, header.text(), target)
+        _merge(spark, folder, rows, header, target)
     manifest = {
         **facts,
         "conservation": asdict(proof),
@@ -198,7 +220,7 @@ def score_callset(
             "guard": compared,
         }
         target = merged_file(folder, output_type) if merge else None
-        summary = _finish(folder, blocks, rows, header, target, facts)
+        summary = _finish(spark, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
@@ -249,7 +271,7 @@ def filter_callset(
 
         rows = write_shards(spark, work, blocks, header, make_work)
         facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
-        summary = _finish(work, blocks, rows, header, target, facts)
+        summary = _finish(spark, work, blocks, rows, header, target, facts)
         progress(summary["statement"])  # the result's text does not say it, as that of scoring does
         return summary
 
@@ -486,7 +508,7 @@ def call_candidates(
     with about(sample=sample), _work_folder(target, "candidates") as work_folder:
         work_folder.open({"stage": "candidates"}, windows, "overwrite")
         rows = write_shards(spark, work_folder, windows, header, make_work)
-        merge_shards(work_folder.out, rows, header.text(), target)
+        _merge(spark, work_folder, rows, header, target)
     found = sum(row.records_out for row in rows)
     progress(f"{found} candidate alleles in {len(windows)} windows")
     return {"stage": "candidates", "out": out, "records": found, "sample": sample}

@@ -24,6 +24,7 @@ from cnnspark.members import (
     carried_alts,
 )
 from cnnspark.models.card import read_card
+from cnnspark.plan import plan_callsets
 from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
@@ -258,6 +259,14 @@ def test_with_reads_of_one_sample_its_annotations_and_neighbours_are_its_own(thr
     for key in shared:
         assert joined[key][0] == pytest.approx([*alone[key][0][:2], math.nan, math.nan], nan_ok=True)
         assert joined[key][1] == pytest.approx(alone[key][1])
+
+
+def test_a_callset_of_several_samples_is_planned_for_each_of_them(three: Cohort) -> None:
+    paths = InputPaths(vcf=three.joined, reference=three.reference, members=three.members)
+    alone = plan_callsets([InputPaths(vcf=three.joined, reads=three.members[0].reads)], CONFIG, MODEL)
+    found = plan_callsets([paths], CONFIG, MODEL)
+    assert found.work.alleles == pytest.approx(3 * alone.work.alleles)
+    assert any("as if each carried every allele" in note for note in found.notes)
 
 
 # Preflight.

@@ -16,7 +16,7 @@ import pytest
 
 from cnnspark import log, pace
 from cnnspark.blocks import Block
-from cnnspark.pace import Tally, following, pace_text
+from cnnspark.pace import Rate, Tally, following, pace_text
 from cnnspark.regions import Region
 from cnnspark.runs import RunFolder
 from tests.conftest import ROOT
@@ -183,6 +183,15 @@ def test_a_terminal_has_one_line_that_is_overwritten(tmp_path: Path) -> None:
     assert [re.sub(r"\[.*\] ", "", line) for line in seen] == ["a line", "the end", ""]
     live = re.findall(r"\r\x1b\[2K(10 of 40 records[^\r]*)", said.decode())
     assert len(live) >= 2 and all(len(text) <= 39 for text in live)
+
+
+def test_the_rate_leaves_out_what_workers_do_before_their_first_block() -> None:
+    rate = Rate(100.0, before=500)  # resumed with 500 done
+    assert rate(130.0, 500) == 0
+    assert rate(160.0, 700) == pytest.approx(200 / 60)  # nothing better is known yet
+    assert rate(161.0, 800) == pytest.approx(300 / 61)
+    assert rate(170.0, 1000) == pytest.approx(30)  # 300 within 10 s of the first
+    assert rate(260.0, 1700) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
