@@ -15,7 +15,7 @@ import pysam
 from cnnspark.errors import InputError
 from cnnspark.files import is_url
 from cnnspark.read_index import WINDOW_BASES, CramSlice, IndexedContig, find_index, read_binning_index, read_crai
-from cnnspark.remote_inputs import READ_INDEXES, fetched_index, for_htslib, open_input
+from cnnspark.remote_inputs import fetched_index, for_htslib, open_input, read_indexes
 
 # Reads, or containers of a CRAM, that are looked at for the length of a read.
 _SAMPLED_READS = 1_000
@@ -71,8 +71,8 @@ def read_depths(path: str | None) -> ReadDepths | None:
     if path is None:
         return None
     try:
-        with fetched_index(path, READ_INDEXES) as fetched:
-            index = fetched or find_index(path, READ_INDEXES)
+        with fetched_index(path, read_indexes(path)) as fetched:
+            index = fetched or find_index(path, read_indexes(path))
             return None if index is None else _depths(path, index)
     except (OSError, ValueError, InputError):
         return None

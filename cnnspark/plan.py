@@ -31,7 +31,7 @@ from cnnspark.models.card import read_card
 from cnnspark.read_index import WINDOW_BASES as INDEX_BASES
 from cnnspark.read_index import find_index, read_binning_index
 from cnnspark.regions import END_OF_CONTIG, Region, check_regions, merge_regions, parse_region
-from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib, input_bytes
+from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib, input_bytes, read_indexes
 from cnnspark.scoring import looks_at_reads
 from cnnspark.vcf import ENCODING
 
@@ -233,7 +233,7 @@ def _reads(reads: str | None, model: str, windows: dict[str, np.ndarray]) -> tup
         raise InputError(f"the model {model} looks at reads; give --reads")
     if not is_url(reads):
         require_file(reads, "reads")
-        if find_index(reads, (".csi", ".bai", ".crai")) is None:
+        if find_index(reads, read_indexes(reads)) is None:
             raise InputError(f"{reads} has no index; run 'samtools index {reads}'")
     depths = read_depths(reads)
     if depths is not None:

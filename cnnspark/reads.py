@@ -24,7 +24,7 @@ from cnnspark.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.errors import InputError
 from cnnspark.files import is_url
 from cnnspark.regions import END_OF_CONTIG, Region
-from cnnspark.remote_inputs import READ_INDEXES, fetched_index, for_htslib
+from cnnspark.remote_inputs import fetched_index, for_htslib, read_indexes
 from cnnspark.runtime import add_count, part
 
 # Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
@@ -141,7 +141,7 @@ class ReadSource:
             # A missing end-of-file marker alone is no loss of data; _check_complete looks further.
             warnings.simplefilter("ignore", UserWarning)
             try:
-                with fetched_index(path, READ_INDEXES) if index is None else nullcontext(index) as beside:
+                with fetched_index(path, read_indexes(path)) if index is None else nullcontext(index) as beside:
                     self._file = pysam.AlignmentFile(
                         for_htslib(path),
                         reference_filename=reference_path and for_htslib(reference_path),

@@ -20,8 +20,13 @@ from cnnspark.errors import InputError
 from cnnspark.files import is_url, scheme_of
 
 VCF_INDEXES, FASTA_INDEXES, FASTA_BLOCK_INDEXES = (".tbi", ".csi"), (".fai",), (".gzi",)
-READ_INDEXES = (".csi", ".bai", ".crai")  # in htslib's order
 _COPY_BYTES = 1 << 20
+
+
+def read_indexes(path: str) -> tuple[str, ...]:
+    """Endings of the index of reads, in htslib's order. ``reads.bai`` beside ``reads.cram`` is that of another file."""
+    kind = os.path.splitext(urlsplit(path).path)[1].lower()
+    return {".cram": (".crai",), ".bam": (".csi", ".bai")}.get(kind, (".csi", ".bai", ".crai"))
 
 
 def for_htslib(path: str) -> str:

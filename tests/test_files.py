@@ -213,6 +213,18 @@ def test_remote_inputs_read_alike_and_leave_no_index(
     assert sorted(os.listdir(".")) == before and other.exists()
 
 
+@pytest.mark.parametrize(
+    ("path", "endings"),
+    [
+        ("/data/reads.bam", (".csi", ".bai")),
+        ("https://host/reads.CRAM?version=2", (".crai",)),
+        ("/data/reads", (".csi", ".bai", ".crai")),
+    ],
+)
+def test_an_index_is_looked_for_by_the_kind_of_file(path: str, endings: tuple[str, ...]) -> None:
+    assert remote_inputs.read_indexes(path) == endings
+
+
 def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path) -> None:
     vcf = write_vcf(tmp_path / "x.vcf.gz", ["c1 5 . A C . . ."])
     url = store.put(vcf, "alone/x.vcf.gz")
