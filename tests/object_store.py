@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,19 +52,24 @@ class Store:
 
 
 @contextmanager
-def opened_store(server: str, spark: SparkSession | None = None) -> Iterator[Store]:
-    """A bucket on the server, with the environment that finds it, here and in Spark's tasks."""
+def opened_store(server: str, temporary: Path, spark: SparkSession | None = None) -> Iterator[Store]:
+    """A bucket on the server, with the environment that finds it, here and in Spark's tasks.
+
+    ``temporary`` is the temporary directory meanwhile, so that a test can see what stays in it.
+    """
     environment = {
         "AWS_ENDPOINT_URL": server,
         "AWS_ACCESS_KEY_ID": "tester",
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "TMPDIR": str(temporary),
     }
     before = dict(os.environ)
     os.environ.update(environment)
     of_tasks = spark.sparkContext.environment if spark is not None else {}
     of_tasks.update(environment)
+    tempfile.tempdir = None  # what it was found to be before
     try:
         store = Store(f"bucket-{uuid.uuid4().hex[:8]}", environment)
         store.path().fs.mkdir(store.bucket)
@@ -73,3 +79,4 @@ def opened_store(server: str, spark: SparkSession | None = None) -> Iterator[Sto
             of_tasks.pop(name, None)
         os.environ.clear()
         os.environ.update(before)
+        tempfile.tempdir = None

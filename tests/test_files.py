@@ -25,8 +25,8 @@ from tests.object_store import SECRET, Store, opened_store
 
 
 @pytest.fixture(scope="module")
-def store(store_server: str) -> Iterator[Store]:
-    with opened_store(store_server) as opened:
+def store(store_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with opened_store(store_server, tmp_path_factory.mktemp("temporary")) as opened:
         yield opened
 
 

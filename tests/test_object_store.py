@@ -32,8 +32,8 @@ SUFFIXES = {"vcf": ".tbi", "reads": ".bai", "reference": ".fai", "truth": ".tbi"
 
 
 @pytest.fixture(scope="module")
-def store(store_server: str, spark: SparkSession) -> Iterator[Store]:
-    with opened_store(store_server, spark) as opened:
+def store(store_server: str, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with opened_store(store_server, tmp_path_factory.mktemp("temporary"), spark) as opened:
         yield opened
 
 
@@ -60,14 +60,14 @@ def scored(spark: SparkSession, store: Store, remote: Sample) -> str:
 
 
 @pytest.fixture
-def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_left(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Working and temporary folders, of the driver and of Spark's tasks, hold afterwards what they held before."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
     def listed() -> set[str]:
-        mine = {name for name in os.listdir("/tmp") if name.startswith("cnnspark-") and "numba" not in name}
-        return mine | set(os.listdir(ROOT)) | set(os.listdir(tmp_path / "work"))
+        temporary = {name for name in os.listdir(store.environment["TMPDIR"]) if name.startswith("cnnspark-")}
+        return temporary | set(os.listdir(ROOT)) | set(os.listdir(tmp_path / "work"))
 
     before = listed()
     yield
