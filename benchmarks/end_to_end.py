@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--tensors", metavar="FOLDER", help="where to keep the training tensors, and find them again")
-    parser.add_argument("--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.trees")
+    parser.add_argument("--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.accuracy")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     given = files(options.data, options.caller)

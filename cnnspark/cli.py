@@ -30,6 +30,7 @@ from cnnspark.cli_options import (
     sample_option,
     sheet_options,
     strict_option,
+    training_options,
     truth_options,
     vcf_option,
 )
@@ -163,12 +164,8 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 )
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the bundle that 'train --init' takes.")
 @click.option("--model", type=click.Choice(MODELS), help="The network, none of GATK's [reads].")
-@click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10].")
-@click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas [32].")
-@click.option("--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2].")
+@training_options
 @click.option("--patience", type=int, metavar="N", help="End after N epochs without a lower validation loss [never].")
-@click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there.")
 @exists_option
 @common_options
 def pretrain(
@@ -194,12 +191,8 @@ def pretrain(
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
 @click.option("--model", type=click.Choice(MODELS), help="The network; that of --init where it is given [reads].")
 @click.option("--init", metavar="DIR", help="Model bundle whose weights training starts from.")
-@click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1].")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10].")
-@click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas [32].")
-@click.option("--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2].")
+@training_options
 @click.option("--patience", type=int, metavar="N", help="End after N epochs without a better validation AUPRC [never].")
-@click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there.")
 @exists_option
 @common_options
 def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if_exists: str, **options: Any) -> None:

@@ -98,6 +98,16 @@ sheet_options = _stack(
     click.option("--at-once", type=int, metavar="N", help="With --sheet: callsets at a time [the slots, at most 16]."),
     click.option("--max-failed", type=int, metavar="N", help="With --sheet: begin no more once N+1 failed [no limit]."),
 )
+# Of the commands that train a network.
+training_options = _stack(
+    click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1]."),
+    click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10]."),
+    click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas [32]."),
+    click.option(
+        "--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2]."
+    ),
+    click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there."),
+)
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
     click.option("--bed", metavar="BED", help="Regions where the truth is complete."),

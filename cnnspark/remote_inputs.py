@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 from urllib.parse import quote, urlsplit
@@ -31,8 +31,8 @@ def read_indexes(path: str) -> tuple[str, ...]:
     return {".cram": (".crai",), ".bam": (".csi", ".bai")}.get(kind, (".csi", ".bai", ".crai"))
 
 
-@lru_cache(maxsize=1)
-def _load_curl() -> None:
+@cache
+def prepare_htslib() -> None:
     """Loads the system's libcurl and libcrypto, which htslib takes for URLs, so that they call their own functions.
 
     TensorFlow exports a curl and a crypto library of its own under the same names to the whole process: those that
@@ -50,7 +50,7 @@ def _load_curl() -> None:
 def for_htslib(path: str) -> str:
     """The path as htslib opens it. ``s3://`` goes to AWS_ENDPOINT_URL where that is set, as everything else does."""
     if is_url(path):
-        _load_curl()
+        prepare_htslib()
     if scheme_of(path) != "s3":
         return path
     # A name that looks escaped, as those of odd samples' folders do, is taken as it is: so all names are escaped.

@@ -26,6 +26,7 @@ from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
+from cnnspark.remote_inputs import prepare_htslib
 from cnnspark.runs import write_json
 from cnnspark.runtime import add_count, part
 from cnnspark.sample_columns import set_sample_values
@@ -214,6 +215,7 @@ def format_score(value: float | None) -> str:
 @lru_cache(maxsize=1)
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
+    prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
     with quiet_stderr():
         from cnnspark.models.bundle import load_bundle
 

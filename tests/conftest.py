@@ -18,11 +18,14 @@ import pysam
 import pytest
 
 from cnnspark.config import Config, InputPaths, load_config
+from cnnspark.remote_inputs import prepare_htslib
 from tests.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Tests import TensorFlow and open URLs in one process, in any order.
+prepare_htslib()
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 

@@ -1,10 +1,11 @@
-"""A standalone Spark cluster on 127.0.0.1 whose every process can be killed: a master, workers, and what they start.
+"""A standalone Spark cluster on 127.0.0.* whose every process can be killed: a master, workers, and what they start.
 
 Its daemons are child processes in the foreground; their ports are the system's choice. Nothing is left when it stops.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from tests.conftest import ROOT
 T = TypeVar("T")
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 400.0, 10.0
 EXECUTOR = "CoarseGrainedExecutorBackend"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def wait_for(found: Callable[[], T], seconds: float, what: str, pause_seconds: float = 0.05) -> T:
@@ -52,6 +54,12 @@ def tree(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def end_with_parent() -> None:
+    """In a child before it becomes Spark: it is to end when the tests are killed, which cannot stop it then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Cluster:
@@ -111,13 +119,14 @@ class Cluster:
     def _log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def _start(self, name: str, daemon: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, daemon: str, *arguments: str, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
         command = [str(self.home / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon}",
-                   "--host", "127.0.0.1", "--port", "0", *arguments]  # fmt: skip
+                   "--host", host, "--port", "0", *arguments]  # fmt: skip
         with open(self.folder / f"{name}.log", "wb") as log:
             started = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
-            )
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                preexec_fn=end_with_parent,
+            )  # fmt: skip
         self._daemons.append(started)
         return started
 
@@ -126,6 +135,8 @@ class Cluster:
         return self._start(
             f"worker-{self._started}", "worker.Worker", "--webui-port", "0", "--cores", str(self.cores),
             "--memory", f"{self.cores}g", "--work-dir", str(self.folder / "work"), self.url,
+            # Hosts of their own: Spark runs no speculative attempt on the host of the first.
+            host=f"127.0.0.{self._started}",
         )  # fmt: skip
 
     def _await_workers(self) -> None:
@@ -172,5 +183,5 @@ class Cluster:
         with open(log, "wb") as out:
             return subprocess.Popen(
                 [*command, str(ROOT / "jobs" / job), *arguments], env=self.environment, stdout=out, stderr=out,
-                cwd=self.folder, start_new_session=True,
+                cwd=self.folder, start_new_session=True, preexec_fn=end_with_parent,
             )  # fmt: skip

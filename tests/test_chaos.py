@@ -207,7 +207,7 @@ def test_an_attempt_that_stands_still_is_overtaken_and_wakes_too_late(new_run: C
     stopped = python_workers(run.cluster)[0]
     stopped.send_signal(signal.SIGSTOP)
     try:
-        wait_for(lambda: (run.out / "_SUCCESS").exists(), JOB_SECONDS, "the end of the run")
+        wait_for((run.out / "_SUCCESS").exists, JOB_SECONDS, "the end of the run")
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):  # Spark may have ended it
             stopped.send_signal(signal.SIGCONT)

@@ -226,6 +226,7 @@ def test_an_index_is_looked_for_by_the_kind_of_file(path: str, endings: tuple[st
 
 
 def test_remote_files_open_where_tensorflow_was_loaded_before(store: Store) -> None:
+    """htslib's libcurl would call TensorFlow's, and end the process with a segmentation fault."""
     store.path("x.txt").write_bytes(b"content")
     code = (
         "import sys, tensorflow\nfrom cnnspark.remote_inputs import open_input\n"

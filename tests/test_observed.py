@@ -26,16 +26,16 @@ pytestmark = pytest.mark.spark
 
 def test_jobs_have_the_stage_as_group_while_it_lasts(spark: SparkSession) -> None:
     context = spark.sparkContext
-    before = len(context.statusTracker().getJobIdsForGroup("cnnspark score"))  # of other tests
+    before = len(context.statusTracker().getJobIdsForGroup("cnnspark probe"))  # of other tests
     context.setJobGroup("mine", "my own")
     try:
-        with about(stage="score", sample="S1"), described(spark, "1 of 1 blocks"):
+        with about(stage="probe", sample="S1"), described(spark, "1 of 1 blocks"):
             context.parallelize([1], 1).count()
-            assert context.getLocalProperty("spark.job.description") == "cnnspark score S1: 1 of 1 blocks"
+            assert context.getLocalProperty("spark.job.description") == "cnnspark probe S1: 1 of 1 blocks"
             with described(spark, "within"):
-                assert context.getLocalProperty("spark.job.description") == "cnnspark score S1: within"
-            assert context.getLocalProperty("spark.job.description") == "cnnspark score S1: 1 of 1 blocks"
-        assert len(context.statusTracker().getJobIdsForGroup("cnnspark score")) == before + 1
+                assert context.getLocalProperty("spark.job.description") == "cnnspark probe S1: within"
+            assert context.getLocalProperty("spark.job.description") == "cnnspark probe S1: 1 of 1 blocks"
+        assert len(context.statusTracker().getJobIdsForGroup("cnnspark probe")) == before + 1
         assert context.getLocalProperty("spark.jobGroup.id") == "mine"
         assert context.getLocalProperty("spark.job.description") == "my own"
     finally:
