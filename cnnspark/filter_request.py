@@ -6,6 +6,7 @@ Some of it is decided by the callset's own scores; then a pass over its blocks c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -109,12 +110,12 @@ class FilterRequest:
 
     def open_resources(self, contigs: Sequence[str], callset: str) -> tuple[list[dict[str, Any]], list[str]]:
         """The resources' facts (path, size, SHA-256) and warnings. Raises InputError where one cannot be used."""
-        facts, warnings = [], []
+        facts: list[dict[str, Any]] = []
+        warnings: list[str] = []
         for path in self.resources:
-            source, warning = open_resource(path, contigs, callset)
+            source, odd = open_resource(path, contigs, callset)
             source.close()
-            if warning:
-                warnings.append(warning)
+            warnings += odd
             facts.append({**file_identity(path), **({} if is_url(path) else {"sha256": file_digest(path)})})
         return facts, warnings
 
@@ -144,9 +145,15 @@ def settle(
             return lambda block: first_pass(block, source, known_variants, key)
 
         found = FirstPass.merged(_collect(spark, blocks, tally, FirstPass.merged, "scores of known variants"))
-        return settle_tranches(found, key, request.tranches, request.keep_filters, request.strict)
+        settled, warnings = settle_tranches(found, key, request.tranches, request.keep_filters, request.strict)
+        if request.keep_filters and any(re.match(rf"{re.escape(key)}_(SNP|INDEL)_Tranche_", f) for f in header.filters):
+            warnings.append(
+                f"the callset has FILTERs of an earlier tranche filter by {key}, and they stay; drop them with "
+                "--invalidate-previous-filters"
+            )
+        return settled, warnings
     thresholds: dict[str, float | None] = dict(known)
-    warnings: list[str] = []
+    warnings = []
     by_fdr = {group: way for group, way in request.ways.items() if way.name == FDR}
     if by_fdr:
         if not any(line.startswith(f"##cnnspark_model=<ID={key},") for line in header.lines):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnspark.blocks import Block
-from cnnspark.callset import needs_copy, open_callset, require_file
+from cnnspark.callset import index_is_older, needs_copy, open_callset, require_file
 from cnnspark.errors import InputError
 from cnnspark.filtering import FILTERED, NOT_SCORED, PASSED, count_filters, record_score
 from cnnspark.regions import Region
@@ -40,18 +40,26 @@ from cnnspark.vcf import VcfHeader, VcfSource
 NAMED_CONFLICTS = 5
 
 
-def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfSource, str | None]:
-    """A resource, and what is odd about it. Raises InputError where it cannot be read by region, or only the ``chr``
-    prefix keeps it from having the callset's contigs."""
+def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfSource, list[str]]:
+    """A resource, and warnings of what is odd about it.
+
+    Raises InputError where it cannot be read by region, or only the ``chr`` prefix keeps it from having the callset's
+    contigs.
+    """
     require_file(path, "resource")
     if needs_copy(path):
         raise InputError(
             f"resource {path} is no bgzipped VCF; write one with 'bcftools view -Oz' and index it with 'tabix -p vcf'"
         )
     source = open_callset(path)
+    warnings = []
+    if index_is_older(path):
+        warnings.append(
+            f"the index of resource {path} is older than the file and may miss records; run 'tabix -f -p vcf'"
+        )
     there = set(source.contigs)
     if there.intersection(contigs):
-        return source, None
+        return source, warnings
     for contig in contigs:
         other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
         if other in there:
@@ -59,7 +67,7 @@ def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfS
                 f"resource {path} says '{other}' where {callset} says '{contig}'; rename with 'bcftools annotate "
                 "--rename-chrs' or give the resource of the callset's build"
             )
-    return source, f"resource {path} has no record on the callset's contigs"
+    return source, [*warnings, f"resource {path} has no record on the callset's contigs"]
 
 
 @dataclass(frozen=True)
@@ -228,8 +236,8 @@ def settle(
                 "leave --strict out to skip such records"
             )
         warnings.append(
-            f"{found.conflicts} records of the resources have another REF than the callset and were skipped (first: "
-            f"{first}); are they of one build?"
+            f"REF conflicts between callset and resources, skipped: {found.conflicts} (first: {first}); "
+            "are they of one build?"
         )
     filterable = sum(scored.get(kind, 0) for kind in TYPES)
     if not (filterable if strict else sum(scored.values())):

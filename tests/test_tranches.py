@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from cnnspark.tranches import (
 )
 from cnnspark.vcf import VcfHeader, VcfSource
 from tests.conftest import read_lines, write_vcf
-from tests.oracle_tranches import TranchesError, tranche_filters
+from tests.oracle_tranches import TranchesError, tranche_filters, vcf_lines
 
 KEY = "CNN_2D"
 HEAD = [
@@ -175,15 +176,22 @@ def filtered(
 ) -> tuple[list[str], TrancheFilter, list[str]]:  # fmt: skip
     """Both passes over the callset, c1 cut into two blocks at ``cut``, without Spark: lines, decision, warnings."""
     vcf = write_vcf(folder / "calls.vcf.gz", callset, HEAD)
-    known = [VcfSource(write_vcf(folder / f"known{n}.vcf.gz", lines, HEAD)) for n, lines in enumerate(resources)]
+    known = [write_vcf(folder / f"known{n}.vcf.gz", lines, HEAD) for n, lines in enumerate(resources)]
     regions = [Region("c1", 0, cut), Region("c1", cut), Region("c2")]
-    source, first = VcfSource(vcf), 0
+    return two_passes(vcf, known, KEY, regions, tranches, keep, strict)
+
+
+def two_passes(
+    vcf: str, resources: list[str], key: str, regions: list[Region], tranches: Tranches, keep: bool = True,
+    strict: bool = False,
+) -> tuple[list[str], TrancheFilter, list[str]]:  # fmt: skip
+    source, known, first = VcfSource(vcf), [VcfSource(path) for path in resources], 0
     blocks = []
     for number, region in enumerate(regions):
         blocks.append(Block(number, region, first_record=first))
         first += len(list(source.records(region)))
-    parts = [first_pass(block, source, known, KEY) for block in blocks]
-    settled, warnings = settle(FirstPass.merged(reversed(parts)), KEY, tranches, keep, strict)
+    parts = [first_pass(block, source, known, key) for block in blocks]
+    settled, warnings = settle(FirstPass.merged(reversed(parts)), key, tranches, keep, strict)
     work = settled.work(vcf)
     lines = []
     for block in blocks:
@@ -286,7 +294,10 @@ def test_a_conflicting_ref_is_skipped_counted_and_said(tmp_path: Path) -> None:
     assert settled.found.known["SNP"].total == 2  # one by the second resource
     said = settled.facts()["conflicts"]
     assert said["count"] == 9 and len(said["first"]) == 5 and said["first"][0] == "c1:100 A against T"
-    assert "9 records of the resources have another REF" in warnings[0] and "c1:104 A against G" in warnings[0]
+    assert (
+        "REF conflicts between callset and resources, skipped: 9 (first: c1:100 A" in warnings[0]
+        and "c1:104 A against G" in warnings[0]
+    )
     with pytest.raises(InputError, match="inconsistent references for the same position.s.: c1:100 A against T"):
         filtered(tmp_path, [*SNPS, *INDELS], [known], Tranches(), strict=True)
 
@@ -320,16 +331,31 @@ def test_only_the_stretch_between_the_records_is_read(tmp_path: Path) -> None:
 
 def test_a_resource_must_be_readable_by_region_and_of_the_build(tmp_path: Path) -> None:
     path = write_vcf(tmp_path / "k.vcf.gz", ["chr20 5 . A C . . ."], ["##fileformat=VCFv4.2"])
-    assert open_resource(path, ["chr20"], "x.vcf.gz")[1] is None
-    assert "no record on the callset's contigs" in str(open_resource(path, ["chrM"], "x.vcf.gz")[1])
+    assert open_resource(path, ["chr20"], "x.vcf.gz")[1] == []
+    (said,) = open_resource(path, ["chrM"], "x.vcf.gz")[1]
+    assert "no record on the callset's contigs" in said
     with pytest.raises(InputError, match="says 'chr20' where x.vcf.gz says '20'"):
         open_resource(path, ["20"], "x.vcf.gz")
     with pytest.raises(InputError, match="resource .*none.vcf.gz does not exist"):
         open_resource(str(tmp_path / "none.vcf.gz"), ["chr20"], "x.vcf.gz")
     with pytest.raises(InputError, match="no bgzipped VCF"):
         open_resource(write_vcf(tmp_path / "k.vcf", ["chr20 5 . A C . . ."]), ["chr20"], "x.vcf.gz")
+    os.utime(f"{path}.tbi", (1, 1))
+    assert "may miss records" in open_resource(path, ["chr20"], "x.vcf.gz")[1][0]
     with pytest.raises(InputError, match="has no index"):
         open_resource(write_vcf(tmp_path / "l.vcf.gz", ["c1 5 . A C . . ."], index=False), ["c1"], "x.vcf.gz")
+
+
+@pytest.mark.parametrize("callset", ["freebayes", "bcftools"])
+def test_a_real_callset_by_qual_equals_the_slow_tool(data: Path, callset: str) -> None:
+    """QUAL is the score that is there; tests/test_filter_stage.py does the same with the scores of a model."""
+    vcf, truth = (str(data / "real" / "NA12878" / f"NA12878.{name}.vcf.gz") for name in (callset, "truth"))
+    regions = [Region("chr20", 0, 10_030_000), Region("chr20", 10_030_000, 10_060_000), Region("chr20", 10_060_000)]
+    tranches = Tranches((80.0, 99.0, 99.95), (90.0, 99.4))
+    lines, _, warnings = two_passes(vcf, [truth], "QUAL", regions, tranches, strict=True)
+    expected, _ = tranche_filters(vcf_lines(vcf), [vcf_lines(truth)], "QUAL", list(tranches.snp), list(tranches.indel))
+    assert [set(status.split(";")) for status in filters(lines)] == expected and not warnings
+    assert len({name for names in expected for name in names}) == 6  # PASS and each band
 
 
 BASES = st.sampled_from(["A", "C", "AT", "GC", "ATT"])
