@@ -19,9 +19,10 @@ from cnnspark.causes import read_causes
 from cnnspark.composition import composition
 from cnnspark.config import InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.evaluation import ScoreReader, callset_counts, sample_column, score_names
+from cnnspark.evaluation import ScoreReader, callset_counts, declaration, sample_column, score_names
 from cnnspark.haplotypes import ReferenceWindow, left_normalise, make_allele
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths
+from cnnspark.labels import TRUTH, TRUTH_FOUND
 from cnnspark.metrics import AlleleScores
 from cnnspark.preflight import check_build
 from cnnspark.reads import ReadSource
@@ -78,9 +79,9 @@ def measured_callsets(
     there (:func:`score_names`, :func:`sample_column`).
     """
     names = callset_names(given)
-    wanted = list(dict.fromkeys([*scores, *(name for pair in pairs for name in pair)])) if scores or pairs else []
-    several = len(given) > 1
-    keys = keys_of_each(names, wanted) if several else [wanted]
+    wanted = list(dict.fromkeys([*scores, *(name for pair in pairs for name in pair)]))
+    headers = [checked.header for checked in opened]
+    keys = keys_of_each(names, headers, wanted) if len(given) > 1 else [wanted]
     callsets = []
     for name, path, checked, of_it in zip(names, given, opened, keys, strict=True):
         header = checked.header
@@ -90,8 +91,10 @@ def measured_callsets(
             with ReadSource(paths.reads, paths.reference) as reads:
                 sample = next((each for each in reads.samples if each in header.samples), None)
         column = sample_column(header, path, sample, paths.labels is None)
-        found = score_names(header, of_it, column is not None and len(header.samples) > 1)
-        prefix = f"{name}:" if several else ""
+        found = (
+            () if wanted and not of_it else score_names(header, of_it, column is not None and len(header.samples) > 1)
+        )
+        prefix = f"{name}:" if len(given) > 1 else ""
         callsets.append(MeasuredCallset(name, checked.inputs.vcf, header, found, column, prefix))
     return tuple(callsets)
 
@@ -130,19 +133,25 @@ def callset_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def keys_of_each(names: Sequence[str], wanted: Sequence[str]) -> list[list[str]]:
-    """By callset the scores asked for: ``KEY`` is of all of them, ``name:KEY`` of that one.
+def keys_of_each(names: Sequence[str], headers: Sequence[VcfHeader], wanted: Sequence[str]) -> list[list[str]]:
+    """By callset the scores asked for: ``name:KEY`` is of that callset, ``KEY`` of all that declare it.
 
-    Raises UsageError for a name that no callset has.
+    Raises UsageError for a name that no callset has, and for a score that none declares.
     """
     keys: list[list[str]] = [[] for _ in names]
     for text in wanted:
         name, separator, key = text.rpartition(":")
         if separator and name not in names:
             raise UsageError(f"'{text}' names no callset; there are {', '.join(names)}")
-        for number, other in enumerate(names):
-            if not separator or name == other:
-                keys[number].append(key)
+        holders = [
+            number
+            for number, header in enumerate(headers)
+            if names[number] == name or not separator and (key == "QUAL" or declaration(header, key) is not None)
+        ]
+        if not holders:
+            raise UsageError(f"no callset declares {key}; score one first, or name a score that they have")
+        for number in holders:
+            keys[number].append(key)
     return keys
 
 
@@ -160,13 +169,29 @@ def pairs_of(texts: Sequence[str]) -> list[tuple[str, str]]:
 def pairs_to_compare(
     wanted: Sequence[tuple[str, str]], callsets: Sequence[MeasuredCallset]
 ) -> tuple[tuple[str, str], ...]:
-    """The pairs asked for; without any, each score that the first callset shares with another, first against other."""
-    if wanted or len(callsets) < 2:
-        return tuple(wanted)
+    """The pairs asked for, by the names that the scores have in the tables.
+
+    With several callsets ``KEY,KEY`` is compared within each that has both; without any pair, each score that the first
+    callset shares with another, first against other. Raises UsageError for a pair that cannot be.
+    """
     first = callsets[0]
-    return tuple(
-        (first.prefix + key, other.prefix + key) for other in callsets[1:] for key in first.keys if key in other.keys
-    )
+    if not wanted:
+        return tuple(
+            (first.prefix + key, other.prefix + key)
+            for other in callsets[1:]
+            for key in first.keys
+            if key in other.keys
+        )
+    known = {callset.prefix + key for callset in callsets for key in callset.keys}
+    pairs: list[tuple[str, str]] = []
+    for a, b in wanted:
+        within = [(c.prefix + a, c.prefix + b) for c in callsets if a in c.keys and b in c.keys]
+        if not within and not {a, b} <= known:
+            raise UsageError(
+                f"--compare {a},{b} names no two scores of one callset; there are {', '.join(sorted(known))}"
+            )
+        pairs += [(a, b)] if {a, b} <= known else within
+    return tuple(dict.fromkeys(pairs))
 
 
 def blocks_of_all(
@@ -212,6 +237,9 @@ class BlockCollector:
         ):
             records = list(source.records(block.region, max(0, block.first_record)))
             labels, counts = labeller.labels(records, block)
+            if len(callset.header.samples) > 1:
+                # Of the truth that all samples together hold; what one of them carries may be less.
+                del counts[TRUTH], counts[TRUTH_FOUND]
             chosen = reader.chosen(records, labels, self._task.min_qual)
             tables.append(reader.table(chosen))
             names.append([self._name(record, number) for record, number, _ in chosen] if callset.prefix else [])

@@ -1,7 +1,7 @@
 """What a callset is made of, before and after its FILTER: kinds of alleles, Ti/Tv, heterozygous and homozygous calls.
 
 These need no truth, so they are of all records, not only of those inside confident regions. The transitions of a
-human genome are about 2.0-2.1 times its transversions (2.8-3.0 in exomes; DePristo et al. 2011, doi:10.1038/ng.806),
+human genome are about 2.0-2.1 times its transversions (about 3 in exomes; DePristo et al. 2011, doi:10.1038/ng.806),
 and random errors have .5: a filter that takes errors away brings the ratio closer to that of its region.
 """
 

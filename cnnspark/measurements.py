@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark.composition import format_composition
+from cnnspark.composition import composition_summary, format_composition
 from cnnspark.errors import InputError
 from cnnspark.evaluation import format_causes, is_log_odds, metrics_by_cause
 from cnnspark.files import write_text
@@ -24,6 +24,7 @@ from cnnspark.operating import (
     thresholds_table,
 )
 from cnnspark.runs import write_json
+from cnnspark.schema import TRUE_VARIANT
 from cnnspark.strata import Dimension, RegionFile
 from cnnspark.stratified import StrataMetrics, compare, format_comparison, format_strata, strata_tsv, stratified_metrics
 from cnnspark.tables import Value
@@ -66,17 +67,11 @@ class Measurements:
     def text(self) -> str:
         """The tables, the most important first."""
         parts = [f"{format_table(self.metrics)}\n\n{_IMBALANCE}"]
-        if self.counts.get(TRUTH):
-            share = self.counts.get(TRUTH_FOUND, 0) / self.counts[TRUTH]
-            parts.append(
-                f"The callset holds {self.counts.get(TRUTH_FOUND, 0):,} of the truth's {self.counts[TRUTH]:,} alleles "
-                f"in the confident regions ({share:.1%}); recall is of the alleles that it holds."
-            )
         if self.comparison:
             parts.append(format_comparison(self.comparison))
         for name, summary in self.callsets.items():
-            title = f"{name}: " if len(self.callsets) > 1 else ""
-            parts.append(title + format_composition(summary))
+            title = f"{name}\n" if len(self.callsets) > 1 else ""
+            parts.append(title + format_composition(summary) + _of_truth(summary))
         if self.strata:
             parts.append(format_strata(self.strata))
         if self.by_cause:
@@ -90,6 +85,28 @@ class Measurements:
         write_text(folder / "thresholds.tsv", rows_as_tsv(self.thresholds, THRESHOLD_COLUMNS))
         write_text(folder / "calibration.tsv", rows_as_tsv(self.calibration, CALIBRATION_COLUMNS))
         write_json(folder / "metrics.json", self.to_dict())
+
+
+def callset_summary(counts: Mapping[str, int], of_records: Mapping[str, int]) -> dict[str, dict[str, Value]]:
+    """What a callset is made of, before and after FILTER, and how much of the truth it holds, where that was counted.
+
+    ``counts`` are those of labels by reason, ``of_records`` those of :func:`cnnspark.composition.composition`.
+    """
+    summary = composition_summary(of_records)
+    if total := counts.get(TRUTH):
+        found = counts.get(TRUTH_FOUND, 0)
+        summary["truth"] = {"alleles": total, "found": found, "share": found / total}
+    return summary
+
+
+def _of_truth(summary: Mapping[str, Mapping[str, Value]]) -> str:
+    of_truth = summary.get("truth")
+    if not of_truth:
+        return ""
+    return (
+        f"\nof the truth's {of_truth['alleles']:,} alleles in the confident regions the callset holds "
+        f"{of_truth['found']:,} ({of_truth['share']:.1%}); recall is of those"
+    )
 
 
 def measure(
@@ -116,7 +133,14 @@ def measure(
 
 
 def check_scores(alleles: AlleleScores, wanted: Sequence[str], callset: str) -> None:
-    """Raises InputError where no labelled allele has a score that was asked for; warns of one that was not."""
+    """Raises InputError where true or false alleles are lacking, or none has a score that was asked for.
+
+    Warns of a score that was not asked for.
+    """
+    n_true = int((alleles.label == TRUE_VARIANT).sum())
+    if not 0 < n_true < len(alleles):
+        lacking = "labelled" if not len(alleles) else "true" if not n_true else "false"
+        raise InputError(f"{callset} has no {lacking} allele left; check --min-qual and --sample")
     for name, values in alleles.scores.items():
         if not np.isnan(values).all():
             continue

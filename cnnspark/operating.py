@@ -107,11 +107,15 @@ def calibration_table(
             true = (part.label == 1).astype(np.float64)
             count = np.bincount(bins, minlength=n_bins)
             n_true, total = np.bincount(bins, true, n_bins), np.bincount(bins, probabilities, n_bins)
+            numbers = part.blocks(block_bases)
+            n_blocks = int(numbers.max(initial=-1)) + 1
+            cells, size = numbers * n_bins + bins, n_blocks * n_bins
+            all_of, true_of = (np.bincount(cells, w, size).reshape(n_blocks, n_bins) for w in (None, true))
             shares: list[list[float]] = [[] for _ in range(n_bins)]
-            for weights in draws(part.blocks(block_bases), replicates_for(len(part), n_replicates), seed):
-                drawn, drawn_true = np.bincount(bins, weights, n_bins), np.bincount(bins, weights * true, n_bins)
-                for k in np.flatnonzero(drawn):
-                    shares[k].append(float(drawn_true[k] / drawn[k]))
+            for drawn in draws(n_blocks, replicates_for(len(part), n_replicates), seed):
+                in_bin, true_in_bin = drawn @ all_of, drawn @ true_of
+                for k in np.flatnonzero(in_bin):
+                    shares[k].append(float(true_in_bin[k] / in_bin[k]))
             for k in range(n_bins):
                 interval = interval_of(shares[k])
                 row: Row = {"score": name, "group": group, "from": k / n_bins, "to": (k + 1) / n_bins}

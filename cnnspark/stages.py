@@ -31,7 +31,6 @@ from cnnspark.compared_callsets import (
     pairs_of,
     pairs_to_compare,
 )
-from cnnspark.composition import composition_summary
 from cnnspark.config import Config, InputPaths, check_share
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.errors import InputError, UsageError
@@ -50,7 +49,7 @@ from cnnspark.files import (
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import about, progress, subject
-from cnnspark.measurements import Measurements, check_scores, measure, warn_of_empty
+from cnnspark.measurements import Measurements, callset_summary, check_scores, measure, warn_of_empty
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.metrics import AlleleScores, Metrics
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
@@ -487,11 +486,11 @@ def evaluate_callset(
     counts = [sum((part.counts[i] for part in collected), Counter()) for i in range(len(callsets))]
     require_both_labels(sum(counts, Counter()), " and ".join(given))
     summaries = {
-        callset.name: composition_summary(sum((part.composition[i] for part in collected), Counter()))
+        callset.name: callset_summary(counts[i], sum((part.composition[i] for part in collected), Counter()))
         for i, callset in enumerate(callsets)
     }
     alleles = AlleleScores.concatenate([part.alleles for part in collected])
-    check_scores(alleles, scores, str(given[0]))
+    check_scores(alleles, [*scores, *(name for pair in pairs for name in pair)], " and ".join(given))
     divided = dimensions(paths.reference is not None, region_files)
     measured = measure(alleles, counts[0], divided, pairs, summaries, bool(causes))
     warn_of_empty(measured, region_files)

@@ -68,15 +68,15 @@ class WeightedRanking:
     def auprc(self, weights: np.ndarray) -> float | None:
         """Average precision, as scikit-learn's with ``sample_weight``; None where only one class has weight."""
         curve = self.curve(weights)
-        return None if curve is None else _area(*curve)
+        return None if curve is None else float(np.sum(np.diff(curve[1], prepend=0.0) * curve[0]))
 
-    def figures(self, weights: np.ndarray, precision: float) -> tuple[float, float] | None:
-        """Average precision, and the most recall of any threshold that has at least this precision (0 without one)."""
+    def recall_at_precision(self, weights: np.ndarray, precision: float) -> float | None:
+        """The most recall of any threshold that has at least this precision, 0 without one; None as of the others."""
         curve = self.curve(weights)
         if curve is None:
             return None
-        reached = curve[1][: self._thresholds][curve[0][: self._thresholds] >= precision]
-        return _area(*curve), float(reached[-1]) if len(reached) else 0.0
+        good = curve[0][: self._thresholds] >= precision
+        return float(curve[1][: self._thresholds][good].max(initial=0.0))
 
     def precision_at_recall(self, weights: np.ndarray, recall: float) -> float | None:
         """The highest precision of any threshold with at least this recall, 0 without one; None as of the others."""
@@ -85,7 +85,3 @@ class WeightedRanking:
             return None
         good = curve[1][: self._thresholds] >= recall
         return float(curve[0][: self._thresholds][good].max(initial=0.0))
-
-
-def _area(precision: np.ndarray, recall: np.ndarray) -> float:
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))

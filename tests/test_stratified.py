@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from cnnspark.bootstrap import LEAST_REPLICATES, bootstrap, replicates_for
+from cnnspark.bootstrap import LEAST_REPLICATES, _figures, _ranked, bootstrap, replicates_for
 from cnnspark.metrics import AlleleScores, metric_pairs
 from cnnspark.strata import DEPTH, TYPE, Dimension
 from cnnspark.stratified import (
@@ -21,6 +21,7 @@ from cnnspark.stratified import (
     strata_tsv,
     stratified_metrics,
 )
+from cnnspark.weighted import WeightedRanking
 
 RARE = Dimension("rare", ("no", "yes"), "few alleles")
 
@@ -139,8 +140,20 @@ def test_a_paired_interval_is_narrower_than_two_intervals_apart() -> None:
     assert of_difference.high - of_difference.low < 0.3 * (alone.high - alone.low)
 
 
+def test_a_draw_in_one_pass_is_that_of_weighted_alleles() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        n = 80
+        labels, numbers = rng.integers(0, 2, n), rng.integers(0, 12, n)
+        scores = np.where(rng.random(n) < 0.1, np.nan, np.round(labels + rng.normal(size=n), 1))
+        drawn = np.bincount(rng.integers(0, 12, 12), minlength=12)
+        slow, weights = WeightedRanking(labels, scores), drawn[numbers].astype(float)
+        expected = slow.auprc(weights), slow.recall_at_precision(weights, 0.8)
+        assert _figures(*_ranked(labels, scores, numbers), drawn, 0.8) == pytest.approx(expected)
+
+
 def test_large_callsets_get_fewer_draws() -> None:
     assert replicates_for(0) == replicates_for(100_000) == 1000
-    assert replicates_for(4_000_000) == 250
+    assert replicates_for(4_000_000) == 500
     assert replicates_for(10**9) == LEAST_REPLICATES
     assert replicates_for(10, 50) == 50
