@@ -19,8 +19,7 @@ import numpy as np
 
 from cnnspark.errors import RunError
 from cnnspark.files import location, make_parents, write_text
-from cnnspark.metrics import PRECISIONS, AlleleScores, Metrics
-from cnnspark.tables import Value, format_value
+from cnnspark.metrics import PRECISIONS, AlleleScores, Metrics, Value, format_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
