@@ -23,6 +23,7 @@ from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
 from cnnspark.config import Config, InputPaths, check_share
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
+from cnnspark.curves import draw_curves
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import (
     ScoreReader,
@@ -58,6 +59,8 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
+from cnnspark.report_of_run import store_pictures
+from cnnspark.run_facts import RunFacts, is_scoring_run, read_run
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
@@ -73,6 +76,7 @@ from cnnspark.shards import (
     shard_folder,
     write_shards,
 )
+from cnnspark.tally import CallsetTally, Tallier, add_tallies
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader, VcfSource
 
@@ -422,10 +426,12 @@ def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
     history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
+    run: RunFacts | None = None,
 ) -> Evaluation:  # fmt: skip
     """Labels a callset's alleles, measures each score and writes ``metrics.json``, ``metrics.txt`` and ``report.html``.
 
-    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too.
+    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too. ``run`` is
+    what the report says of the run that scored; where the callset is a scoring run's folder, its own.
 
     Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
     """
@@ -435,6 +441,8 @@ def evaluate_callset(
     truth = TruthPaths.of(paths)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
+    if run is None and paths.vcf and not is_url(paths.vcf) and is_scoring_run(location(paths.vcf)):
+        run = read_run(paths.vcf)
     paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
     truth.check(paths.reference)
     cause_table = absolute(causes) if causes else None
@@ -446,14 +454,18 @@ def evaluate_callset(
         blocks = _plan(spark, checked, config)
         vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
 
-        def collect(part: Iterable[Block]) -> Iterator[tuple[int, AlleleScores, Counter]]:
+        # What the report is about: the first score that is not QUAL.
+        main_score = next((name for name in names if name != "QUAL"), "QUAL")
+
+        def collect(part: Iterable[Block]) -> Iterator[tuple[int, AlleleScores, Counter, CallsetTally]]:
             source = VcfSource(vcf)
             reader = ScoreReader(header, names, read_causes(cause_table) if cause_table else None)
-            labeller = Labeller(truth, source, reference)
+            labeller, tallier = Labeller(truth, source, reference), Tallier(header, main_score, min_qual)
             for block in part:
                 records = list(source.records(block.region, block.first_record))
                 labels, counts = labeller.labels(records, block)
-                yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
+                alleles, counts = reader.collect(records, labels, min_qual), counts + callset_counts(records)
+                yield block.index, alleles, counts, tallier.tally(records, labels)
 
         with described(spark, block_range(blocks, len(blocks))):
             collected = deal(spark, blocks).mapPartitions(collect).collect()
@@ -466,7 +478,14 @@ def evaluate_callset(
     tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
     write_text(folder / "metrics.txt", "\n\n".join(tables) + "\n")
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
-    write_report(str(folder / "report.html"), title, metrics, alleles, history, shown)
+    curves, tally = draw_curves(alleles, paths.regions), add_tallies((part[3] for part in collected), main_score)
+    store_pictures(folder, curves, tally)
+    if history is None and run is not None and run.card is not None:
+        history = list(run.card.history)
+    inputs = {**(run.inputs if run else {"reads": paths.reads, "reference": paths.reference}), "vcf": paths.vcf}
+    write_report(
+        folder / "report.html", title, metrics, curves, history, shown, tally=tally, run=run, inputs=inputs
+    )  # fmt: skip
     stored = {"metrics": metrics, "counts": dict(sorted(counts.items()))}
     write_json(folder / "metrics.json", {**stored, "by_cause": by_cause} if by_cause else stored)
     return Evaluation(metrics, alleles, dict(sorted(counts.items())), by_cause)
