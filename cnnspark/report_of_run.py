@@ -17,8 +17,9 @@ from cnnspark.files import explained, location
 from cnnspark.metrics import Metrics
 from cnnspark.remote_inputs import for_htslib
 from cnnspark.report import write_report
-from cnnspark.run_facts import is_scoring_run, read_run
-from cnnspark.runs import MANIFEST, read_json, write_json
+from cnnspark.run_facts import RunFacts, is_scoring_run, read_run
+from cnnspark.runs import read_json, write_json
+from cnnspark.shards import MERGED, MERGED_BCF
 from cnnspark.tally import CallsetTally, Tallier
 from cnnspark.vcf import ENCODING, Record, VcfHeader
 
@@ -80,7 +81,7 @@ def report_run(
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{measured / METRICS} is damaged ({error}); evaluate again") from None
         pictures = read_pictures(measured)
-    files = [vcf] if vcf else _shards(scored)
+    files = [vcf] if vcf else _scored_files(scored, run)
     tally = tally_callset(files, pictures[1].score if pictures else run.key)
     if pictures:
         tally.outcomes, tally.surprising = pictures[1].outcomes, pictures[1].surprising
@@ -112,9 +113,10 @@ def _parts(folder: Location, given: str) -> tuple[Location, str | None, Location
     raise InputError(f"{given} is no finished run; give the --out of 'cnnspark score' or 'cnnspark run'")
 
 
-def _shards(scored: Location) -> list[str]:
-    """A scoring run's shards, in the order of the records."""
-    return [str(scored / row["file"]) for row in read_json(scored / MANIFEST, "a run")["shards"]]
+def _scored_files(scored: Location, run: RunFacts) -> list[str]:
+    """The merged callset, or the shards where nothing was merged."""
+    merged = [str(scored / name) for name in (MERGED, MERGED_BCF) if (scored / name).exists()]
+    return merged[:1] or list(run.shards)
 
 
 def tally_callset(paths: Sequence[str], score: str) -> CallsetTally:

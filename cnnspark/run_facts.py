@@ -40,6 +40,7 @@ class RunFacts:
     model: str = ""
     card: Card | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
+    shards: tuple[str, ...] = ()  # files, in the order of the records
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -77,6 +78,7 @@ def read_run(out: str) -> RunFacts:
             model=model,
             card=_card(model, str(manifest["model"])),
             configuration=config,
+            shards=tuple(str(folder / str(row["file"])) for row in manifest["shards"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / MANIFEST} is not a scoring run's ({error}); score again") from None

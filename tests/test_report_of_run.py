@@ -15,6 +15,7 @@ from cnnspark.errors import InputError
 from cnnspark.report_of_run import read_pictures, report_run, tally_callset
 from cnnspark.run_facts import read_run
 from tests.conftest import Sample, read_lines, write_vcf
+from tests.test_documents import commands
 from tests.test_report import Page
 from tests.test_run_facts import folder
 
@@ -162,3 +163,19 @@ def test_another_tool_s_filters_are_shown(tmp_path: Path) -> None:
     report_run(str(folder(tmp_path / "run")), str(tmp_path / "report.html"), vcf)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "1 of 2 records (50.0%) pass FILTER." in page.text and "VQSRTranche99" in page.text
+
+
+@pytest.mark.spark
+def test_the_commands_of_its_page_in_the_documents_run(
+    scored: Path, filtered: Path, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder_ in (tmp_path, tmp_path / "everything"):
+        shutil.copytree(scored, folder_ / "scored")
+        shutil.copytree(evaluated, folder_ / "evaluation")
+        shutil.copy(filtered, folder_ / "filtered.vcf.gz")
+    monkeypatch.chdir(tmp_path)
+    shown = commands("docs/report.md")
+    assert len(shown) == 3
+    for command in shown:
+        assert main(command) == 0, command
+        assert (tmp_path / command[-1]).exists()

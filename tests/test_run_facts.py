@@ -70,7 +70,7 @@ def test_the_card_is_that_of_the_model_that_scored(tmp_path: Path) -> None:
     assert own.card is not None and own.card.model == "features"
 
 
-@pytest.mark.parametrize("changes", [{"conservation": {"x": 1}}, {"shards": 3}, {"config": []}, {"counts": "many"}])
+@pytest.mark.parametrize("changes", [{"conservation": {"x": 1}}, {"shards": 3}, {"config": 5}, {"counts": "many"}])
 def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, changes: dict) -> None:
     with pytest.raises(InputError, match=r"manifest\.json is not a scoring run's .*score again"):
         read_run(str(folder(tmp_path / "run", **changes)))
