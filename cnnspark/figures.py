@@ -381,7 +381,8 @@ def _titv_by_score(tally: CallsetTally) -> Drawing | None:
     figure, axes = _axes(tally.score, "Ti/Tv of SNVs")
     axes.errorbar(x, y, yerr=spread, color=_GOOD, marker="o", markersize=4, capsize=3, linewidth=1.5)
     axes.axhline(0.5, color=_INK, linewidth=1, linestyle=":", label="0.5: substitutions at random")
-    axes.set_ylim(0, max(high) * 1.08)
+    # A stretch with hardly a transversion has an interval that would flatten all others; it leaves the picture.
+    axes.set_ylim(0, min(max(high) * 1.08, max(4.0, 1.6 * max(y))))
     axes.legend(loc="upper left")
     said = ", ".join(f"{ratio:.2f} at {score:.3g}" for score, ratio in zip(x, y, strict=True))
     return _finished(figure, "titv", f"Ti/Tv by {tally.score}, as many SNVs a point", said)
@@ -395,7 +396,7 @@ def _indel_lengths(tally: CallsetTally) -> Drawing | None:
     figure, axes = _axes("bases lost (-) or gained (+)", "alleles")
     lengths = [length for length in range(-LONGEST_BASES, LONGEST_BASES + 1) if length]
     said = []
-    for i, (passes, text) in enumerate(((True, "kept"), (False, "filtered"))):
+    for i, (passes, text) in enumerate(((True, "kept" if tally.filtered else "all"), (False, "filtered"))):
         counts = [tally.lengths.get((length, passes), 0) for length in lengths]
         if not sum(counts):
             continue

@@ -167,7 +167,7 @@ def of_training(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """How long the training was and which epoch was best; none where there was none."""
     if not history:
         return []
-    sentences = [f"{len(history)} {'epoch' if len(history) == 1 else 'epochs'}."]
+    sentences = [f"The model was trained for {len(history)} {'epoch' if len(history) == 1 else 'epochs'}."]
     found = [(float(row["val_auprc"]), float(row.get("epoch", i))) for i, row in enumerate(history) if _has(row)]
     if found:
         best, epoch = max(found, key=lambda point: (point[0], -point[1]))
@@ -186,12 +186,15 @@ def of_runtime(run: RunFacts) -> list[str]:
     if not seconds:
         return []
     mean = sum(seconds) / len(seconds)
-    sentences = [
-        f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} in the mean; the slowest took "
-        f"{max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the mean)."
-    ]
+    if len(seconds) == 1:
+        sentences = [f"The one block took {mean:.2f} seconds."]
+    else:
+        sentences = [
+            f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} in the mean; the slowest "
+            f"took {max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the mean)."
+        ]
     of_tasks = run.runtime.get("task_seconds")
-    if of_tasks and run.runtime.get("tasks"):
+    if of_tasks and run.runtime.get("tasks", 0) > 1:
         sentences.append(
             f"{run.runtime['tasks']:,} tasks; the longest had {of_tasks['max_over_mean']:.2f} times the mean's work."
         )
