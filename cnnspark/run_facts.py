@@ -84,6 +84,16 @@ def read_run(out: str) -> RunFacts:
         raise InputError(f"{folder / MANIFEST} is not a scoring run's ({error}); score again") from None
 
 
+def run_of(callset: str) -> RunFacts | None:
+    """The facts of a callset that is given as its scoring run's folder; None of any other."""
+    if callset.endswith((".vcf", ".gz", ".bcf")):
+        return None
+    folder = location(callset)
+    with explained(callset):
+        finished = folder.is_dir() and (folder / SUCCESS).exists()
+    return read_run(callset) if finished and is_scoring_run(folder) else None
+
+
 def _card(model: str, digest: str) -> Card | None:
     """The model's card, where the model is still the one that scored."""
     try:

@@ -60,7 +60,7 @@ from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.report_of_run import store_pictures
-from cnnspark.run_facts import RunFacts, is_scoring_run, read_run
+from cnnspark.run_facts import RunFacts, run_of
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
@@ -446,9 +446,9 @@ def evaluate_callset(
     truth = TruthPaths.of(paths)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
-    if run is None and paths.vcf and not is_url(paths.vcf) and is_scoring_run(location(paths.vcf)):
-        run = read_run(paths.vcf)
-    paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
+    given = str(paths.vcf)
+    paths = dataclasses.replace(paths, vcf=merged_callset(given))
+    run = run or run_of(given)
     truth.check(paths.reference)
     cause_table = absolute(causes) if causes else None
     if cause_table:

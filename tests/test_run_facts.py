@@ -12,7 +12,7 @@ import pytest
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError
 from cnnspark.regions import Region
-from cnnspark.run_facts import explain_command, is_scoring_run, read_run
+from cnnspark.run_facts import explain_command, is_scoring_run, read_run, run_of
 from cnnspark.runtime import blocks_table
 
 INPUTS = {"vcf": "scored.vcf.gz", "reads": "my reads.bam", "reference": "ref.fa"}
@@ -45,6 +45,7 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     out = folder(tmp_path / "run")
     assert is_scoring_run(out)
     run = read_run(str(out))
+    assert str(run_of(str(out))) == str(run)
     assert run.statement == f"5 records in, 5 records out, 2 blocks, key digest {'ab' * 8} equal"
     assert (run.key, run.model, run.inputs["reads"], run.runtime) == ("CNN_2D", "/nowhere", "r.bam", {"tasks": 1})
     first, second = run.blocks
@@ -82,6 +83,7 @@ def test_an_unfinished_run_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a finished run"):
         read_run(str(out))
     assert not is_scoring_run(tmp_path)
+    assert run_of(str(out)) is run_of(str(tmp_path)) is run_of("some.vcf.gz") is None
 
 
 def test_the_command_is_quoted_and_names_the_alt_where_there_are_several() -> None:
