@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cnnspark.filtering import SCORE_KEYS
+from cnnspark.evaluation import is_log_odds
 from cnnspark.metrics import GROUPS, AlleleScores, probability_of_score, thresholds_by_precision
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 
@@ -24,8 +24,6 @@ HISTOGRAM_BINS, RELIABILITY_BINS = 40, 10
 _EDGE_PERCENT = 0.5
 # Precisions whose thresholds are marked on the curves.
 MARKED = (0.90, 0.99)
-# Scores that are probabilities in disguise.
-LOG_ODDS = SCORE_KEYS
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def draw_curves(alleles: AlleleScores, regions: Sequence[str] = ()) -> Curves:
         prevalence=prevalence,
         groups=groups,
         histograms={name: found for name, found in histograms.items() if found},
-        reliability={n: reliability(known.label, known.scores[n]) for n in LOG_ODDS if n in known.scores},
+        reliability={n: reliability(known.label, of) for n, of in known.scores.items() if is_log_odds(n)},
         regions=tuple(regions),
     )
 

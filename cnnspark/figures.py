@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.curves import Curves, Histogram, Reliability, wilson_interval
-from cnnspark.metrics import Metrics, format_value
+from cnnspark.metrics import Metrics
 from cnnspark.runtime import PARTS
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
+from cnnspark.tables import format_value
 from cnnspark.tally import LONGEST_BASES, NO_FILTER, PASSED, TYPE_NAMES, CallsetTally
 
 if TYPE_CHECKING:

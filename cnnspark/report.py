@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import figures, report_words
-from cnnspark.curves import LOG_ODDS, Curves
+from cnnspark.composition import AFTER, BEFORE, SHOWN
+from cnnspark.curves import Curves
 from cnnspark.errors import RunError
+from cnnspark.evaluation import is_log_odds
 from cnnspark.files import location, make_parents, write_text
-from cnnspark.metrics import PRECISIONS, Metrics, format_value
+from cnnspark.metrics import PRECISIONS, Metrics
 from cnnspark.models.card import THRESHOLD_GROUPS, Card
 from cnnspark.run_facts import RunFacts, explain_command
 from cnnspark.schema import TRUE_VARIANT
+from cnnspark.tables import format_value
 from cnnspark.tally import CallsetTally, Surprise
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ def write_report(
     *,
     tally: CallsetTally | None = None,
     strata: Mapping[str, Any] | None = None,
+    comparison: Metrics | None = None,
+    callsets: Mapping[str, Mapping[str, Any]] | None = None,
     run: RunFacts | None = None,
     inputs: Mapping[str, Any] | None = None,
     model: str | None = None,
@@ -68,6 +73,8 @@ def write_report(
         facts: become tables: each value that is a mapping its own, under its key as heading; the others one together.
         tally: the counts of all records.
         strata: dimension -> stratum -> score -> metrics (:func:`cnnspark.figures.strata_drawings`).
+        comparison: differences of scores by group and pair (:func:`cnnspark.stratified.compare`).
+        callsets: what each callset is made of before and after FILTER (:mod:`cnnspark.composition`).
         run: of the run that made the scores.
         inputs: paths that 'cnnspark explain' is to be given for one of the alleles: ``vcf``, ``reads``, ...
         model: the score that the summary is about (default: the first that is not ``baseline``).
@@ -85,9 +92,11 @@ def write_report(
         has_truth=curves is not None or bool(metrics),
         metrics=_table(metrics, {k: v for k, v in _METRICS.items() if _is_there(metrics, v)}),
         recalls=_table(metrics, _RECALLS),
+        comparison=_comparison(comparison or {}),
+        callsets=[(str(name), _composition(summary)) for name, summary in (callsets or {}).items()],
         drawn=drawn,
         surprising=_surprising(tally, inputs, run.model),
-        log_odds=tally is not None and tally.score in LOG_ODDS,
+        log_odds=tally is not None and is_log_odds(tally.score),
         score=tally.score if tally else "",
         filters=_filters(tally),
         training=report_words.of_training(history or []),
@@ -171,13 +180,41 @@ def _cell(values: Mapping[str, Any], metric: str) -> str:
     return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
+def _comparison(comparison: Metrics) -> list[dict[str, Any]]:
+    """A row for each group and pair: both figures and the difference with its interval."""
+    rows = []
+    for group, by_pair in comparison.items():
+        for pair, values in by_pair.items():
+            cells = []
+            for figure, heading in (("auprc", "AUPRC"), ("recall_at_precision_0.99", "Recall at precision 99%")):
+                first, second = (format_value(values.get(f"{figure}_{which}")) for which in ("first", "second"))
+                cells.append((heading, f"{second} - {first}"))
+                difference = values.get(f"{figure}_difference")
+                ends = [values.get(f"{figure}_difference_{end}") for end in ("low", "high")]
+                text = "-" if difference is None else f"{difference:+.3f}"
+                if None not in ends:
+                    text += f" ({ends[0]:+.3f} to {ends[1]:+.3f})"
+                cells.append(("Difference", text))
+            rows.append({"group": group, "score": pair, "cells": cells})
+    return rows
+
+
+def _composition(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each count or ratio, before and after FILTER."""
+    before, after = summary.get(BEFORE) or {}, summary.get(AFTER) or {}
+    return [
+        {"name": name, "cells": [("All", format_value(before.get(key))), ("Passing", format_value(after.get(key)))]}
+        for name, key in SHOWN.items()
+    ]
+
+
 def _surprising(tally: CallsetTally | None, inputs: Mapping[str, Any] | None, model: str) -> list[dict[str, Any]]:
     """The labelled alleles whose score is furthest from the truth, the furthest first, each with its command.
 
     Scores that are not log odds have no common measure for both labels: as many of each are taken then.
     """
     found = tally.surprising if tally else []
-    if tally is not None and tally.score in LOG_ODDS:
+    if tally is not None and is_log_odds(tally.score):
         found = sorted((each for each in found if each.disagreement > 0), key=Surprise.order)[:SURPRISING]
     else:
         of_label = [[each for each in found if (each.label == TRUE_VARIANT) is wanted] for wanted in (True, False)]

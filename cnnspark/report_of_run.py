@@ -5,7 +5,7 @@ Reads the callset once, from its first line to its last, which takes about a min
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pysam
@@ -71,12 +71,13 @@ def report_run(
     vcf, measured = vcf or found_vcf, location(evaluation) if evaluation else found_evaluation
     metrics: Metrics = {}
     facts: dict[str, Any] = {}
-    strata: Mapping[str, Any] = {}
+    more: dict[str, Any] = {}
     pictures = None
     if measured is not None:
         stored = read_json(measured / METRICS, "an evaluation")
         try:
-            metrics, strata = dict(stored["metrics"]), stored.get("strata") or {}
+            metrics = dict(stored["metrics"])
+            more = {name: dict(stored.get(name) or {}) for name in ("strata", "comparison", "callsets")}
             facts = {"evaluation": str(measured), "counts": dict(stored.get("counts") or {})}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{measured / METRICS} is damaged ({error}); evaluate again") from None
@@ -89,7 +90,7 @@ def report_run(
     summary = write_report(
         target, title or f"cnnspark: {folder.name}", metrics, pictures[0] if pictures else None,
         list(run.card.history) if run.card else None, {"callset": callset, **facts},
-        tally=tally, strata=strata, run=run, inputs={**run.inputs, "vcf": callset},
+        tally=tally, run=run, inputs={**run.inputs, "vcf": callset}, **more,
     )  # fmt: skip
     return {"report": out, "run": str(scored), "callset": callset, "summary": summary}
 

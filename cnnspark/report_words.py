@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.curves import LOG_ODDS, Curves
+from cnnspark.curves import Curves
+from cnnspark.evaluation import is_log_odds
 from cnnspark.figures import filter_point
-from cnnspark.metrics import Metrics, Value, format_value, probability_of_score
+from cnnspark.metrics import Metrics, probability_of_score
 from cnnspark.models.bundled import notice
 from cnnspark.run_facts import RunFacts
+from cnnspark.tables import Value, format_value
 from cnnspark.tally import NO_FILTER, PASSED, CallsetTally
 
 # Inputs of the model that a sentence names.
@@ -75,7 +77,7 @@ def titv(tally: CallsetTally, passes: bool) -> float | None:
 def without_truth(tally: CallsetTally | None) -> list[str]:
     """That nothing was compared, and what the model's own probabilities would have."""
     sentence = "There is no truth to compare with, so that how many of these calls are right is not known"
-    if tally is None or tally.score not in LOG_ODDS or not tally.scores:
+    if tally is None or not is_log_odds(tally.score) or not tally.scores:
         return [f"{sentence}."]
     passes = (PASSED, NO_FILTER)
     n = sum(count for (_, name), count in tally.scores.items() if name in passes)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnnspark.alleles import VariantType, trim, unscorable_reason, variant_type
 from cnnspark.annotations import AnnotationReader
+from cnnspark.evaluation import LabelledAlt
 from cnnspark.filtering import SCORE_KEYS
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.scoring import ALT_SCORES
@@ -137,30 +138,31 @@ def _furthest(found: Iterable[Surprise]) -> list[Surprise]:
 class Tallier:
     """Counts records of a callset. ``score`` is QUAL, an INFO key or FORMAT/KEY; of CNN scores each ALT's own."""
 
-    def __init__(self, header: VcfHeader, score: str, min_qual: float | None = None):
-        """Records whose QUAL is below ``min_qual``, or missing, are left out."""
+    def __init__(self, header: VcfHeader, score: str, min_qual: float | None = None, sample: int | None = None):
+        """Records whose QUAL is below ``min_qual``, or missing, are left out; ``sample`` is the column of FORMAT."""
         self.score = score
         self._min_qual = min_qual
+        self._sample = sample or 0
         self._declared = frozenset(header.filters)
         per_alt = score in SCORE_KEYS and ALT_SCORES in header.info
         self._values = AnnotationReader(header, [ALT_SCORES if per_alt else score])
 
-    def tally(self, records: Iterable[Record], labels: Sequence[Sequence[int]] | None = None) -> CallsetTally:
-        """The counts of some records; ``labels`` are those of their ALTs, in the same order, where they are known."""
+    def tally(self, records: Iterable[Record], labelled: Iterable[LabelledAlt] = ()) -> CallsetTally:
+        """The counts of some records; ``labelled`` are those of their ALTs whose label is known."""
         tally = CallsetTally(self.score)
         surprising = []
-        for number, record in enumerate(records):
+        labels = {(id(record), number): label for record, number, label in labelled}
+        for record in records:
             if self._min_qual is not None and not _qual(record) >= self._min_qual:
                 continue
             name = self._filter_name(record.filter)
             passes = name in (PASSED, NO_FILTER)
             tally.records[name] += 1
-            known = labels[number] if labels is not None else ()
             for alt_number, alt in enumerate(record.alts, 1):
                 if unscorable_reason(record.ref, alt) is not None:
                     continue
-                label = known[alt_number - 1] if known else UNKNOWN
-                exact = round(float(self._values.values(record, alt_number)[0]), 4)
+                label = labels.get((id(record), alt_number), UNKNOWN)
+                exact = round(float(self._values.values(record, alt_number, self._sample)[0]), 4)
                 score = float(f"{exact:.3g}")
                 kind = variant_type(record.ref, alt)
                 tally.alleles[TYPE_NAMES[kind], name] += 1

@@ -97,7 +97,7 @@ def tally(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> Calls
         ref, alt = [("A", "G"), ("A", "C"), ("AT", "A"), ("A", "ATTT")][int(rng.integers(0, 4))]
         status = "PASS" if score >= 0 else filter_name
         records.append(Record(f"{contig}\t{i + 1}\t.\t{ref}\t{alt}\t50\t{status}\t{key}={score:.3f}"))
-        labels.append([label])
+        labels.append((records[-1], 1, label))
     return Tallier(VcfHeader(lines), key).tally(records, labels)
 
 
@@ -134,6 +134,15 @@ STRATA = {
         },
     }
 }
+COMPARISON = {
+    "SNP": {
+        "CNN_2D - QUAL": {
+            "auprc_first": 0.7, "auprc_second": 0.9, "auprc_difference": 0.2, "auprc_difference_low": 0.1,
+            "auprc_difference_high": 0.3, "recall_at_precision_0.99_difference": None,
+        }
+    }
+}  # fmt: skip
+CALLSETS = {"mine": {"before": {"records": 1500, "ti_tv": 1.25}, "after": {"records": 900, "ti_tv": 2.0}}}
 SECTIONS = [
     "Against the truth", "By stratum", "The 20 most surprising calls", "The callset", "Training", "The run",
     "The model's inputs", "The model's card", "Configuration", "About this report",
@@ -143,7 +152,18 @@ SECTIONS = [
 def full_report(path: Path, **how) -> str:
     """A page with every section."""
     inputs = {"vcf": "it's scored.vcf.gz", "reads": "my reads.bam", "reference": "ref.fa"}
-    return report(path, **{"tally": tally(), "strata": STRATA, "run": run_facts(), "inputs": inputs, **how})
+    return report(
+        path,
+        **{
+            "tally": tally(),
+            "strata": STRATA,
+            "comparison": COMPARISON,
+            "callsets": CALLSETS,
+            "run": run_facts(),
+            "inputs": inputs,
+            **how,
+        },
+    )
 
 
 def test_the_page_is_well_formed_and_says_the_findings_first(tmp_path):
@@ -263,6 +283,15 @@ def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(t
     assert "1 of its 1 inputs lie elsewhere (INFO/DP)" in summary
     assert "No record was lost or doubled by scoring: 7 records in, 7 records out" in summary
     assert "30 blocks took 44.5 seconds together" in page.text and "1.02 times the mean" in page.text
+
+
+def test_scores_stand_side_by_side_and_callsets_before_and_after(tmp_path):
+    html = full_report(tmp_path / "r.html")
+    side = html[html.index("<caption>Side by side") :]
+    assert "+0.200 (+0.100 to +0.300)" in side and "0.900 - 0.700" in side and '<td data-label="Difference">-<' in side
+    mine = html[html.index("<caption>All records of mine") :]
+    row = re.search(r">Ti/Tv</th><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>", mine)
+    assert row is not None and row.groups() == ("1.250", "2.000")
 
 
 def test_without_a_truth_the_page_says_so_and_shows_the_callset(tmp_path):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import UsageError
+from cnnspark.evaluation import LabelledAlt
+from cnnspark.schema import UNKNOWN
 from cnnspark.tally import (
     KEPT,
     LONGEST_BASES,
@@ -72,7 +74,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_labels_give_outcomes_and_surprises() -> None:
-    tally = Tallier(HEADER, "CNN_2D").tally(RECORDS, [[0], [1], [1, 0, -1], [-1], [1], [-1], [0]])
+    tally = Tallier(HEADER, "CNN_2D").tally(RECORDS, labelled(RECORDS, [[0], [1], [1, 0, -1], [-1], [1], [-1], [0]]))
     assert tally.outcome(1, True) == 2 and tally.outcome(1, False) == 1
     assert tally.outcome(0, True, "SNP") == 1 and tally.outcome(0, True, "INDEL") == 1
     found = [(each.pos, each.alt, each.label, each.disagreement) for each in tally.surprising]
@@ -86,6 +88,12 @@ def test_labels_give_outcomes_and_surprises() -> None:
 def test_long_indels_are_counted_at_the_ends() -> None:
     tally = Tallier(HEADER, "QUAL").tally([record(f"c1 1 . A A{'C' * 500} 9 PASS ."), record("c1 2 . A AC 9 PASS .")])
     assert tally.lengths == Counter({(LONGEST_BASES, True): 1, (1, True): 1})
+
+
+def labelled(records: list[Record], labels: list[list[int]]) -> list[LabelledAlt]:
+    """Each ALT of known label."""
+    each = zip(records, labels, strict=True)
+    return [(record, n, label) for record, known in each for n, label in enumerate(known, 1) if label != UNKNOWN]
 
 
 def many(n: int = 500) -> tuple[list[Record], list[list[int]]]:
@@ -104,9 +112,12 @@ def many(n: int = 500) -> tuple[list[Record], list[list[int]]]:
 def test_parts_add_up_to_the_whole_in_any_order(parts: int) -> None:
     records, labels = many()
     tallier = Tallier(HEADER, "CNN_2D")
-    whole = tallier.tally(records, labels)
+    whole = tallier.tally(records, labelled(records, labels))
     cuts = np.linspace(0, len(records), parts + 1).astype(int)
-    pieces = [tallier.tally(records[a:b], labels[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    pieces = [
+        tallier.tally(records[a:b], labelled(records[a:b], labels[a:b]))
+        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
     assert add_tallies(pieces, "CNN_2D") == whole == add_tallies(reversed(pieces), "CNN_2D")
     # Slow and obvious: the labelled alleles by how wrong they are.
     true = sorted((float(r.info_value("CNN_2D")), r.start) for r, (k,) in zip(records, labels, strict=True) if k == 1)
@@ -115,7 +126,8 @@ def test_parts_add_up_to_the_whole_in_any_order(parts: int) -> None:
 
 
 def test_a_tally_comes_back_from_json() -> None:
-    whole = Tallier(HEADER, "CNN_2D").tally(*many())
+    records, labels = many()
+    whole = Tallier(HEADER, "CNN_2D").tally(records, labelled(records, labels))
     assert CallsetTally.from_json(json.loads(json.dumps(whole.to_json(), allow_nan=False))) == whole
     with pytest.raises((KeyError, TypeError, ValueError)):
         CallsetTally.from_json({"score": "x", "surprising": [{"pos": 1}]})
@@ -123,7 +135,7 @@ def test_a_tally_comes_back_from_json() -> None:
 
 def test_records_of_low_quality_are_left_out_where_that_is_asked_for() -> None:
     records = [record("c1 1 . A G 9 PASS ."), record("c1 2 . A G 11 PASS ."), record("c1 3 . A G . PASS .")]
-    tally = Tallier(HEADER, "QUAL", min_qual=10).tally(records, [[1], [1], [1]])
+    tally = Tallier(HEADER, "QUAL", min_qual=10).tally(records, labelled(records, [[1], [1], [1]]))
     assert tally.records == Counter({"PASS": 1}) and tally.outcome(1, True) == 1
 
 
