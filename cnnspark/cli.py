@@ -375,6 +375,31 @@ def evaluate(
     run.show(result.measured.to_dict(), f"{result.measured.text()}\n\n{out}/report.html")
 
 
+@cli.command()
+@click.option("--run", "run_folder", required=True, metavar="DIR", help="The --out of 'cnnspark score' or 'run'.")
+@click.option("--out", required=True, metavar="HTML", help="Page to write.")
+@click.option("--vcf", metavar="VCF", help="Filtered callset, for its FILTERs [that of 'run', else the scored one].")
+@click.option("--evaluation", metavar="DIR", help="The --out of 'cnnspark evaluate' [that of 'run', if it has one].")
+@click.option("--title", metavar="TEXT", help="Heading of the page.")
+@replace_option
+@output_options
+def report(
+    run_folder: str,
+    out: str,
+    vcf: str | None,
+    evaluation: str | None,
+    title: str | None,
+    if_exists: str,
+    **options: Any,
+) -> None:
+    """Write a page about a finished run, with a truth or without: what went, how good it is, how it ran."""
+    run = Run({**options, "conf_spark": ()})
+    from cnnspark.report_of_run import report_run
+
+    result = report_run(run_folder, out, vcf, evaluation, title, if_exists == "overwrite")
+    run.show(result, "\n".join([*result["summary"], out]))
+
+
 @cli.command("show")
 @vcf_option
 @reads_option

@@ -29,6 +29,7 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, read_bed, require_shared_contig
 from cnnspark.strata import RegionFile, StratumReader, check_region_files
+from cnnspark.tally import CallsetTally, Tallier
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 # (start, ref, alt), trimmed and left-normalised; contigs are those of the block.
@@ -45,6 +46,11 @@ class MeasuredCallset:
     keys: tuple[str, ...]  # its scores, as it declares them
     sample: int | None  # the column that is measured
     prefix: str = ""  # "name:" where there are several callsets
+
+    @property
+    def key(self) -> str:
+        """The score that a report is about: the first that is not QUAL."""
+        return next((key for key in self.keys if key != "QUAL"), "QUAL")
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class BlockAlleles:
     alleles: AlleleScores
     counts: list[Counter[str]] = field(default_factory=list)
     composition: list[Counter[str]] = field(default_factory=list)
+    tally: CallsetTally = field(default_factory=lambda: CallsetTally(""))  # of the first callset
 
 
 def measured_callsets(
@@ -227,6 +234,8 @@ class BlockCollector:
             )
             for callset in task.callsets
         ]
+        first = task.callsets[0]
+        self._tallier = Tallier(first.header, first.key, task.min_qual, first.sample)
 
     def collect(self, block: Block) -> BlockAlleles:
         """Labels, scores and strata of the block's alleles, and counts of its records."""
@@ -241,6 +250,8 @@ class BlockCollector:
                 # Of the truth that all samples together hold; what one of them carries may be less.
                 del counts[TRUTH], counts[TRUTH_FOUND]
             chosen = reader.chosen(records, labels, self._task.min_qual)
+            if callset is self._task.callsets[0]:
+                result.tally = self._tallier.tally(records, chosen)
             tables.append(reader.table(chosen))
             names.append([self._name(record, number) for record, number, _ in chosen] if callset.prefix else [])
             result.counts.append(counts + callset_counts(records))

@@ -84,7 +84,8 @@ def composition_summary(counts: Mapping[str, int]) -> dict[str, dict[str, Value]
     return summary
 
 
-_SHOWN = {
+# Rows of the table: heading -> the value's name.
+SHOWN = {
     "records": "records",
     "SNV alleles": "snv",
     "MNV alleles": "mnv",
@@ -99,5 +100,5 @@ _SHOWN = {
 
 def format_composition(summary: Mapping[str, Mapping[str, Value]]) -> str:
     """The summary as a plain-text table."""
-    rows = [[name, *(summary[when][key] for when in (BEFORE, AFTER))] for name, key in _SHOWN.items()]
+    rows = [[name, *(summary[when][key] for when in (BEFORE, AFTER))] for name, key in SHOWN.items()]
     return "All records, before and after FILTER\n" + format_rows([["", "all", "passing"], *rows])

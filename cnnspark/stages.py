@@ -32,6 +32,7 @@ from cnnspark.compared_callsets import (
 )
 from cnnspark.config import Config, InputPaths
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
+from cnnspark.curves import draw_curves
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation import cause_facts
 from cnnspark.failures import explain
@@ -61,7 +62,9 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
-from cnnspark.runs import SUCCESS, RunFolder, file_identity
+from cnnspark.report_of_run import store_pictures
+from cnnspark.run_facts import RunFacts, run_of
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
 from cnnspark.session import block_range, described
@@ -77,6 +80,7 @@ from cnnspark.shards import (
     write_shards,
 )
 from cnnspark.strata import dimensions, parse_region_files
+from cnnspark.tally import add_tallies
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader
 
@@ -403,18 +407,13 @@ def build_dataset(
 def write_tensors(
     folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
-    """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
+    """Builds, labels and writes one block's tensors."""
     records = source.records(block)
-    carried = {record.index: source.carried(record) for record in records}
     if labeller is None:
-        batch, counts = source.build([record for record in records if carried[record.index]], block)
-        batch = batch.take([i for i, key in enumerate(batch.keys) if key.alt_index in carried[key.record_index]])
+        batch, counts = source.build(records, block)
         return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
     labels, counts = labeller.labels(records, block)
-    of_record = {
-        record.index: [label if n in carried[record.index] else UNKNOWN for n, label in enumerate(each, 1)]
-        for record, each in zip(records, labels, strict=True)
-    }
+    of_record = {record.index: each for record, each in zip(records, labels, strict=True)}
     # An allele that nobody will train on needs no tensor; a record with one labelled allele is built whole.
     wanted = [record for record in records if any(label != UNKNOWN for label in of_record[record.index])]
     batch, skipped = source.build(wanted, block)
@@ -449,13 +448,14 @@ def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
     history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
-    stratify: Sequence[str] = (), compare: Sequence[str] = (), others: Sequence[str] = (),
+    stratify: Sequence[str] = (), compare: Sequence[str] = (), others: Sequence[str] = (), run: RunFacts | None = None,
 ) -> Evaluation:  # fmt: skip
     """Labels a callset's alleles, measures each score and writes the figures (:class:`Measurements`) and a report.
 
     ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too. ``stratify``
     are ``name=bed``, ``compare`` are ``A,B``, two scores; ``others`` are more callsets of the same sample, whose scores
-    are then called ``callset:KEY`` (:mod:`cnnspark.compared_callsets`).
+    are then called ``callset:KEY`` (:mod:`cnnspark.compared_callsets`). ``run`` is what the report says of the run that
+    scored; where the callset is a scoring run's folder, its own.
 
     Labelled alleles come to the driver as arrays of some 60 bytes each; their records do not.
     """
@@ -509,7 +509,20 @@ def evaluate_callset(
     warn_of_empty(measured, region_files)
     by_cause = measured.by_cause
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": counts[0]}
-    write_report(str(folder / "report.html"), title, measured.metrics, alleles, history, shown)
+    run = run or run_of(given[0])
+    curves, tally = (
+        draw_curves(alleles, paths.regions),
+        add_tallies([part.tally for part in collected], callsets[0].key),
+    )
+    store_pictures(folder, curves, tally)
+    if history is None and run is not None and run.card is not None:
+        history = list(run.card.history)
+    read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
+    write_report(
+        folder / "report.html", title, measured.metrics, curves, history, shown,
+        tally=tally, strata=measured.strata, comparison=measured.comparison, callsets=measured.callsets, run=run,
+        inputs={**read, "vcf": merged_callset(given[0])},
+    )  # fmt: skip
     measured.write(folder)
     return Evaluation(measured, alleles)
 
