@@ -115,11 +115,14 @@ def scored_with(vcf: str, has_reads: bool) -> str:
 
 def _header_of(vcf: str) -> Sequence[str]:
     """The header's lines; none where the file cannot be read, which is said when it is opened for good."""
+    verbosity = pysam.set_verbosity(0)  # what htslib thinks of a header is no concern here
     try:
         with pysam.VariantFile(for_htslib(vcf)) as file:
             return str(file.header).splitlines()
     except (OSError, ValueError):
         return ()
+    finally:
+        pysam.set_verbosity(verbosity)
 
 
 def model_digest(lines: Sequence[str]) -> str | None:

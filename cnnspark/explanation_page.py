@@ -18,6 +18,8 @@ from cnnspark.picture import COLUMN_WIDTH, COLUMNS_LEFT, PICTURE_WIDTH
 
 # Rows that stand open; all are there, folded away.
 SHOWN_INPUTS, SHOWN_READS = 15, 10
+# Rounding moves a score by less.
+NOTHING = 1e-4
 _BAR_WIDTH, _STRIP_WIDTH, _HEIGHT = 120, 150, 14
 _CHART_HEIGHT = 70
 
@@ -34,7 +36,8 @@ def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
         title=f"{found['contig']}:{found['pos']:,} {_short(found['ref'])} > {_short(found['alt'])}",
         picture=base64.b64encode(picture).decode("ascii"),
         picture_words=_picture_words(found),
-        chart=_column_chart(found["columns"]),
+        chart=(chart := _column_chart(found["columns"])),
+        columns_say_nothing=bool(found["columns"]) and not chart,
         effects=[(each, _bar(each["change"], max(changes, default=0.0))) for each in found["effects"]],
         reads=[(each, _bar(each["change"], abs(one_by_one[0]["change"]))) for each in one_by_one[:SHOWN_READS]],
         inputs=[(row, _strip(row), _input_words(row)) for row in found["inputs"]],
@@ -78,7 +81,10 @@ def _input_words(row: Mapping[str, Any]) -> str:
     """Where a value lies, in words; the drawing's label."""
     if row["why"]:
         return row["why"]
-    return f"above {row['quantile']:.0%} of the training"
+    for end in ("minimum", "maximum"):
+        if row["value"] == row[end]:
+            return f"the training's {'lowest' if end == 'minimum' else 'highest'} value"
+    return f"above some {row['quantile']:.0%} of the training"
 
 
 def _bar(change: float, greatest: float) -> str:
@@ -116,9 +122,9 @@ def _strip(row: Mapping[str, Any]) -> str:
 
 def _column_chart(columns: Sequence[Mapping[str, Any]]) -> str:
     """What hiding each stretch of columns takes from the score, below the picture's columns."""
-    if not columns:
+    greatest = max((abs(each["change"]) for each in columns), default=0.0)
+    if greatest < NOTHING:
         return ""
-    greatest = max(abs(each["change"]) for each in columns) or 1.0
     middle, half = _CHART_HEIGHT / 2, _CHART_HEIGHT / 2 - 14
     drawn = []
     for each in columns:

@@ -31,7 +31,9 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
             f"Of {found['reads']} reads {support['alt']} support the ALT, {support['ref']} REF, {support['other_alt']} "
             f"another ALT and {support['neither']} neither."
         )
-    moving = sorted((each for each in found["effects"]), key=lambda each: -abs(each["change"]))[:2]
+    # The groups that hold others would only repeat them.
+    parts = [each for each in found["effects"] if not each["name"].startswith("all ")] or found["effects"]
+    moving = sorted(parts, key=lambda each: -abs(each["change"]))[:2]
     if moving:
         said.append(" ".join(_effect_sentence(each) for each in moving))
     rare = [row["name"] for row in found["inputs"] if row["verdict"] in (UNUSUAL, OUTSIDE)]
