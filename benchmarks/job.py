@@ -1,9 +1,11 @@
-"""What Spark adds to building tensors: the ``tensors`` stage against the same work in one plain process, on one core.
+"""What Spark adds to the work: ``tensors`` and ``score`` against the same work in one plain process, on one core.
 
     python -m benchmarks.job --data ../shared/data
 
-Both build, label and write the simulated freebayes callset's tensors block by block. The plain process calls the very
-functions that the tasks call; the stage's figure is the time of its Spark job alone (blocks planned, session up).
+All build tensors of the simulated freebayes callset block by block, and label and write them, or score them with the
+bundled ``reads`` and write shards. The plain process calls the very functions that the tasks call; Spark's figures are
+of the job alone (blocks planned, session up, model loaded): by the clock, and processor time of driver, JVM and
+workers together.
 """
 
 from __future__ import annotations
@@ -13,22 +15,31 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
+
+from benchmarks.measure import machine, table
 from cnnspark import dataset, scoring, stages
 from cnnspark.annotations import default_annotations
 from cnnspark.blocks import Block, deal, plan_blocks
 from cnnspark.config import load_config
 from cnnspark.inputs import Labeller, TruthPaths
+from cnnspark.models.bundled import chosen_model
+from cnnspark.models.card import read_card
 from cnnspark.reference import ReferenceSource
 from cnnspark.session import spark_session
+from cnnspark.shards import SHARDS, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
+
+Work = Callable[[Iterable[Block]], Iterator[int]]
 
 
 def build(part: Iterable[Block], inputs: scoring.Inputs, truth: TruthPaths, out: str) -> Iterator[int]:
-    """What one task does."""
+    """What one task of ``tensors`` does."""
     config = load_config()
     names = default_annotations(VcfSource(inputs.vcf).header)
     source = scoring.BlockTensors(inputs, names, config.tensors)
@@ -36,6 +47,24 @@ def build(part: Iterable[Block], inputs: scoring.Inputs, truth: TruthPaths, out:
     folder = dataset.dataset_folder(out)
     for block in part:
         yield stages.write_tensors(folder, block, source, labeller)["tensors"]
+
+
+def score(part: Iterable[Block], inputs: scoring.Inputs, out: str) -> Iterator[int]:
+    """What one task of ``score`` does."""
+    config, model = load_config(), chosen_model("reads", with_reads=True)
+    card = read_card(model)
+    header = scoring.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
+    work = scoring.score_work(inputs, model, card, scoring.model_tensors(model, card, config.tensors), config.score)
+    folder = shard_folder(out)
+    for block in part:
+        yield write_shard(folder, block, header, work).records_out
+
+
+def cpu_seconds() -> float:
+    """Processor time so far of this process and all that it started and that live."""
+    process = psutil.Process()
+    times = [each.cpu_times() for each in [process, *process.children(recursive=True)]]
+    return sum(each.user + each.system for each in times)
 
 
 def main() -> None:
@@ -51,26 +80,38 @@ def main() -> None:
     )
     spark = spark_session("job", "local[1]")
     blocks = plan_blocks(spark, inputs.vcf, ReferenceSource(inputs.reference).lengths)
-    seconds: dict[str, list[float]] = {"plain": [], "spark": []}
-    tensors = 0
-    for run in range(options.runs + 1):
-        for kind in seconds:
-            with tempfile.TemporaryDirectory() as out:
-                dataset.dataset_folder(out).open({}, blocks, "overwrite")
-                started = time.monotonic()
-                if kind == "plain":
-                    tensors = sum(build(blocks, inputs, truth, out))
-                else:
-                    work = partial(build, inputs=inputs, truth=truth, out=out)
-                    tensors = sum(deal(spark, blocks).mapPartitions(work).collect())
-                if run:  # the first round compiles and warms up
-                    seconds[kind].append(time.monotonic() - started)
-    plain, job = (statistics.median(values) for values in seconds.values())
-    print(f"{tensors} tensors, {len(blocks)} blocks, one core, median of {options.runs}")
-    print(f"plain process {plain:.2f} s ({tensors / plain:,.0f}/s), Spark job {job:.2f} s ({tensors / job:,.0f}/s)")
-    print(f"Spark adds {100 * (job / plain - 1):.1f} %")
+    rows = []
+    for stage in ("tensors", "score"):
+        wall: dict[str, list[float]] = {"plain": [], "spark": []}
+        cpu: dict[str, list[float]] = {"plain": [], "spark": []}
+        for run in range(options.runs + 1):
+            for kind in wall:
+                with tempfile.TemporaryDirectory() as out:
+                    work: Work
+                    if stage == "tensors":
+                        dataset.dataset_folder(out).open({}, blocks, "overwrite")
+                        work = partial(build, inputs=inputs, truth=truth, out=out)
+                    else:
+                        shard_folder(out).open({}, blocks, "overwrite")
+                        (Path(out) / SHARDS).mkdir()
+                        work = partial(score, inputs=inputs, out=out)
+                    started, used = time.monotonic(), cpu_seconds()
+                    if kind == "plain":
+                        done = sum(work(blocks))
+                    else:
+                        done = sum(deal(spark, blocks).mapPartitions(work).collect())
+                    if run:  # the first round compiles and warms up
+                        wall[kind].append(time.monotonic() - started)
+                        cpu[kind].append(cpu_seconds() - used)
+        row: dict[str, Any] = {"stage": stage, "things": done, "blocks": len(blocks)}
+        for name, seconds in (("wall", wall), ("cpu", cpu)):
+            plain, job = statistics.median(seconds["plain"]), statistics.median(seconds["spark"])
+            row |= {f"plain {name} s": plain, f"Spark {name} s": job, f"added {name} %": 100 * (job / plain - 1)}
+        rows.append(row)
+    print(machine())
+    print(table(rows))
     if options.json:
-        Path(options.json).write_text(json.dumps({"tensors": tensors, "seconds": seconds}) + "\n")
+        Path(options.json).write_text(json.dumps(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,19 @@ another file's. Here indexes are fetched to a private place and handed to it.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 from urllib.parse import quote, urlsplit
 
-from cnnspark.errors import InputError, RunError
+from cnnspark.errors import InputError
 from cnnspark.files import is_url, scheme_of
 
 VCF_INDEXES, FASTA_INDEXES, FASTA_BLOCK_INDEXES = (".tbi", ".csi"), (".fai",), (".gzi",)
@@ -33,31 +33,23 @@ def read_indexes(path: str) -> tuple[str, ...]:
 
 @cache
 def prepare_htslib() -> None:
-    """Lets htslib set up its network library, before TensorFlow is loaded in this process.
+    """Loads the system's libcurl and libcrypto, which htslib takes for URLs, so that they call their own functions.
 
-    Each brings an OpenSSL or BoringSSL of its own. A process in which htslib is second ends with a segmentation fault
-    when it opens its first URL (pysam 0.24.1 with TensorFlow 2.21.0); the other way round both work.
+    TensorFlow exports a curl and a crypto library of its own under the same names to the whole process: those that
+    htslib loads after it would call TensorFlow's, and crash.
     """
-    import pysam
-
-    verbosity = pysam.set_verbosity(0)
-    # An address without a host is refused at once. That htslib has tried is enough.
-    with suppress(OSError):
-        pysam.HFile("http://", "rb").close()
-    pysam.set_verbosity(verbosity)
+    for names in (("libcurl.so.4",), ("libcrypto.so.4", "libcrypto.so.3", "libcrypto.so.1.1")):
+        for name in names:
+            try:
+                ctypes.CDLL(name, mode=os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+            except OSError:
+                continue
+            break
 
 
 def for_htslib(path: str) -> str:
-    """The path as htslib opens it. ``s3://`` goes to AWS_ENDPOINT_URL where that is set, as everything else does.
-
-    Raises RunError in a process that loaded TensorFlow before :func:`prepare_htslib`.
-    """
-    if is_url(path) and not prepare_htslib.cache_info().currsize:
-        if "tensorflow" in sys.modules:
-            raise RunError(
-                f"{path} cannot be opened in a process that has loaded TensorFlow before; call "
-                "cnnspark.remote_inputs.prepare_htslib() first of all, or copy the file here"
-            )
+    """The path as htslib opens it. ``s3://`` goes to AWS_ENDPOINT_URL where that is set, as everything else does."""
+    if is_url(path):
         prepare_htslib()
     if scheme_of(path) != "s3":
         return path

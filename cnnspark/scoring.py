@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
 from cnnspark.log import progress, quiet_stderr
-from cnnspark.members import Member, column_of, starts_of
+from cnnspark.members import Member, carried_alts, column_of, starts_of
 from cnnspark.models.card import Card, score
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.preflight import check_header_field
@@ -167,6 +167,13 @@ class BlockTensors:
     def records(self, block: Block) -> list[Record]:
         return list(self.vcf.records(block.region, block.first_record))
 
+    def carried(self, record: Record) -> Collection[int]:
+        """The numbers of the ALTs, from 1, that are the sample's to speak of: all of its own callset's, of one of
+        several samples those that it carries."""
+        if self._column is None:
+            return range(1, len(record.alts) + 1)
+        return carried_alts(record, (self._column,))[0]
+
     @part("encode")
     def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
@@ -215,7 +222,7 @@ def format_score(value: float | None) -> str:
 @lru_cache(maxsize=1)
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
-    prepare_htslib()  # remote inputs may be opened after this
+    prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
     with quiet_stderr():
         from cnnspark.models.bundle import load_bundle
 

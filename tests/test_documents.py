@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pysam
 import pytest
 import yaml
 
@@ -45,7 +46,10 @@ def test_the_readmes_commands_run(
             shutil.copy(str(source), tmp_path / name)
     monkeypatch.chdir(tmp_path)
     shown = commands("README.md")
-    assert [command[0] for command in shown] == ["score", "tensors", "train", "score", "filter", "evaluate", "plan"]
+    names = ["score", "tensors", "train", "score", "filter", "evaluate", "plan", "score"]
+    assert [command[0] for command in shown] == names
+    name = pysam.VariantFile(str(sample.paths.vcf)).header.samples[0]
+    Path("samples.tsv").write_text(f"sample\tvcf\treads\n{name}\tsample.vcf.gz\tsample.bam\n")
     for command in shown:
         # The sample is too small for its card to have every precision.
         command = ["0.7" if text == "0.95" else text for text in command]

@@ -16,6 +16,7 @@ import pytest
 from cnnspark import cohort, scoring, shards, stages
 from cnnspark.blocks import Block
 from cnnspark.config import InputPaths, Member, load_config
+from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
 from cnnspark.inputs import checked_inputs
 from cnnspark.members import (
@@ -349,3 +350,22 @@ def test_members_in_yaml_lie_beside_it_and_tensors_want_one_sample(spark: Any, t
     assert paths.members == (Member("S1", str(tmp_path / "s1.bam")), Member("S2", "/x"))
     with pytest.raises(UsageError, match="tensors are built of one sample"):
         stages.build_dataset(spark, paths, str(tmp_path / "out"), load_config())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_tensors_of_a_sample_are_of_what_it_carries(spark: Any, three: Cohort, tmp_path: Path, labelled: bool) -> None:
+    second = three.files[1]
+    paths = InputPaths(vcf=three.joined, reads=str(second.reads), reference=three.reference, sample="S2")
+    if labelled:
+        paths = dataclasses.replace(paths, truth=str(second.truth), bed=str(second.confident))
+    stages.build_dataset(spark, paths, str(tmp_path / "tensors"), CONFIG)
+    data = Dataset(str(tmp_path / "tensors"))
+    built = {
+        (int(start), int(number))
+        for rows in data.read([block["block"] for block in data.blocks], ["start", "alt_index"])
+        for start, number in zip(rows["start"], rows["alt_index"], strict=True)
+    }
+    records = [Record(line) for line in read_lines(three.joined)]
+    carried = {(record.start, n) for record in records for n in carried_alts(record, (1,))[0]}
+    assert len(built) > 20 and built <= carried
+    assert labelled or built == carried

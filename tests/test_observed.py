@@ -94,7 +94,7 @@ def test_the_event_log_names_stage_sample_and_blocks(scored: tuple[Path, list[di
     ]
     assert names[2].startswith(f"cnnspark score {sample_name}: {len(blocks)} of {len(blocks)} blocks, 0 (")
     assert f" to {len(blocks) - 1} (" in names[2]
-    assert len(names) == 3
+    assert names[3:] == [f"cnnspark score {sample_name}: merge {len(blocks)} shards"]
     assert {event["Properties"]["spark.jobGroup.id"] for event in started} == {"cnnspark score"}
 
 
