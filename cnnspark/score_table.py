@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pysam
 
+from cnnspark.callset import require_file
 from cnnspark.errors import InputError
 from cnnspark.filtering import SCORE_KEYS
 from cnnspark.remote_inputs import for_htslib
@@ -26,6 +27,7 @@ def score_table(path: str, key: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    require_file(path, "callset")  # pysam would crash where there is none
     columns = ("contig", "pos", "ref", "alt", "qual", "filter", "score")
     try:
         rows = [row for record in _records(path) for row in _rows(record, key)]

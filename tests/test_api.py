@@ -88,7 +88,7 @@ def test_a_scored_callset_is_a_table_with_a_row_for_each_alt(tmp_path: Path) -> 
     np.testing.assert_array_equal(api._table(path, "OTHER")["score"], [7, 7, np.nan, np.nan, 3])
     with pytest.raises(UsageError, match="left unmerged"):
         api._table(None, "CNN_2D")
-    with pytest.raises(InputError, match=r"no\.vcf\.gz cannot be read"):
+    with pytest.raises(InputError, match=r"no\.vcf\.gz does not exist; check the path"):
         api._table(str(tmp_path / "no.vcf.gz"), "CNN_2D")
 
 

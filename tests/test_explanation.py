@@ -166,9 +166,7 @@ def test_the_page_stands_alone_and_is_the_same_each_time(score: Score, tmp_path:
     at, alt = some(scores_of(folder / "merged.vcf.gz"), 3)[1]
     for name in ("a.html", "b.html"):
         explain(InputPaths(vcf=str(folder)), None, at, alt, str(tmp_path / name))
-    assert (tmp_path / "a.html").read_bytes().replace(b"a.html", b"") == (tmp_path / "b.html").read_bytes().replace(
-        b"b.html", b""
-    )
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     page = Page(tmp_path / "a.html")
     assert page.open == []
     (image,) = page.named("img")
@@ -193,16 +191,16 @@ def test_names_of_headers_and_files_are_text(score: Score, sample: Sample, tmp_p
     text = [line.replace(f"\t{name}", f"\t{EVIL}") if line.startswith("#CHROM") else line for line in text]
     first = next(i for i, line in enumerate(text) if not line.startswith("#") and "CNN_2D=" in line)
     columns = text[first].split("\t")
-    columns[6] = "<b>low</b>"
+    columns[6] = "x&<b"
     text[first] = "\t".join(columns)
-    text.insert(1, '##FILTER=<ID=<b>low</b>,Description="<img src=x onerror=alert(2)>">')
-    path = tmp_path / "<i>evil</i>.vcf.gz"
+    text.insert(1, '##FILTER=<ID=x&<b,Description="<img src=x onerror=alert(2)>">')
+    path = tmp_path / "<i>evil.vcf.gz"
     with pysam.BGZFile(str(path), "wb", None) as out:
         out.write(("\n".join(text) + "\n").encode())
     pysam.tabix_index(str(path), preset="vcf")
     inputs = dataclasses.replace(sample.unlabelled, vcf=str(path), sample=EVIL)
     found = explain(inputs, None, f"{columns[0]}:{columns[1]}", None, str(tmp_path / "x.html"))
-    assert (found["sample"], found["filters"][0]["name"]) == (EVIL, "<b>low</b>")
+    assert (found["sample"], found["filters"][0]["name"]) == (EVIL, "x&<b")
     page = Page(tmp_path / "x.html")
     assert not page.named("script") and not page.named("b") and not page.named("i") and len(page.named("img")) == 1
     told = "".join(page.text)
@@ -261,6 +259,10 @@ def test_what_cannot_be_explained_is_one_sentence(
     out, of_run = str(tmp_path / "x.html"), InputPaths(vcf=str(folder))
     vcf = dataclasses.replace(sample.unlabelled, vcf=str(folder / "merged.vcf.gz"))
     (tmp_path / "empty").mkdir()
+
+    def without(name: str) -> InputPaths:
+        return dataclasses.replace(vcf, **{name: None})
+
     for inputs, model, where, alt, page, error, sentence in (
         (of_run, None, at, None, str(tmp_path / "x.png"), UsageError, r"x\.png must end in \.html"),
         (of_run, None, at, None, str(tmp_path / "no" / "x.html"), UsageError, "the folder of .* does not exist"),
