@@ -167,6 +167,7 @@ def test_the_command_of_the_document_runs(
     assert "CNN_2D - QUAL" in printed and "region exome" in printed and "evaluation/report.html" in printed
     assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {
         "metrics.json", "metrics.txt", "strata.tsv", "thresholds.tsv", "calibration.tsv", "report.html",
+        "pictures.json",
     }  # fmt: skip
     # The same ranking twice: no difference.
     stored = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
