@@ -21,6 +21,7 @@ from cnnspark.cli_options import (
     common_values,
     config_options,
     exists_option,
+    filter_options,
     model_option,
     output_options,
     reads_option,
@@ -308,24 +309,20 @@ def score(
 @cli.command("filter")
 @click.option("--in", "vcf", required=True, metavar="VCF|DIR", help="Scored callset, or the --out of 'cnnspark score'.")
 @click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz or .bcf.")
-@click.option("--threshold", type=float, metavar="X", help="Filter records whose score is below this.")
-@click.option("--precision", type=float, metavar="P", help="Filter below the threshold that gives this precision.")
-@click.option("--sensitivity", type=float, metavar="S", help="... that keeps this share of the true alleles.")
-@click.option("--key", metavar="KEY", help="INFO key of the score [CNN_2D, else CNN_1D].")
-@click.option("--invalidate-previous-filters", is_flag=True, help="Drop the callset's own FILTERs.")
+@filter_options
 @replace_option
 @common_options
-def filter_(
-    vcf: str, out: str, threshold: float | None, precision: float | None, sensitivity: float | None, key: str | None,
-    invalidate_previous_filters: bool, if_exists: str, **options: Any,
-) -> None:  # fmt: skip
-    """Set FILTER by score: by a number, or by the precision or sensitivity that the model's card promises."""
+def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: str, **options: Any) -> None:
+    """Set FILTER by score: by a number, by the precision or sensitivity that the model's card promises, by an expected
+    false discovery rate, or by tranches of sensitivity to known variants."""
     run = Run(common_values(options))
     from cnnspark import filtering, stages
 
+    ways = ("threshold", "precision", "sensitivity", "fdr")
+    snp, indel = ({way: options.pop(f"{kind}_{way}") for way in ways} for kind in ("snp", "indel"))
     result = stages.filter_callset(
-        run.spark("filter"), vcf, out, run.config, precision, threshold, key,
-        not invalidate_previous_filters, if_exists == "overwrite", sensitivity,
+        run.spark("filter"), vcf, out, run.config, snp=snp, indel=indel, keep_filters=not invalidate_previous_filters,
+        overwrite=if_exists == "overwrite", **options,
     )  # fmt: skip
     run.show(result, filtering.filter_text(result, out))
 

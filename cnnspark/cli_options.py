@@ -108,6 +108,43 @@ training_options = _stack(
     ),
     click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there."),
 )
+# How 'filter' finds a threshold: for both types, and for one of them.
+_FILTER_WAYS = (
+    ("threshold", "X", "Filter records whose score is below this."),
+    ("precision", "P", "... below the threshold that gives this precision, by the model's card."),
+    ("sensitivity", "S", "... that keeps this share of the true alleles, by the model's card."),
+    ("fdr", "F", "... above which this share of alleles is expected to be false, by their own scores."),
+)
+filter_options = _stack(
+    *(click.option(f"--{name}", type=float, metavar=letter, help=text) for name, letter, text in _FILTER_WAYS),
+    *(
+        click.option(f"--{kind}-{name}", type=float, metavar=letter, help=f"--{name} of {what} alone.")
+        for kind, what in (("snp", "SNPs"), ("indel", "indels"))
+        for name, letter, _ in _FILTER_WAYS
+    ),
+    click.option(
+        "--resource",
+        "resources",
+        multiple=True,
+        metavar="VCF",
+        help="Known variants, bgzipped and indexed: filter by tranches of sensitivity to them, as GATK's "
+        "FilterVariantTranches; may be repeated.",
+    ),
+    *(
+        click.option(
+            f"--{kind}-tranche",
+            f"{kind}_tranches",
+            type=float,
+            multiple=True,
+            metavar="T",
+            help=f"Percentage of the known {what} to keep; may be repeated [{default}].",
+        )
+        for kind, what, default in (("snp", "SNPs", 99.95), ("indel", "indels", 99.4))
+    ),
+    click.option("--key", metavar="KEY", help="INFO key of the score, or QUAL [CNN_2D, else CNN_1D]."),
+    click.option("--invalidate-previous-filters", is_flag=True, help="Drop the callset's own FILTERs."),
+    click.option("--strict", is_flag=True, help="Errors, not warnings, where a type cannot be filtered as asked."),
+)
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),
     click.option("--bed", metavar="BED", help="Regions where the truth is complete."),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
 REPORT = "blocks.tsv"  # how long each block took, and where
 IF_EXISTS = ("fail", "resume", "overwrite")
+_DIGEST_BYTES = 1 << 20
 
 
 def write_json(path: Location, value: Any) -> None:
@@ -67,6 +68,15 @@ def file_identity(path: str) -> dict[str, Any]:
         return {"path": path, **store_identity(path)}
     status = os.stat(path)
     return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a local file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(_DIGEST_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 class RunFolder:

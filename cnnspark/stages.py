@@ -7,7 +7,6 @@ summary of plain values.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import bcf, callset, cohort, dataset, filtering, scoring
+from cnnspark import __version__, bcf, callset, cohort, dataset, filtering, scoring
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
@@ -31,7 +30,7 @@ from cnnspark.compared_callsets import (
     pairs_of,
     pairs_to_compare,
 )
-from cnnspark.config import Config, InputPaths, check_share
+from cnnspark.config import Config, InputPaths
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
 from cnnspark.curves import draw_curves
 from cnnspark.errors import InputError, UsageError
@@ -47,6 +46,7 @@ from cnnspark.files import (
     make_folder,
     make_room,
 )
+from cnnspark.filter_request import FilterRequest, settle
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import about, progress, subject
@@ -236,52 +236,60 @@ def score_callset(
 def filter_callset(
     spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
-    sensitivity: float | None = None,
+    sensitivity: float | None = None, fdr: float | None = None, snp: Mapping[str, float | None] | None = None,
+    indel: Mapping[str, float | None] | None = None, resources: Sequence[str] = (),
+    snp_tranches: Sequence[float] = (), indel_tranches: Sequence[float] = (), strict: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sets FILTER by score and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index.
+    """Sets FILTER by score and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index, and what was decided beside it
+    (:data:`cnnspark.filtering.DECISION`).
 
-    ``vcf`` may be the folder of a scoring run.
-    Exactly one of ``precision`` and ``sensitivity`` (of the model's card) and ``threshold`` is given.
+    ``vcf`` may be the folder of a scoring run. One of ``threshold``, ``precision`` and ``sensitivity`` (of the model's
+    card) and ``fdr`` (expected, of this callset) is given, for both types or in ``snp`` and ``indel`` by these names
+    for one (a type without is not filtered); or ``resources``, VCFs of known variants, for tranches as those of
+    FilterVariantTranches. ``strict`` makes errors of what is otherwise a warning.
     """
-    if sum(choice is not None for choice in (precision, sensitivity, threshold)) != 1:
-        raise UsageError("give one of --threshold, --precision and --sensitivity")
-    if threshold is not None and not math.isfinite(threshold):
-        raise UsageError(f"--threshold is {threshold}; give a number")
-    for name, share in (("--precision", precision), ("--sensitivity", sensitivity)):
-        check_share(name, share)
+    request = FilterRequest.of(
+        {"threshold": threshold, "precision": precision, "sensitivity": sensitivity, "fdr": fdr},
+        {"SNP": snp or {}, "INDEL": indel or {}},
+        resources, {"snp": snp_tranches, "indel": indel_tranches}, key, keep_filters, strict,
+    )  # fmt: skip
     target = _new_callset(out, overwrite)
     vcf = merged_callset(vcf)
     with (
         checked_inputs(InputPaths(vcf=vcf).absolute(), config, target, needs_reads=False) as checked,
         _work_folder(target, "filter") as work,
     ):
-        key = filtering.score_key_of(checked.header, key)
-        if precision is not None:
-            thresholds = filtering.card_thresholds(checked.header, key, precision)
-            reason = f"precision {precision:g} on the model's validation data"
-        elif sensitivity is not None:
-            thresholds = filtering.card_thresholds(checked.header, key, sensitivity, "sensitivity")
-            reason = f"sensitivity {sensitivity:g} on the model's validation data"
-        else:
-            assert threshold is not None
-            thresholds = dict.fromkeys(filtering.GROUPS, threshold)
-            reason = "chosen by number"
-        settings = filtering.FilterSettings(key, thresholds, reason, keep_filters)
-        header = filtering.filter_header(checked.header, settings)
+        key = filtering.score_key_of(checked.header, request.key)
+        known = request.check(checked.header, key)
+        used, warnings = request.open_resources(list(checked.preflight.contig_lengths), vcf)
+        if used:
+            check_executors(spark, [*checked.inputs.paths, *request.resources])
         blocks = _plan(spark, checked, config)
+        path = checked.inputs.vcf
+        settings, said = settle(spark, request, key, known, checked.header, path, blocks)
+        warnings += said
+        for warning in warnings:
+            progress(f"warning: {warning}")
+        header = settings.header(checked.header)
         if target.suffix == bcf.SUFFIX:
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         work.open(checked.identity, blocks, "overwrite")
-        path = checked.inputs.vcf
 
         def make_work() -> BlockLines:
-            return filtering.filter_work(path, settings)
+            return settings.work(path)
 
-        rows = write_shards(spark, work, blocks, header, make_work)
-        facts = {"stage": "filter", "key": key, "thresholds": thresholds, "filter": settings.id}
+        rows, by_filter = filtering.split_counts(write_shards(spark, work, blocks, header, make_work))
+        facts = {
+            "stage": "filter", **settings.facts(), "by_filter": by_filter, "keep_filters": keep_filters,
+            "strict": strict, "warnings": warnings, "resources": used,
+        }  # fmt: skip
+        decision = target.with_name(target.name + filtering.DECISION)
+        decision.unlink(missing_ok=True)  # that of a callset which is about to go
         summary = _finish(spark, work, blocks, rows, header, target, facts)
+        inputs = {"input": checked.identity["inputs"], "version": __version__}
+        write_json(decision, {**facts, **inputs, "counts": summary["counts"]})
         progress(summary["statement"])  # the result's text does not say it, as that of scoring does
-        return summary
+        return {**summary, "decision": str(decision)}
 
 
 def _new_callset(out: str, overwrite: bool) -> Location:

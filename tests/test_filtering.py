@@ -8,8 +8,18 @@ import pytest
 
 from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
-from cnnspark.filtering import FilterSettings, card_thresholds, filter_header, filter_work, passes, score_key_of
+from cnnspark.filtering import (
+    GROUPS,
+    FilterSettings,
+    allele_scores,
+    card_threshold,
+    passes,
+    record_score,
+    score_key_of,
+    split_counts,
+)
 from cnnspark.regions import Region
+from cnnspark.shards import ShardRow
 from cnnspark.vcf import Record, VcfHeader
 from tests.conftest import write_vcf
 
@@ -25,6 +35,10 @@ HEADER = VcfHeader(
         "#CHROM\tPOS",
     ]
 )
+
+
+def thresholds_of(header: VcfHeader, wanted: float, kind: str = "precision") -> dict[str, float]:
+    return {group: card_threshold(header, "CNN_2D", group, wanted, kind) for group in GROUPS}
 
 
 @pytest.mark.parametrize(
@@ -50,20 +64,22 @@ def test_a_record_passes_where_an_allele_reaches_the_threshold_of_its_type(
 
 
 def test_thresholds_come_from_the_header_that_scoring_wrote() -> None:
-    assert card_thresholds(HEADER, "CNN_2D", 0.9) == {"SNP": 0.5, "INDEL": -0.5}
+    assert thresholds_of(HEADER, 0.9) == {"SNP": 0.5, "INDEL": -0.5}
 
 
 def test_a_precision_that_the_card_does_not_have_names_those_it_has() -> None:
     with pytest.raises(UsageError, match="INDEL threshold for precision 0.99 .it has 0.9"):
-        card_thresholds(HEADER, "CNN_2D", 0.99)
+        thresholds_of(HEADER, 0.99)
     with pytest.raises(UsageError, match="no thresholds"):
-        card_thresholds(HEADER, "CNN_1D", 0.9)
+        card_threshold(HEADER, "CNN_1D", "SNP", 0.9)
 
 
 def test_a_type_without_a_threshold_of_its_own_gets_that_of_all_alleles(capsys: pytest.CaptureFixture) -> None:
     line = "##cnnspark_threshold=<ID=CNN_2D_ALL_precision_0.99,Key=CNN_2D,Group=ALL,Precision=0.99,Value=2.500>"
-    assert card_thresholds(HEADER.with_lines([line]), "CNN_2D", 0.99) == {"SNP": 3.0, "INDEL": 2.5}
+    assert thresholds_of(HEADER.with_lines([line]), 0.99) == {"SNP": 3.0, "INDEL": 2.5}
     assert "no INDEL threshold for precision 0.99" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="no INDEL threshold for precision 0.99"):
+        card_threshold(HEADER.with_lines([line]), "CNN_2D", "INDEL", 0.99, strict=True)
 
 
 def test_thresholds_by_sensitivity_stand_beside_those_by_precision() -> None:
@@ -72,12 +88,12 @@ def test_thresholds_by_sensitivity_stand_beside_those_by_precision() -> None:
         for g, v in (("SNP", "-2.500"), ("INDEL", "-1.250"), ("ALL", "-3.000"))
     ]
     header = HEADER.with_lines(lines)
-    assert card_thresholds(header, "CNN_2D", 0.995, "sensitivity") == {"SNP": -2.5, "INDEL": -1.25}
-    assert card_thresholds(header, "CNN_2D", 0.9) == card_thresholds(HEADER, "CNN_2D", 0.9)
+    assert thresholds_of(header, 0.995, "sensitivity") == {"SNP": -2.5, "INDEL": -1.25}
+    assert thresholds_of(header, 0.9) == thresholds_of(HEADER, 0.9)
     with pytest.raises(UsageError, match="SNP threshold for sensitivity 0.9 .it has 0.995"):
-        card_thresholds(header, "CNN_2D", 0.9, "sensitivity")
+        thresholds_of(header, 0.9, "sensitivity")
     with pytest.raises(UsageError, match="no thresholds by sensitivity"):
-        card_thresholds(HEADER, "CNN_2D", 0.9, "sensitivity")
+        thresholds_of(HEADER, 0.9, "sensitivity")
 
 
 def test_the_score_is_found_in_the_header_or_named() -> None:
@@ -89,10 +105,10 @@ def test_the_score_is_found_in_the_header_or_named() -> None:
 
 
 def test_the_filters_header_line_says_the_thresholds() -> None:
-    header = filter_header(HEADER, SETTINGS)
+    header = SETTINGS.header(HEADER)
     assert '##FILTER=<ID=CNN_2D_LOW,Description="CNN_2D below SNP 1.000, INDEL -1.000 (a test)">' in header.lines
     assert "q10" in header.filters
-    fresh = filter_header(HEADER, FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False))
+    fresh = FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False).header(HEADER)
     assert list(fresh.filters) == ["CNN_2D_LOW"]
 
 
@@ -106,7 +122,36 @@ def test_dropping_the_old_filters_leaves_no_undeclared_one(tmp_path: Path) -> No
     head = list(HEADER.lines[:-1])
     records = ["c1 5 . A C . q10 CNN_2D=2.000", "c1 6 . A C . q10 DP=5", "c1 7 . A C . q10 CNN_2D=-2.000"]
     settings = FilterSettings("CNN_2D", SETTINGS.thresholds, "a test", keep_filters=False)
-    work = filter_work(write_vcf(tmp_path / "a.vcf.gz", records, head), settings)
+    work = settings.work(write_vcf(tmp_path / "a.vcf.gz", records, head))
     lines, counts, _ = work(Block(0, Region("c1")))
     assert [line.split("\t")[6] for line in lines] == ["PASS", ".", "CNN_2D_LOW"]
-    assert counts == {"passed": 1, "not scored": 1, "filtered": 1}
+    row = ShardRow(0, "c1", 0, 10, 3, 3, "", "", "", "", 0, 0, "", 0.0, counts=dict(counts))
+    (plain,), by_filter = split_counts([row])
+    assert plain.counts == {"passed": 1, "not scored": 1, "filtered": 1}
+    assert by_filter == {"SNP": {".": 1, "CNN_2D_LOW": 1, "PASS": 1}, "INDEL": {}, "OTHER": {}}
+
+
+def test_a_type_without_a_threshold_passes() -> None:
+    settings = FilterSettings("CNN_2D", {"SNP": 1.0, "INDEL": None}, "a test")
+    assert passes(Record("c\t5\t.\tA\tAT\t.\t.\tCNN_2D=-9"), settings) is True
+    assert passes(Record("c\t5\t.\tA\tAT,C\t.\t.\tCNN_2D=-9"), settings) is True  # its indel does
+    assert passes(Record("c\t5\t.\tA\tC\t.\t.\tCNN_2D=-9"), settings) is False
+    assert 'Description="CNN_2D below SNP 1.000 (a test)"' in settings.header(HEADER).text()
+
+
+def test_other_keys_and_qual_are_scores_too() -> None:
+    record = Record("c\t5\t.\tA\tC,AT\t30.5\t.\tVQSLOD=-1.25;AS_VQSLOD=2,7;CNN_2D=1;CNN_ALT_SCORES=1,.")
+    assert allele_scores(record, "QUAL") == [("SNP", 30.5), ("INDEL", 30.5)]
+    assert allele_scores(record, "VQSLOD") == [("SNP", -1.25), ("INDEL", -1.25)]
+    assert allele_scores(record, "AS_VQSLOD") == [("SNP", 2.0), ("INDEL", 7.0)]
+    assert allele_scores(record, "CNN_2D") == [("SNP", 1.0)]
+    assert [record_score(record, key) for key in ("QUAL", "VQSLOD", "AS_VQSLOD", "CNN_1D")] == [30.5, -1.25, 7.0, None]
+    assert score_key_of(HEADER, "QUAL") == "QUAL"
+    odd = VcfHeader(['##INFO=<ID=A B,Number=1,Type=Float,Description="">', "#CHROM\tPOS"])
+    with pytest.raises(UsageError, match="cannot be part of a FILTER"):
+        score_key_of(odd, "A B")
+
+
+@pytest.mark.parametrize("text", ["nan", ".", "", "high"])
+def test_a_record_score_is_a_number_or_none(text: str) -> None:
+    assert record_score(Record(f"c\t5\t.\tA\tC\t.\t.\tX={text}"), "X") is None

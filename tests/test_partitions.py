@@ -74,7 +74,7 @@ SETS = {
 
 @pytest.mark.slow
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "records"), [("real", 10), ("sim", 250)])
+@pytest.mark.parametrize(("name", "records"), [("real", 10), pytest.param("sim", 250, marks=pytest.mark.slow)])
 def test_any_number_of_partitions_scores_real_and_simulated_reads_the_same(
     spark: Any, data: Path, tmp_path: Path, name: str, records: int
 ) -> None:

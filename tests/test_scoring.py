@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError
-from cnnspark.filtering import card_thresholds
+from cnnspark.filtering import GROUPS, card_threshold
 from cnnspark.guard import add_counts, known_values
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
@@ -65,8 +65,8 @@ def test_filtering_finds_the_thresholds_that_scoring_wrote() -> None:
     by_sensitivity = {"SNP": {"0.90": -4.0, "0.995": -5.0}, "INDEL": {"0.90": -6.0}}
     card = dataclasses.replace(CARD, thresholds=by_precision, sensitivity_thresholds=by_sensitivity)
     header = score_header(VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"]), "x.vcf", card)
-    assert card_thresholds(header, "CNN_2D", 0.9) == {"SNP": 1.25, "INDEL": 2.0}
-    assert card_thresholds(header, "CNN_2D", 0.9, "sensitivity") == {"SNP": -4.0, "INDEL": -6.0}
+    assert [card_threshold(header, "CNN_2D", group, 0.9) for group in GROUPS] == [1.25, 2.0]
+    assert [card_threshold(header, "CNN_2D", group, 0.9, "sensitivity") for group in GROUPS] == [-4.0, -6.0]
 
 
 def test_a_models_inputs_are_counted_in_the_order_of_its_card() -> None:
