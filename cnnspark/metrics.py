@@ -25,7 +25,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from cnnspark.alleles import VariantType
 from cnnspark.bootstrap import FIGURES, bootstrap, replicates_for
 from cnnspark.schema import TRUE_VARIANT, UNKNOWN
-from cnnspark.tables import Value, format_rows
+from cnnspark.tables import Value as Value
+from cnnspark.tables import format_rows
+from cnnspark.tables import format_value as format_value
 from cnnspark.weighted import WeightedRanking, balancing_weights, checked, two_classes
 
 PRECISIONS = (0.70, 0.80, 0.90, 0.95, 0.99)

@@ -64,7 +64,7 @@ from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
 from cnnspark.report_of_run import store_pictures
 from cnnspark.run_facts import RunFacts, run_of
-from cnnspark.runs import SUCCESS, RunFolder, file_identity
+from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
 from cnnspark.session import block_range, described

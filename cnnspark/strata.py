@@ -7,6 +7,7 @@ dimension) to the driver. :mod:`cnnspark.stratified` measures them.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from bisect import bisect_right
@@ -20,6 +21,7 @@ from cnnspark.haplotypes import ReferenceWindow
 from cnnspark.reference import ReferenceSource, encode_bases
 from cnnspark.regions import RegionSet, read_bed, require_shared_contig
 from cnnspark.repeat_context import MARGIN_BASES, homopolymer_run, is_low_complexity
+from cnnspark.runs import file_identity
 from cnnspark.sample_counts import SampleCounts
 from cnnspark.vcf import Record, VcfHeader
 
@@ -97,15 +99,19 @@ def parse_region_files(texts: Sequence[str]) -> list[RegionFile]:
 def check_region_files(files: Sequence[RegionFile], contigs: Collection[str], callset: str) -> None:
     """Raises InputError where a BED cannot be read, has no interval, or names no contig of the callset."""
     for file in files:
-        there = _read_regions(file.path).contigs
+        there = RegionSet(read_bed(file.path)).contigs
         if not there:
             raise InputError(f"{file.path} has no interval; give a BED with some, or leave --stratify {file.name} out")
         require_shared_contig(file.path, there, callset, contigs)
 
 
-@lru_cache(maxsize=16)
 def _read_regions(path: str) -> RegionSet:
-    """The regions, read once in a Python worker."""
+    return _regions(path, json.dumps(file_identity(path), sort_keys=True))
+
+
+@lru_cache(maxsize=16)
+def _regions(path: str, identity: str) -> RegionSet:
+    """The regions, read once in a Python worker as long as the file is the same one."""
     return RegionSet(read_bed(path))
 
 

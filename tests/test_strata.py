@@ -179,3 +179,14 @@ def test_region_files_that_do_not_fit_are_named(tmp_path: Path, text: str, said:
     with pytest.raises(InputError, match=said) as caught:
         check_region_files([RegionFile("x", str(bed))], ["chr1", "chr2"], "calls.vcf.gz")
     assert "\n" not in str(caught.value) and str(bed) in str(caught.value)
+    bed.unlink()
+    with pytest.raises(InputError, match="x.bed cannot be read"):
+        check_region_files([RegionFile("x", str(bed))], ["chr1"], "calls.vcf.gz")
+
+
+def test_a_region_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    bed = tmp_path / "x.bed"
+    for text, inside in (("c1\t0\t9\n", 1), ("c1\t10\t900\n", 0)):
+        bed.write_text(text)
+        reader = StratumReader(ONE, None, [RegionFile("x", str(bed))])
+        assert reader.codes(record("c1 5 . A C 9 . ."), 1)["region x"] == inside
