@@ -430,6 +430,28 @@ def show_(data: str | None, at: str, alt: str | None, out: str, **options: Any) 
     run.show(result, show.summary(result))
 
 
+@cli.command("explain")
+@click.option("--vcf", metavar="VCF|DIR", help="Callset, or the --out of 'cnnspark score', which knows the rest.")
+@reads_option
+@reference_option
+@click.option(
+    "--model", metavar="DIR|NAME", help="As of 'cnnspark score' [that which the callset was scored with, if bundled]."
+)
+@click.option("--at", required=True, metavar="CONTIG:POS", help="POS of the record, as chr20:10000117.")
+@click.option("--alt", metavar="ALT", help="Which ALT [the first].")
+@click.option("--out", required=True, metavar="HTML", help="Page to write.")
+@sample_option
+@config_options
+@output_options
+def explain_(model: str | None, at: str, alt: str | None, out: str, **options: Any) -> None:
+    """Say why one allele has its score: a page with its tensor, its inputs, and what moves the score."""
+    run = Run({"conf_spark": (), **common_values(options)})
+    from cnnspark import explanation, explanation_words
+
+    result = explanation.explain(run.paths(**options), model or run.config.model, at, alt, out, run.config)
+    run.show(result, explanation_words.summary(result))
+
+
 @cli.command("import-gatk")
 @click.option("--weights", required=True, metavar="FILE", help="GATK's weights: .hd5 of Keras, .pt of PyTorch or .npz.")
 @click.option("--kind", required=True, type=click.Choice(["1d", "2d"]), help="Which network: reference or read tensor.")

@@ -28,9 +28,10 @@ from cnnspark.reference import GAP, LETTER_OF_CODE, NOTHING, OTHER
 from cnnspark.schema import NEITHER, REF_COLUMN, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 
 PICTURE_WIDTH = 1200
+COLUMNS_LEFT = 130  # where the columns begin
+COLUMN_WIDTH = 8  # 128 of them
 _DPI = 100
-_CELL = 8  # width of a column; 128 of them
-_LEFT = 130  # where the columns begin
+_CELL, _LEFT = COLUMN_WIDTH, COLUMNS_LEFT
 _RIGHT = _LEFT + WINDOW * _CELL
 _MAPQ_LEFT, _MAPQ_WIDTH, _MAPQ_FULL = _RIGHT + 6, 30, 60
 _ROW_MIN, _ROW_MAX, _ROWS_HEIGHT = 6, 13, 860

@@ -91,6 +91,15 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
     return spark
 
 
+def active_session() -> SparkSession | None:
+    """The session that this process has already, None where it has none."""
+    if "pyspark" not in sys.modules:
+        return None
+    from pyspark.sql import SparkSession
+
+    return SparkSession.getActiveSession()
+
+
 def defaults_for(master: str) -> dict[str, str]:
     """What cnnspark wants of Spark under this master, unless the user's properties say otherwise."""
     defaults = dict(DEFAULTS)

@@ -66,7 +66,7 @@ def show(
             contig, start = parse_position(at, [*source.contigs, *genome.lengths])
             records = list(source.records(Region(contig, start, start + 1)))
             if not records:
-                raise InputError(_nothing_there(source, contig, start))
+                raise InputError(nothing_there(source, contig, start))
             record, index = choose_alt(records, alt, at)
             if source.header.samples:
                 sample = choose_sample(source, read_source, sample, [])
@@ -88,7 +88,7 @@ def show(
     if index not in numbers:
         raise InputError(f"the record at {at} has a REF that {reference} does not have there; give its own reference")
     facts = [sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
-    return _draw(batch, numbers.index(index), out, facts, _alts(records), {"sample": sample})
+    return draw_allele(batch, numbers.index(index), out, facts, alts_of(records), {"sample": sample})
 
 
 def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str
             i = int(wanted[0])
             sample = str(values["sample"][i])
             label = _LABELS[int(values["label"][i])]
-            return _draw(tensors, i, out, [sample, label], alts, {"sample": sample, "label": label})
-        raise UsageError(f"{at} has the ALT {_listed(alts)} in {data}, not {alt}; choose one of these with --alt")
+            return draw_allele(tensors, i, out, [sample, label], alts, {"sample": sample, "label": label})
+        raise UsageError(f"{at} has the ALT {listed(alts)} in {data}, not {alt}; choose one of these with --alt")
     raise InputError(
         f"{data} holds no tensor at {at}{_nearest(nearest, start)}; check --at (alleles without a label and such that "
         "cannot be scored have none)"
@@ -136,7 +136,7 @@ def summary(result: Mapping[str, Any]) -> str:
     return (
         f"{result['contig']}:{result['pos']} {result['ref'][:40]}>{result['alt'][:40]}: of {result['reads']} reads "
         f"{support['alt']} support it, {support['ref']} REF, {support['other_alt']} another ALT, {support['neither']} "
-        f"neither: {result['out']}" + (f" (also there: --alt {_listed(others)})" if others else "")
+        f"neither: {result['out']}" + (f" (also there: --alt {listed(others)})" if others else "")
     )
 
 
@@ -165,34 +165,39 @@ def choose_alt(records: Sequence[Record], alt: str | None, at: str) -> tuple[Rec
                 return record, index
             reasons[found] = reason
     if reasons:
-        listed = _listed(
-            [f"{found[:30]} ({reason})" if found != reason else found for found, reason in reasons.items()]
-        )
-        raise UsageError(f"{at} has no tensor for {listed}; only ALTs that are sequences have one")
-    alts = _alts(records)
+        texts = [f"{found[:30]} ({reason})" if found != reason else found for found, reason in reasons.items()]
+        raise UsageError(f"{at} has no tensor for {listed(texts)}; only ALTs that are sequences have one")
+    alts = alts_of(records)
     if not alts:
         raise UsageError(f"the record at {at} has no ALT and so no tensor; choose a variant")
-    raise UsageError(f"{at} has the ALT {_listed(alts)}, not {alt}; choose one of these with --alt")
+    raise UsageError(f"{at} has the ALT {listed(alts)}, not {alt}; choose one of these with --alt")
 
 
-def _alts(records: Sequence[Record]) -> list[str]:
+def alts_of(records: Sequence[Record]) -> list[str]:
+    """The ALTs of the records at one position."""
     return [alt for record in records for alt in record.alts]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names of any number and length, in a sentence."""
     return ", ".join(name[:40] for name in names[:8]) + (" and others" if len(names) > 8 else "")
 
 
 def _check_out(out: str) -> None:
     if not out.lower().endswith(".png"):
         raise UsageError(f"{out} must end in .png; the picture is written as PNG")
+    check_folder_of(out)
+
+
+def check_folder_of(out: str) -> None:
+    """Raises UsageError where there is no folder for the file ``out``."""
     if not local_folder(out).parent.is_dir():
         raise UsageError(f"the folder of {out} does not exist; make it or choose another --out")
 
 
 def _hint(contig: str, contigs: Sequence[str]) -> str:
     other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
-    return f"; did you mean '{other}'?" if other in contigs else f"; it has {_listed(contigs) or 'no records'}"
+    return f"; did you mean '{other}'?" if other in contigs else f"; it has {listed(contigs) or 'no records'}"
 
 
 def _nearest(starts: Iterable[int], start: int) -> str:
@@ -201,7 +206,8 @@ def _nearest(starts: Iterable[int], start: int) -> str:
     return f", the nearest at {' and '.join(f'{s + 1:,}' for s in near)}" if near else ""
 
 
-def _nothing_there(source: VcfSource, contig: str, start: int) -> str:
+def nothing_there(source: VcfSource, contig: str, start: int) -> str:
+    """That the callset has no record there, and where the nearest are."""
     if contig not in source.contigs:
         return f"{source.path} has no records on '{contig}'{_hint(contig, source.contigs)}"
     around = source.records(Region(contig, start, start + 1).padded(FURTHEST))
@@ -211,10 +217,10 @@ def _nothing_there(source: VcfSource, contig: str, start: int) -> str:
     )
 
 
-def _draw(
+def draw_allele(
     tensors: TensorBatch, index: int, out: str, facts: Sequence[str], alts: Sequence[str], more: dict[str, Any]
 ) -> dict[str, Any]:
-    """Draws one allele and returns the command's result."""
+    """Draws allele ``index`` to ``out`` (PNG) and says what it shows; ``facts`` stand below the title."""
     key = tensors.keys[index]
     example = tensors.example(index)
     support = {name: int((example["read_support"] == code).sum()) for name, code in _SUPPORT.items()}
@@ -225,7 +231,7 @@ def _draw(
     others = [other for other in alts if other != key.alt]
     lines = [f"{len(example['read_support'])} reads{fraction}", *(fact for fact in facts if fact)]
     if others:
-        lines.append(f"other ALT: {_listed(others)}")
+        lines.append(f"other ALT: {listed(others)}")
     kind_text = kind if kind in ("SNV", "MNV") else kind.lower()
     show_tensor(
         tensors, index, out, f"{key.contig}:{key.start + 1:,}  {ref} > {alt}  ({kind_text})", "   ·   ".join(lines)

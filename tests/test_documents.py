@@ -1,4 +1,4 @@
-"""Every command that the README and the tutorial show, run as it stands."""
+"""Every command that the README and the tutorials show, run as it stands."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pysam
 import pytest
 import yaml
 
 from cnnspark.cli import cli, main
 from tests.conftest import ROOT, Sample, read_lines
+from tests.test_gatk import random_arrays
 
 pytestmark = pytest.mark.spark
 SCHEDULES = ROOT / "conf" / "schedules"
@@ -28,12 +30,11 @@ def commands(document: str) -> list[list[str]]:
     return found
 
 
-def test_the_readmes_commands_run(
-    spark: object, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def copy_inputs(sample: Sample, folder: Path, callset: str = "sample") -> None:
+    """The sample's files under the names that the documents use."""
     for names, source in (
-        (("HG002.vcf.gz", "sample.vcf.gz"), sample.paths.vcf),
-        (("HG002.vcf.gz.tbi", "sample.vcf.gz.tbi"), f"{sample.paths.vcf}.tbi"),
+        (("HG002.vcf.gz", f"{callset}.vcf.gz"), sample.paths.vcf),
+        (("HG002.vcf.gz.tbi", f"{callset}.vcf.gz.tbi"), f"{sample.paths.vcf}.tbi"),
         (("HG002.bam", "sample.bam"), sample.paths.reads),
         (("HG002.bam.bai", "sample.bam.bai"), f"{sample.paths.reads}.bai"),
         (("ref.fa",), sample.paths.reference),
@@ -43,7 +44,22 @@ def test_the_readmes_commands_run(
         (("confident.bed",), sample.paths.bed),
     ):
         for name in names:
-            shutil.copy(str(source), tmp_path / name)
+            shutil.copy(str(source), folder / name)
+
+
+def smaller(command: list[str], callset: str) -> list[str]:
+    """Less of the same: the texts' sizes are for a reader who wants to see something. POS is that of a record."""
+    command = [{"200000": "60000", "blocks.records=200": "blocks.records=60"}.get(text, text) for text in command]
+    if "chrA:POS" in command:
+        contig, pos = read_lines(callset)[5].split("\t")[:2]
+        command[command.index("chrA:POS")] = f"{contig}:{pos}"
+    return command
+
+
+def test_the_readmes_commands_run(
+    spark: object, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_inputs(sample, tmp_path)
     monkeypatch.chdir(tmp_path)
     shown = commands("README.md")
     names = ["score", "tensors", "train", "score", "filter", "evaluate", "plan", "score"]
@@ -54,31 +70,85 @@ def test_the_readmes_commands_run(
         # The sample is too small for its card to have every precision.
         command = ["0.7" if text == "0.95" else text for text in command]
         # Held out are five alleles of each kind at least, or the card has no thresholds.
-        smaller = {
+        less = {
             "tensors": ["--set", "blocks.records=30", "--set", "tensors.read_limit=64"],
             "train": ["--init", "reads", "--validation", "0.5", "--epochs", "2"],
         }
-        command += smaller.get(command[0], [])
+        command += less.get(command[0], [])
         assert main(command) == 0, command
     assert (tmp_path / "filtered.vcf.gz.tbi").exists() and (tmp_path / "evaluation" / "report.html").exists()
 
 
-def test_the_tutorials_commands_run(spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callset_is_filtered_as_the_tutorial_says(
+    spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = commands("docs/tutorial.md")
+    shown = commands("docs/filter-a-callset.md")
+    assert [command[0] for command in shown] == ["simulate", "score", "filter", "evaluate", "explain"]
+    for command in shown:
+        command = smaller(command, "sim/callset.vcf.gz")
+        assert main(command) == 0, command
+    assert (tmp_path / "filtered.vcf.gz.tbi").exists() and (tmp_path / "evaluation" / "report.html").exists()
+    assert "<h2>What moves the score</h2>" in (tmp_path / "call.html").read_text()
+
+
+def test_a_model_is_trained_as_the_tutorial_says(
+    spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = commands("docs/train-your-own.md")
     assert [command[0] for command in shown] == [
-        "simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "show", "run",
+        "simulate", "candidates", "tensors", "train", "score", "filter", "evaluate", "show", "explain", "run",
     ]  # fmt: skip
     for command in shown:
-        # Less of the same: the text's sizes are for a reader who wants to see something.
-        command = [{"200000": "60000", "blocks.records=200": "blocks.records=60"}.get(text, text) for text in command]
-        if "chrA:POS" in command:
-            contig, pos = read_lines("candidates.vcf.gz")[5].split("\t")[:2]
-            command[command.index("chrA:POS")] = f"{contig}:{pos}"
+        command = smaller(command, "candidates.vcf.gz")
         assert main(command) == 0, command
     assert (tmp_path / "everything" / "filtered.vcf.gz").exists() and (tmp_path / "call.png").exists()
     config = yaml.safe_load((tmp_path / "everything" / "config.yaml").read_text())
     assert config["train"]["epochs"] == 4
+
+
+def test_gatks_tools_are_replaced_as_the_page_says(
+    spark: object, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_inputs(sample, tmp_path, "calls")
+    with open(tmp_path / "1d_cnn.hd5", "wb") as weights:  # which file it is, its content says
+        np.savez(weights, **random_arrays("gatk_1d"))
+    monkeypatch.chdir(tmp_path)
+    shown = commands("docs/replace-gatk.md")
+    assert [command[0] for command in shown] == ["score", "filter", "import-gatk", "score", "filter"]
+    for command in shown:
+        assert main(command) == 0, command
+    for name, key in (("filtered", "CNN_2D"), ("filtered-1d", "CNN_1D")):
+        with pysam.VariantFile(str(tmp_path / f"{name}.vcf.gz")) as file:
+            assert {f"{key}_SNP_Tranche_99.95_100.00", f"{key}_INDEL_Tranche_99.40_100.00"} <= set(file.header.filters)
+
+
+def test_the_options_of_the_page_on_gatks_tools_are_there() -> None:
+    text = (ROOT / "docs" / "replace-gatk.md").read_text()
+    theirs = {
+        *("--tensor-type", "--architecture", "--weights", "--info-annotation-keys", "--read-limit", "--window-size"),
+        *("--filter-symbolic-and-sv", "--inference-batch-size", "--transfer-batch-size", "--batch-size"),
+        *("--inter-op-threads", "--intra-op-threads", "--accelerator", "--random-seed", "--tmp-file", "--info-key"),
+        *("--output-tensor-dir", "--disable-avx-check"),
+    }
+    ours = set(re.findall(r"(--[a-z][a-z-]+)", text)) - theirs
+    known = {option for command in cli.commands.values() for each in command.params for option in each.opts}
+    assert ours and ours <= known, ours - known
+
+
+def test_the_python_page_runs_as_a_notebook_would(
+    spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    assert len(cells) == 5
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(compile(cell.replace("100_000", "60_000"), "docs/api.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert "records in" in said and "The score is" in said and "best epoch" in said
+    assert (tmp_path / "call.html").exists() and (tmp_path / "model" / "model.json").exists()
 
 
 def test_the_readmes_table_lists_every_command() -> None:

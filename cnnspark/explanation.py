@@ -1,0 +1,276 @@
+"""One call explained: its tensor, its score, what the model knows of such inputs, what moves the score, what is near.
+
+The allele is scored as ``cnnspark score`` does it, by the same code on the same records, so the score is the one in the
+scored callset; TensorFlow is loaded for it, Spark is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnspark.alleles import VariantType, unscorable_reason
+from cnnspark.blocks import Block
+from cnnspark.config import Config, InputPaths
+from cnnspark.errors import UsageError
+from cnnspark.explained_site import Site, find_site, model_digest, of_one_member, of_the_run, scored_with
+from cnnspark.explanation_page import write_page
+from cnnspark.explanation_words import sentences
+from cnnspark.familiarity import Familiar, familiar_inputs
+from cnnspark.files import location
+from cnnspark.inputs import checked_inputs, require_reads, required
+from cnnspark.models.bundled import absolute_model, notice
+from cnnspark.models.calibration import Platt, probabilities
+from cnnspark.models.card import Card, read_card, require_finished
+from cnnspark.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.regions import Region
+from cnnspark.schema import TensorBatch
+from cnnspark.scoring import (
+    ALT_SCORES,
+    FORMAT_KEY,
+    loaded_model,
+    looks_at_reads,
+    model_tensors,
+    predicted_scores,
+    score_key,
+)
+from cnnspark.show import check_folder_of, draw_allele
+from cnnspark.vcf import Record
+
+if TYPE_CHECKING:
+    from cnnspark.models.bundle import Bundle
+
+_REVERSE = 0x10
+
+
+def explain(
+    paths: InputPaths, model: str | None, at: str, alt: str | None, out: str, config: Config | None = None
+) -> dict[str, Any]:
+    """Explains one allele of a callset, writes the page ``out`` (.html) and returns what it shows as plain values.
+
+    ``paths.vcf`` may be the folder of a scoring run; reads, reference, sample and model are then those of the run
+    unless others are given. ``at`` and ``alt`` are as for :func:`cnnspark.show.show`; without ``model`` it is the
+    bundled one that the callset was scored with, or the usual one of a callset without scores.
+
+    Raises UsageError (what was asked for cannot be explained) and InputError (nothing is there, or the inputs do not
+    fit).
+    """
+    if not out.lower().endswith((".html", ".htm")):
+        raise UsageError(f"{out} must end in .html; the explanation is one page")
+    check_folder_of(out)
+    paths, model, config = of_the_run(paths, model, config or Config())
+    paths = of_one_member(paths)
+    required(paths.vcf, "--vcf")
+    model = absolute_model(model if model is not None else scored_with(str(paths.vcf), paths.has_reads))
+    card = read_card(model)
+    require_finished(card, model)
+    needs_reads = looks_at_reads(card)
+    if needs_reads:
+        require_reads(paths.reads, model)
+    # Of the whole callset one allele counts: a REF that is not the reference's is an error at this one only.
+    lenient = dataclasses.replace(config.tensors, on_ref_mismatch="skip")
+    config = dataclasses.replace(config, tensors=lenient)
+    tensors = model_tensors(model, card, lenient)
+    with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
+        place = location(folder) / "callset"
+        with checked_inputs(paths.absolute(), config, place, needs_reads, needs_reference=True) as checked:
+            site = find_site(checked, str(paths.vcf), card, tensors, at, alt)
+        found = _explained(site, model, card, config)
+        picture = Path(folder) / "tensor.png"
+        drawn = draw_allele(site.tensors, site.index, str(picture), _facts(site), site.alts, {})
+        found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}
+        found["summary"] = sentences(found)
+        write_page(out, found, picture.read_bytes())
+    return found
+
+
+def _facts(site: Site) -> list[str]:
+    """What stands below the picture's title."""
+    record = site.record
+    return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
+
+
+def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, Any]:
+    """Everything but the picture."""
+    bundle = loaded_model(model, card.sha256, config.score.threads)
+    from cnnspark.models.registry import model_inputs
+
+    uses = frozenset(model_inputs(bundle.model))
+    scores = _scores(bundle, site.tensors, config)
+    score = float(scores[site.index])
+    one = site.tensors.take([site.index])
+    inputs = familiar_inputs(card, one.annotations[0], one.site_features[0])
+    parts, hidden = occlusions(one, inputs, uses)
+    found, of_inputs = effects(parts, _scores(bundle, hidden, config))
+    key = site.tensors.keys[site.index]
+    group = VariantType(key.variant_type).group
+    return {
+        "contig": key.contig,
+        "pos": site.record.start + 1,
+        "ref": site.record.ref,
+        "alt": site.record.alts[site.alt_number - 1],
+        "alts": list(site.alts),
+        "type": VariantType(key.variant_type).name,
+        "group": group,
+        "score": round(score, 6),
+        "probability": float(probabilities(np.array(score))),
+        "calibrated": card.calibration != Platt(),
+        "key": score_key(card),
+        "stored": _stored(site, card),
+        "filters": _filters(site),
+        "thresholds": _thresholds(card, group, score),
+        "model": {
+            "path": model,
+            "name": card.model,
+            "sha256": card.sha256,
+            "notice": notice(model),
+            "encoding": card.data.get("tensors", {}).get("encoding", "cnnspark"),
+            "sees_reads": "read_bases" in uses,
+            "sees_window": "reference" in uses,
+            "sees_site_features": "site_features" in uses,
+            "sees_annotations": "annotations" in uses,
+            "knows_training": card.known is not None,
+        },
+        "effects": [_effect(each) for each in found if each.part.kind in ("reads", "inputs")],
+        "reads_one_by_one": [_read_effect(each, one) for each in found if each.part.kind == "read"],
+        "columns": [_columns_effect(each, one, key.start) for each in found if each.part.kind == "columns"],
+        "inputs": _input_rows(inputs, {each.name: each for each in of_inputs}),
+        "neighbours": _neighbours(site, scores),
+    }
+
+
+def _scores(bundle: Bundle, tensors: TensorBatch, config: Config) -> np.ndarray:
+    where = Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
+    return predicted_scores(bundle, tensors, config.score.batch_size, where)
+
+
+def _stored(site: Site, card: Card) -> dict[str, Any] | None:
+    """The score that the callset has of the allele, and whether its header names this model; None without a score."""
+    text = _stored_text(site, site.record, site.alt_number, score_key(card))
+    value = _number(text)
+    if value is None:
+        return None
+    digest = model_digest(site.header.lines)
+    return {"score": value, "model_sha256": digest, "same_model": digest == card.sha256}
+
+
+def _stored_text(site: Site, record: Record, number: int, key: str) -> str:
+    """The callset's score of an ALT: that of the sample, where it has scores by sample."""
+    if FORMAT_KEY in site.header.format and site.sample in site.header.samples and len(site.header.samples) > 1:
+        texts = record.format_values(site.header.samples.index(site.sample)).get(FORMAT_KEY, "").split(",")
+    elif key in site.header.info:
+        texts = (record.info_value(ALT_SCORES) or "").split(",")
+    else:
+        return ""
+    return texts[number - 1] if number <= len(texts) else ""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _filters(site: Site) -> list[dict[str, str]]:
+    """The record's FILTERs with what the header says of them."""
+    found = []
+    for name in site.record.filter.split(";"):
+        declared = site.header.filters.get(name)
+        said = re.search(r'Description="((?:[^"\\]|\\.)*)"', declared.line) if declared else None
+        found.append({"name": name, "description": said[1] if said else ""})
+    return found
+
+
+def _thresholds(card: Card, group: str, score: float) -> list[dict[str, Any]]:
+    """The card's thresholds for alleles of the type, else for all, and whether the score reaches them."""
+    rows = []
+    for kind, by_group in (("precision", card.thresholds), ("sensitivity", card.sensitivity_thresholds)):
+        for share in sorted({share for each in by_group.values() for share in each}):
+            of_type = by_group.get(group, {}).get(share)
+            value = of_type if of_type is not None else by_group.get("ALL", {}).get(share)
+            if value is not None:
+                whose = group if of_type is not None else "ALL"
+                rows.append(
+                    {"kind": kind, "share": float(share), "group": whose, "threshold": value, "reached": score >= value}
+                )
+    return rows
+
+
+def _effect(each: Effect) -> dict[str, Any]:
+    return {
+        "name": each.part.name,
+        "kind": each.part.kind,
+        "reads": len(each.part.rows) if each.part.kind == "reads" else None,
+        "inputs": list(each.part.inputs),
+        **_scored(each),
+    }
+
+
+def _scored(each: Effect) -> dict[str, float]:
+    return {"score": round(each.score, 6), "change": round(each.change, 6)}
+
+
+def _read_effect(each: Effect, one: TensorBatch) -> dict[str, Any]:
+    """One read: its row in the tensor (from 1), its place among those of its support, and the effect."""
+    (row,) = each.part.rows
+    support = int(one.read_support[row])
+    quality = int(one.read_mapqs[row])
+    return {
+        "row": row + 1,
+        "among": int((one.read_support[: row + 1] == support).sum()),
+        "support": SUPPORT_NAMES[support],
+        "strand": "reverse" if one.read_flags[row] & _REVERSE else "forward",
+        "mapping_quality": None if quality == 255 else quality,
+        **_scored(each),
+    }
+
+
+def _columns_effect(each: Effect, one: TensorBatch, start: int) -> dict[str, Any]:
+    assert each.part.columns is not None
+    first, last = positions_of(one.reference[0], start, each.part.columns)
+    return {"columns": list(each.part.columns), "from": first, "to": last, **_scored(each)}
+
+
+def _input_rows(inputs: Sequence[Familiar], of_inputs: Mapping[str, InputEffect]) -> list[dict[str, Any]]:
+    """A row for each annotation and site feature, those that move the score most first."""
+    rows = []
+    for each in inputs:
+        row = dataclasses.asdict(each) | {"edges": list(each.edges), "shares": list(each.shares)}
+        moved = of_inputs.get(each.name)
+        row["effect"] = None if moved is None else {k: v for k, v in dataclasses.asdict(moved).items() if k != "name"}
+        rows.append(row)
+    return sorted(rows, key=lambda row: -abs(row["effect"]["change"]) if row["effect"] else 0.0)
+
+
+def _neighbours(site: Site, scores: np.ndarray) -> list[dict[str, Any]]:
+    """The alleles of the nearest records in the callset's order, the one that is explained among them."""
+    of_allele = dict(zip(site.alleles, scores, strict=True))
+    rows = []
+    for record in site.records:
+        for number, alt in enumerate(record.alts, 1):
+            score = of_allele.get((record.index, number))
+            here = (record.index, number) == (site.record.index, site.alt_number)
+            why = None if score is not None else unscorable_reason(record.ref, alt) or "not scored in this sample"
+            rows.append(
+                {
+                    "pos": record.start + 1,
+                    "distance": record.start - site.record.start,
+                    "ref": record.ref,
+                    "alt": alt,
+                    "qual": record.qual,
+                    "filter": record.filter,
+                    "score": None if score is None else round(float(score), 6),
+                    "why_not": why,
+                    "here": here,
+                }
+            )
+    return rows
