@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.curves import Curves, Histogram, Reliability, wilson_interval
-from cnnspark.metrics import Metrics
+from cnnspark.metrics import GROUPS, Metrics
 from cnnspark.runtime import PARTS
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 from cnnspark.tables import format_value
@@ -138,7 +138,7 @@ def curve_drawings(curves: Curves, metrics: Metrics, tally: CallsetTally | None)
     drawings = []
     for area in ("auprc", "auroc"):
         is_pr = area == "auprc"
-        for group, by_score in curves.groups.items():
+        for group, by_score in ((name, curves.groups[name]) for name in GROUPS if name in curves.groups):
             of_filter = filter_point(tally, group)
             figure, axes = _axes("recall", "precision") if is_pr else _axes("false alleles kept", "true alleles kept")
             for i, (name, of) in enumerate(by_score.items()):
@@ -242,7 +242,7 @@ def reliability_drawing(name: str, bins: Sequence[Reliability], number: int) -> 
     axes.errorbar(x, y, yerr=spread, color=_GOOD, marker="o", markersize=4, capsize=3, linewidth=1.5, label=name)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.03)
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside upper right", ncols=2)
     said = ", ".join(f"{each.predicted:.2f} said, {each.true:.2f} true of {each.alleles:,}" for each in bins)
     return _finished(figure, f"calibration-{number}", f"Calibration, {name}", said)
 
@@ -251,11 +251,11 @@ def strata_drawings(strata: Mapping[str, Mapping[str, Mapping[str, Mapping[str, 
     """A forest plot for each dimension: AUPRC with its interval by stratum, the scores beside each other.
 
     ``strata`` is dimension -> stratum -> score -> ``auprc``, ``auprc_low``, ``auprc_high``, ``n_true``, ``n_false``;
-    strata without an AUPRC keep their line, which says how few alleles they have.
+    strata without an AUPRC keep their line, which says how few alleles they have; one of such alone is left out.
     """
     drawings = []
     for number, (dimension, by_stratum) in enumerate(strata.items()):
-        if not by_stratum:
+        if not any(values.get("auprc") is not None for by in by_stratum.values() for values in by.values()):
             continue
         scores = list(dict.fromkeys(score for by_score in by_stratum.values() for score in by_score))
         figure, axes = _axes("AUPRC, 95% interval", "", 1.3 + len(by_stratum) * max(0.34, 0.17 * len(scores)))
@@ -284,7 +284,7 @@ def strata_drawings(strata: Mapping[str, Mapping[str, Mapping[str, Mapping[str, 
         axes.grid(False, axis="y")
         figure.legend(loc="outside upper right", ncols=3)
         caption = f"AUPRC by {dimension}"
-        drawings.append(_finished(figure, f"strata-{number}", caption, "; ".join(said) or "too few alleles"))
+        drawings.append(_finished(figure, f"strata-{number}", caption, "; ".join(said)))
     return drawings
 
 

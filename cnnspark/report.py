@@ -18,10 +18,11 @@ from cnnspark.curves import Curves
 from cnnspark.errors import RunError
 from cnnspark.evaluation import is_log_odds
 from cnnspark.files import location, make_parents, write_text
-from cnnspark.metrics import PRECISIONS, Metrics
+from cnnspark.metrics import GROUPS, PRECISIONS, Metrics
 from cnnspark.models.card import THRESHOLD_GROUPS, Card
 from cnnspark.run_facts import RunFacts, explain_command
 from cnnspark.schema import TRUE_VARIANT
+from cnnspark.strata import TYPE, dimensions
 from cnnspark.tables import format_value
 from cnnspark.tally import CallsetTally, Surprise
 
@@ -44,7 +45,7 @@ _RECALLS = {f"of {wanted:.0%}": f"recall_at_precision_{wanted:.2f}" for wanted i
 SURPRISING = 20
 # Inputs unlike the training data that the table names; guard.json has all.
 _INPUTS = 20
-_ALLELE_LETTERS = 16
+_ALLELE_LETTERS = 10
 
 
 def write_report(
@@ -80,11 +81,14 @@ def write_report(
         model: the score that the summary is about (default: the first that is not ``baseline``).
     """
     run = run or RunFacts()
+    # Files of JSON have their keys sorted; readers expect SNP before INDEL, and small before large.
+    metrics, comparison = _ordered(metrics, GROUPS), _ordered(comparison or {}, GROUPS)
+    strata = ordered_strata(strata or {})
     names = list(dict.fromkeys(score for by_score in metrics.values() for score in by_score))
     if model is None:
         model = next((name for name in names if name != baseline), names[0] if names else None)
     with figures.drawing():
-        drawn = _drawn(metrics, curves, history or [], tally, strata or {}, run)
+        drawn = _drawn(metrics, curves, history or [], tally, strata, run)
     summary = report_words.summary(metrics, curves, tally, run, model, baseline)
     page = _template().render(
         title=title,
@@ -92,7 +96,7 @@ def write_report(
         has_truth=curves is not None or bool(metrics),
         metrics=_table(metrics, {k: v for k, v in _METRICS.items() if _is_there(metrics, v)}),
         recalls=_table(metrics, _RECALLS),
-        comparison=_comparison(comparison or {}),
+        comparison=_comparison(comparison),
         callsets=[(str(name), _composition(summary)) for name, summary in (callsets or {}).items()],
         drawn=drawn,
         surprising=_surprising(tally, inputs, run.model),
@@ -116,6 +120,19 @@ def write_report(
             f"{out_html} cannot be written ({error.strerror}); check the folder and its free space"
         ) from None
     return summary
+
+
+def _ordered(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The values of these names first, in their order; the others as they are."""
+    return {name: values[name] for name in (*names, *values) if name in values}
+
+
+def ordered_strata(strata: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Dimensions and their strata in the order of :mod:`cnnspark.strata`, regions last."""
+    known = [TYPE, *dimensions(with_reference=True)]
+    orders = {dimension.name: dimension.strata for dimension in known}
+    found = _ordered(strata, list(orders))
+    return {name: _ordered(by_stratum, orders.get(name, ())) for name, by_stratum in found.items()}
 
 
 def _template() -> Any:

@@ -130,7 +130,10 @@ def explain_command(inputs: Mapping[str, Any], model: str, contig: str, pos: int
     """
     if not all(_PLAIN.fullmatch(name) and not name.startswith("-") for name in (contig, alt)):
         return None
-    words = ["cnnspark", "explain", "--vcf", str(inputs["vcf"]), "--reads", str(inputs.get("reads") or "BAM")]
+    words = ["cnnspark", "explain", "--vcf", str(inputs["vcf"])]
+    # A known model that scored without reads needs none.
+    if reads := inputs.get("reads") or (None if model else "BAM"):
+        words += ["--reads", str(reads)]
     words += ["--reference", str(inputs.get("reference") or "FASTA"), "--model", model or "MODEL"]
     if inputs.get("sample"):
         words += ["--sample", str(inputs["sample"])]

@@ -20,7 +20,7 @@ from cnnspark.errors import RunError
 from cnnspark.metrics import AlleleScores, evaluate
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
-from cnnspark.report import write_report
+from cnnspark.report import ordered_strata, write_report
 from cnnspark.run_facts import RunFacts
 from cnnspark.tally import CallsetTally, Tallier
 from cnnspark.vcf import Record, VcfHeader
@@ -292,6 +292,18 @@ def test_scores_stand_side_by_side_and_callsets_before_and_after(tmp_path):
     mine = html[html.index("<caption>All records of mine") :]
     row = re.search(r">Ti/Tv</th><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>", mine)
     assert row is not None and row.groups() == ("1.250", "2.000")
+
+
+def test_strata_and_groups_keep_the_order_that_readers_expect(tmp_path):
+    jumbled = {"region x": {"outside": 1, "inside": 2}, "depth": {"50-99": 3, "0-9": 4}, "type": {"SNV": 5}}
+    found = ordered_strata(jumbled)
+    assert list(found) == ["type", "depth", "region x"] and list(found["depth"]) == ["0-9", "50-99"]
+    assert found["region x"] == jumbled["region x"]
+    scores = example()
+    metrics = {name: evaluate(scores, n_replicates=5)[name] for name in ("ALL", "INDEL", "SNP")}
+    write_report(tmp_path / "r.html", "t", metrics, None, None, {})
+    groups = re.findall(r'data-label="Alleles">(\w+)<', (tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert groups[:6] == ["ALL", "ALL", "SNP", "SNP", "INDEL", "INDEL"]
 
 
 def test_without_a_truth_the_page_says_so_and_shows_the_callset(tmp_path):

@@ -96,6 +96,8 @@ def test_the_command_is_quoted_and_names_the_alt_where_there_are_several() -> No
     first = explain_command({"vcf": "x", "sample": "S1"}, "", "chr1", 12, "AC", 1)
     assert first is not None and "--alt" not in first and "--sample S1" in first
     assert "--reads BAM --reference FASTA --model MODEL" in first
+    without_reads = explain_command({"vcf": "x"}, "a", "chr1", 12, "AC", 1)
+    assert without_reads is not None and "--reads" not in without_reads
 
 
 @pytest.mark.parametrize("contig", ["chr1;rm", "a b", "$(x)", "-x", "\x1b[0m", "chr\u0435", "`x`", "'"])
