@@ -31,6 +31,7 @@ from cnnspark.inputs import Labeller, TruthPaths
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import read_card
 from cnnspark.reference import ReferenceSource
+from cnnspark.runs import RunFolder
 from cnnspark.session import spark_session
 from cnnspark.shards import SHARDS, shard_folder, write_shard
 from cnnspark.vcf import VcfSource
@@ -38,24 +39,22 @@ from cnnspark.vcf import VcfSource
 Work = Callable[[Iterable[Block]], Iterator[int]]
 
 
-def build(part: Iterable[Block], inputs: scoring.Inputs, truth: TruthPaths, out: str) -> Iterator[int]:
+def build(part: Iterable[Block], inputs: scoring.Inputs, truth: TruthPaths, folder: RunFolder) -> Iterator[int]:
     """What one task of ``tensors`` does."""
     config = load_config()
     names = default_annotations(VcfSource(inputs.vcf).header)
     source = scoring.BlockTensors(inputs, names, config.tensors)
     labeller = Labeller(truth, source.vcf, inputs.reference)
-    folder = dataset.dataset_folder(out)
     for block in part:
         yield stages.write_tensors(folder, block, source, labeller)["tensors"]
 
 
-def score(part: Iterable[Block], inputs: scoring.Inputs, out: str) -> Iterator[int]:
+def score(part: Iterable[Block], inputs: scoring.Inputs, folder: RunFolder) -> Iterator[int]:
     """What one task of ``score`` does."""
     config, model = load_config(), chosen_model("reads", with_reads=True)
     card = read_card(model)
     header = scoring.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
     work = scoring.score_work(inputs, model, card, scoring.model_tensors(model, card, config.tensors), config.score)
-    folder = shard_folder(out)
     for block in part:
         yield write_shard(folder, block, header, work).records_out
 
@@ -88,13 +87,13 @@ def main() -> None:
             for kind in wall:
                 with tempfile.TemporaryDirectory() as out:
                     work: Work
+                    folder = dataset.dataset_folder(out) if stage == "tensors" else shard_folder(out)
+                    folder.open({}, blocks, "overwrite")
                     if stage == "tensors":
-                        dataset.dataset_folder(out).open({}, blocks, "overwrite")
-                        work = partial(build, inputs=inputs, truth=truth, out=out)
+                        work = partial(build, inputs=inputs, truth=truth, folder=folder)
                     else:
-                        shard_folder(out).open({}, blocks, "overwrite")
                         (Path(out) / SHARDS).mkdir()
-                        work = partial(score, inputs=inputs, out=out)
+                        work = partial(score, inputs=inputs, folder=folder)
                     started, used = time.monotonic(), cpu_seconds()
                     if kind == "plain":
                         done = sum(work(blocks))

@@ -328,38 +328,76 @@ def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: st
 
 
 @cli.command()
-@click.option("--vcf", metavar="VCF|DIR", help="Callset, or the --out of 'cnnspark score'.")
+@click.option(
+    "--vcf",
+    "vcfs",
+    multiple=True,
+    metavar="VCF|DIR",
+    help="Callset, or the --out of 'cnnspark score'; may be repeated: callsets of one sample side by side.",
+)
 @truth_options
 @reference_option
-@click.option("--out", required=True, metavar="DIR", help="Folder for metrics.json, metrics.txt and report.html.")
+@click.option("--out", required=True, metavar="DIR", help="Folder for metrics.json, its tables and report.html.")
 @click.option("--score", "scores", multiple=True, metavar="KEY", help="Score to measure [CNN_2D and QUAL].")
+@click.option(
+    "--compare", multiple=True, metavar="A,B", help="Two scores, e.g. QUAL,CNN_2D: B's gain over A with its interval."
+)
+@click.option(
+    "--stratify", multiple=True, metavar="NAME=BED", help="Measure inside and outside these regions; may be repeated."
+)
+@click.option("--sample", metavar="NAME", help="The callset's sample that the truth is of, where it has several.")
 @click.option("--min-qual", type=float, metavar="Q", help="Leave out records with a lower QUAL.")
 @click.option("--causes", metavar="TSV", help="Why false alleles are there, as 'cnnspark simulate' writes it.")
 @region_option
 @replace_option
 @common_options
 def evaluate(
-    out: str, scores: tuple[str, ...], min_qual: float | None, causes: str | None, if_exists: str, **options: Any
-) -> None:
-    """Measure how well a callset's scores tell true alleles from false ones."""
+    vcfs: tuple[str, ...], out: str, scores: tuple[str, ...], compare: tuple[str, ...], stratify: tuple[str, ...],
+    min_qual: float | None, causes: str | None, if_exists: str, **options: Any,
+) -> None:  # fmt: skip
+    """Measure how well scores tell true alleles from false ones: by type, length, depth, repeats and regions."""
     run = Run(common_values(options))
     from cnnspark import stages
-    from cnnspark.evaluation import format_causes
-    from cnnspark.metrics import format_table
 
     result = stages.evaluate_callset(
         run.spark("evaluate"),
-        run.paths(**options),
+        run.paths(vcf=vcfs[0] if vcfs else None, **options),
         out,
         run.config,
         scores,
         min_qual,
         overwrite=if_exists == "overwrite",
         causes=causes,
+        stratify=stratify,
+        compare=compare,
+        others=vcfs[1:],
     )
-    tables = [format_table(result.metrics), *([format_causes(result.by_cause)] if result.by_cause else [])]
-    stored = {"metrics": result.metrics, "counts": result.counts, "by_cause": result.by_cause}
-    run.show(stored, "\n\n".join(tables) + f"\n{out}/report.html")
+    run.show(result.measured.to_dict(), f"{result.measured.text()}\n\n{out}/report.html")
+
+
+@cli.command()
+@click.option("--run", "run_folder", required=True, metavar="DIR", help="The --out of 'cnnspark score' or 'run'.")
+@click.option("--out", required=True, metavar="HTML", help="Page to write.")
+@click.option("--vcf", metavar="VCF", help="Filtered callset, for its FILTERs [that of 'run', else the scored one].")
+@click.option("--evaluation", metavar="DIR", help="The --out of 'cnnspark evaluate' [that of 'run', if it has one].")
+@click.option("--title", metavar="TEXT", help="Heading of the page.")
+@replace_option
+@output_options
+def report(
+    run_folder: str,
+    out: str,
+    vcf: str | None,
+    evaluation: str | None,
+    title: str | None,
+    if_exists: str,
+    **options: Any,
+) -> None:
+    """Write a page about a finished run, with a truth or without: what went, how good it is, how it ran."""
+    run = Run({**options, "conf_spark": ()})
+    from cnnspark.report_of_run import report_run
+
+    result = report_run(run_folder, out, vcf, evaluation, title, if_exists == "overwrite")
+    run.show(result, "\n".join([*result["summary"], out]))
 
 
 @cli.command("show")

@@ -9,62 +9,141 @@ import numpy as np
 
 from cnnspark.alleles import unscorable_reason, variant_type
 from cnnspark.annotations import AnnotationReader
-from cnnspark.errors import UsageError
+from cnnspark.composition import passes
+from cnnspark.errors import InputError, UsageError
 from cnnspark.filtering import SCORE_KEYS
 from cnnspark.label_sources import AlleleName
-from cnnspark.metrics import AlleleScores, Metrics, format_table, format_value, metric_pairs
+from cnnspark.members import carried_alts
+from cnnspark.metrics import AlleleScores, Metrics, format_table, metric_pairs
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
-from cnnspark.scoring import ALT_SCORES
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.scoring import ALT_SCORES, FORMAT_KEY
+from cnnspark.strata import StratumReader
+from cnnspark.tables import format_value
+from cnnspark.vcf import FieldDeclaration, Record, VcfHeader
+
+# A record, the number of one of its ALTs (from 1), and that ALT's label.
+LabelledAlt = tuple[Record, int, int]
+SAMPLE_SCORE = f"FORMAT/{FORMAT_KEY}"
+# Scores that are ln(p / (1 - p)), and so have a calibration.
+LOG_ODDS = (*SCORE_KEYS, SAMPLE_SCORE)
+_NUMBERS = ("Integer", "Float")
 
 
-def score_names(header: VcfHeader, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+def score_names(header: VcfHeader, wanted: Sequence[str] = (), of_a_sample: bool = False) -> tuple[str, ...]:
     """The scores to compare: those asked for, else the callset's CNN score (if any) and QUAL.
 
-    Raises UsageError where the callset does not declare one that was asked for.
+    ``of_a_sample`` says that one sample of several is measured, whose own score is in FORMAT. Raises UsageError where
+    the callset does not declare one that was asked for, or declares it as text.
     """
     if not wanted:
+        if of_a_sample and FORMAT_KEY in header.format:
+            return SAMPLE_SCORE, "QUAL"
         return (*(key for key in SCORE_KEYS if key in header.info), "QUAL")
     for name in wanted:
-        kind, _, key = name.rpartition("/")
-        if name != "QUAL" and key not in (header.format if kind == "FORMAT" else header.info):
+        declared = declaration(header, name)
+        if name != "QUAL" and declared is None:
             raise UsageError(f"the callset declares no {name}; score it first, or name a score that it has")
-    return tuple(wanted)
+        if declared is not None and declared.type not in _NUMBERS:
+            raise UsageError(f"{name} is declared as {declared.type}, not as a number; name another score")
+    return tuple(dict.fromkeys(wanted))
+
+
+def declaration(header: VcfHeader, name: str) -> FieldDeclaration | None:
+    """What the header says of a score, ``KEY`` or ``INFO/KEY`` or ``FORMAT/KEY``; None of QUAL and of what it lacks."""
+    kind, _, key = name.rpartition("/")
+    return (header.format if kind == "FORMAT" else header.info).get(key)
+
+
+def is_log_odds(name: str) -> bool:
+    """Whether a score, with its callset's name before it or not, is the log odds that cnnspark writes."""
+    return name.rpartition(":")[2].removeprefix("INFO/") in LOG_ODDS
+
+
+def sample_column(header: VcfHeader, path: str, wanted: str | None, needed: bool) -> int | None:
+    """The number of the sample's column that is measured; None where there is none, or several and none is named.
+
+    Raises InputError where the one that is ``wanted`` is not there, UsageError where one must be named: a truth is of
+    one sample, and an ALT that only others carry would count as false.
+    """
+    if wanted is not None:
+        if wanted not in header.samples:
+            there = ", ".join(f"'{name}'" for name in header.samples[:3]) or "none"
+            raise InputError(f"{path} has no sample '{wanted}' (it has {there}); check --sample")
+        return header.samples.index(wanted)
+    if len(header.samples) > 1 and needed:
+        first, second = header.samples[:2]
+        raise UsageError(
+            f"{path} has {len(header.samples)} samples ('{first}', '{second}', ...) and a truth is of one; "
+            "name it with --sample"
+        )
+    return 0 if len(header.samples) == 1 else None
 
 
 class ScoreReader:
-    """Reads each allele's scores by name, ``CNN_2D`` and ``CNN_1D`` per ALT, and its cause where those are given."""
+    """Reads each allele's scores by name, ``CNN_2D`` and ``CNN_1D`` per ALT, its strata, and its cause where given."""
 
-    def __init__(self, header: VcfHeader, names: Sequence[str], causes: Mapping[AlleleName, str] | None = None):
+    def __init__(
+        self,
+        header: VcfHeader,
+        names: Sequence[str],
+        causes: Mapping[AlleleName, str] | None = None,
+        strata: StratumReader | None = None,
+        sample: int | None = None,
+    ):
+        """``sample`` is the number of the one that is measured; of several samples, only what it carries counts."""
         self.names = tuple(names)
         self._causes = causes or {}
-        per_alt = ALT_SCORES in header.info
+        self._strata = strata
+        self._sample = sample or 0
+        self._carried_alone = sample is not None and len(header.samples) > 1
+        # Scores per ALT have one key, whichever network wrote them last.
+        per_alt = ALT_SCORES in header.info and sum(key in header.info for key in SCORE_KEYS) == 1
         sources = [ALT_SCORES if name in SCORE_KEYS and per_alt else name for name in names]
         self._values = AnnotationReader(header, sources)
+
+    def chosen(
+        self, records: Sequence[Record], labels: Sequence[Sequence[int]], min_qual: float | None = None
+    ) -> list[LabelledAlt]:
+        """The ALTs of known label that can be scored; records below ``min_qual`` are left out."""
+        found = []
+        for record, known in zip(records, labels, strict=True):
+            if min_qual is not None and not _qual(record) >= min_qual:
+                continue
+            carried = carried_alts(record, (self._sample,))[0] if self._carried_alone else None
+            for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
+                if label == UNKNOWN or unscorable_reason(record.ref, alt) is not None:
+                    continue
+                if carried is None or number in carried:
+                    found.append((record, number, label))
+        return found
+
+    def table(self, alts: Sequence[LabelledAlt]) -> AlleleScores:
+        """Scores and strata of these ALTs, with a NaN where a score is missing."""
+        values = np.array(
+            [self._values.values(record, number, self._sample) for record, number, _ in alts], np.float64
+        ).reshape(len(alts), len(self.names))
+        dimensions = self._strata.dimensions if self._strata else ()
+        codes = [self._strata.codes(record, number) for record, number, _ in alts] if self._strata else []
+        kinds = [variant_type(record.ref, record.alts[number - 1]) for record, number, _ in alts]
+        causes = [
+            self._causes.get((record.contig, record.start, record.ref, record.alts[number - 1]), "")
+            for record, number, _ in alts
+        ]
+        return AlleleScores(
+            contig=np.array([record.contig for record, _, _ in alts], dtype=np.str_),
+            start=np.array([record.start for record, _, _ in alts], np.int64),
+            variant_type=np.array(kinds, np.int8),
+            label=np.array([label for _, _, label in alts], np.int8),
+            scores={name: values[:, i] for i, name in enumerate(self.names)},
+            cause=np.array(causes, dtype=np.str_),
+            strata={d.name: np.array([code[d.name] for code in codes], np.int8) for d in dimensions},
+        )
 
     def collect(
         self, records: Sequence[Record], labels: Sequence[Sequence[int]], min_qual: float | None = None
     ) -> AlleleScores:
-        """The alleles of known label, with a NaN where a score is missing; records below ``min_qual`` are left out."""
-        rows = []
-        for record, known in zip(records, labels, strict=True):
-            if min_qual is not None and not _qual(record) >= min_qual:
-                continue
-            for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
-                if label == UNKNOWN or unscorable_reason(record.ref, alt) is not None:
-                    continue
-                kind = int(variant_type(record.ref, alt))
-                cause = self._causes.get((record.contig, record.start, record.ref, alt), "")
-                rows.append((record.contig, record.start, kind, label, self._values.values(record, number), cause))
-        values = np.array([row[4] for row in rows], np.float64).reshape(len(rows), len(self.names))
-        return AlleleScores(
-            contig=np.array([row[0] for row in rows], dtype=np.str_),
-            start=np.array([row[1] for row in rows], np.int64),
-            variant_type=np.array([row[2] for row in rows], np.int8),
-            label=np.array([row[3] for row in rows], np.int8),
-            scores={name: values[:, i] for i, name in enumerate(self.names)},
-            cause=np.array([row[5] for row in rows], dtype=np.str_),
-        )
+        """The table of the alleles of known label (:meth:`chosen`, :meth:`table`)."""
+        return self.table(self.chosen(records, labels, min_qual))
 
 
 def _qual(record: Record) -> float:
@@ -118,5 +197,5 @@ def callset_counts(records: Sequence[Record]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for record in records:
         counts["records"] += 1
-        counts["records passing FILTER"] += record.filter in ("PASS", ".", "")
+        counts["records passing FILTER"] += passes(record)
     return counts

@@ -161,7 +161,7 @@ def _code(reference, index):
 
 
 @jit
-def _longest_repeat(reference, first, last, unit):
+def longest_repeat(reference, first, last, unit):
     """Length of the longest stretch that repeats every ``unit`` bases and touches one of [first, last] (indices)."""
     longest = 0
     for anchor in range(first, min(last, first + _LONGEST_RUN) + 1):
@@ -311,10 +311,10 @@ def site_features(
             shared[at + 5] = _ratio(_around(sums, core_start, begin, end, own_start, own_end, _LOW_MAPQ), covered)
         first_index = own_start - 1 - reference_start
         last_index = span_ends[r] - reference_start
-        shared[_AT_CONTEXT] = _longest_repeat(reference, first_index, last_index, 1)
+        shared[_AT_CONTEXT] = longest_repeat(reference, first_index, last_index, 1)
         longest = 0
         for unit in range(2, 5):
-            longest = max(longest, _longest_repeat(reference, first_index, last_index, unit))
+            longest = max(longest, longest_repeat(reference, first_index, last_index, unit))
         shared[_AT_CONTEXT + 1] = longest
         known = 0
         gc = 0

@@ -21,10 +21,10 @@ from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.log import about, progress
 from cnnspark.members import Member
 from cnnspark.owner import private_folder
-from cnnspark.preflight import Preflight, check_inputs
+from cnnspark.preflight import Preflight, check_inputs, check_lengths
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, parse_region
+from cnnspark.regions import Region, parse_region, require_shared_contig
 from cnnspark.runs import file_identity
 from cnnspark.runtime import part
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -157,15 +157,21 @@ class TruthPaths:
         return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
 
     def check(self, reference: str | None) -> list[str]:
-        """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths."""
+        """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths.
+
+        Raises InputError also where the truth is of another build than the reference.
+        """
         names = ((self.truth, "truth"), (self.bed, "confident BED"), (self.labels, "label table"))
         for path, what in names:
             if path:
                 callset.require_file(path, what)
         if self.labels is None:
-            TruthSource(str(self.truth), str(self.bed)).close()
-            callset.require_file(required(reference, "--reference"), "reference")
-            ReferenceSource(str(reference)).close()
+            with TruthSource(str(self.truth), str(self.bed)) as truth:
+                callset.require_file(required(reference, "--reference"), "reference")
+                genome = ReferenceSource(str(reference))
+                check_lengths(truth.path, truth.header.contig_lengths, genome.path, genome.lengths)
+                require_shared_contig(truth.bed_path, truth.contigs, genome.path, genome.lengths)
+                genome.close()
         return [path for path, _ in names if path]
 
 

@@ -9,7 +9,6 @@ insertion the base behind it) must all lie inside, else its label is unknown.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from cnnspark.alleles import REF_MISMATCH, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.haplotypes import Allele, ReferenceWindow, SearchLimits, explain, left_normalise, make_allele
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, read_bed
+from cnnspark.regions import Region, RegionSet, read_bed
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 # The reasons of the counts, beside those of cnnspark.alleles for what cannot be scored.
 EXACT = "true: same allele"
@@ -61,22 +60,21 @@ class TruthSource:
         self.regions = read_bed(bed_path)
         if not self.regions:
             raise InputError(f"{bed_path} has no interval; give the truth set's confident regions as BED")
-        self._starts: dict[str, list[int]] = defaultdict(list)
-        self._ends: dict[str, list[int]] = defaultdict(list)
-        for region in self.regions:
-            self._starts[region.contig].append(region.start)
-            self._ends[region.contig].append(region.end)
+        self._confident = RegionSet(self.regions)
 
     @property
     def contigs(self) -> set[str]:
         """Contigs on which labels can be known: those of the confident regions."""
-        return set(self._starts)
+        return self._confident.contigs
 
     def covers(self, contig: str, start: int, end: int) -> bool:
         """Whether one confident region holds all of [start, end), or the base at ``start`` where that is empty."""
-        starts = self._starts.get(contig, ())
-        i = bisect_right(starts, start) - 1
-        return i >= 0 and max(end, start + 1) <= self._ends[contig][i]
+        return self._confident.covers(contig, start, end)
+
+    @property
+    def header(self) -> VcfHeader:
+        """That of the truth VCF."""
+        return self._vcf.header
 
     def records(self, region: Region) -> list[Record]:
         """The truth records that the region owns."""

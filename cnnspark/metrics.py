@@ -8,6 +8,10 @@ AUPRC is the average precision, sum over thresholds of (R_n - R_n-1) P_n without
 it (linear interpolation between points is too optimistic: Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
 AUROC is the probability that a true allele scores higher than a false one, ties counting half. A value that is not
 defined (no allele, one class only) is None, never NaN.
+
+A precision depends on how many false alleles a caller lets through: the same score on a more permissive callset has a
+lower one. ``..._balanced`` are the same figures with true and false alleles weighted to count the same in sum
+(prevalence .5), so that callsets can be compared; what a user of this callset gets are the unbalanced ones.
 """
 
 from __future__ import annotations
@@ -19,13 +23,19 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from cnnspark.alleles import VariantType
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
+from cnnspark.bootstrap import FIGURES, bootstrap, replicates_for
+from cnnspark.schema import TRUE_VARIANT, UNKNOWN
+from cnnspark.tables import Value as Value
+from cnnspark.tables import format_rows
+from cnnspark.tables import format_value as format_value
+from cnnspark.weighted import WeightedRanking, balancing_weights, checked, two_classes
 
 PRECISIONS = (0.70, 0.80, 0.90, 0.95, 0.99)
 RECALLS = (0.90, 0.95, 0.99)
 GROUPS = ("ALL", "SNP", "INDEL")
+# A stretch of the genome whose alleles are drawn together: longer than a read pair and than most repeats.
+BLOCK_BASES = 40_000
 
-Value = float | int | None
 # group -> score -> metric -> value; ready for JSON.
 Metrics = dict[str, dict[str, dict[str, Value]]]
 
@@ -43,6 +53,8 @@ class AlleleScores:
     label: np.ndarray  # (n,) int8: 1 true, 0 false, -1 unknown
     scores: dict[str, np.ndarray] = field(default_factory=dict)  # each (n,) float64, higher is better
     cause: np.ndarray = field(default_factory=lambda: np.empty(0, np.str_))  # (n,) str, why it is there, "" unknown
+    # Dimension -> (n,) int8, the number of the allele's stratum (cnnspark.strata), -1 where it is in none.
+    strata: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.contig = np.asarray(self.contig, dtype=np.str_)
@@ -51,8 +63,9 @@ class AlleleScores:
         self.label = np.asarray(self.label, dtype=np.int8)
         self.scores = {name: np.asarray(values, dtype=np.float64) for name, values in self.scores.items()}
         self.cause = np.asarray(self.cause, np.str_) if len(self.cause) else np.full(len(self.label), "")
-        columns = (self.contig, self.start, self.variant_type, self.label, self.cause, *self.scores.values())
-        lengths = {len(a) for a in columns}
+        self.strata = {name: np.asarray(codes, np.int8) for name, codes in self.strata.items()}
+        columns = (self.contig, self.start, self.variant_type, self.label, self.cause)
+        lengths = {len(a) for a in (*columns, *self.scores.values(), *self.strata.values())}
         if len(lengths) > 1:
             raise ValueError(f"the columns of AlleleScores differ in length: {sorted(lengths)}")
 
@@ -68,6 +81,7 @@ class AlleleScores:
             self.label[wanted],
             {name: values[wanted] for name, values in self.scores.items()},
             self.cause[wanted],
+            {name: codes[wanted] for name, codes in self.strata.items()},
         )
 
     def labelled(self) -> AlleleScores:
@@ -92,13 +106,15 @@ class AlleleScores:
 
     @staticmethod
     def concatenate(parts: Sequence[AlleleScores]) -> AlleleScores:
-        """One table from several with the same scores. Raises ValueError where the scores' names differ."""
+        """One table from several with the same scores and strata. Raises ValueError where their names differ."""
         if not parts:
             return AlleleScores(np.empty(0, np.str_), np.empty(0), np.empty(0), np.empty(0))
-        names = list(parts[0].scores)
+        names, dimensions = list(parts[0].scores), list(parts[0].strata)
         for part in parts:
             if set(part.scores) != set(names):
                 raise ValueError(f"tables with scores {sorted(names)} and {sorted(part.scores)} do not go together")
+            if set(part.strata) != set(dimensions):
+                raise ValueError(f"tables by {sorted(dimensions)} and by {sorted(part.strata)} do not go together")
         return AlleleScores(
             np.concatenate([p.contig for p in parts]),
             np.concatenate([p.start for p in parts]),
@@ -106,38 +122,20 @@ class AlleleScores:
             np.concatenate([p.label for p in parts]),
             {name: np.concatenate([p.scores[name] for p in parts]) for name in names},
             np.concatenate([p.cause for p in parts]),
+            {name: np.concatenate([p.strata[name] for p in parts]) for name in dimensions},
         )
-
-
-def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 labels and finite scores; NaN below the lowest, infinities just outside the finite ones."""
-    labels, scores = np.asarray(labels).astype(np.int64), np.array(scores, dtype=np.float64)
-    if labels.shape != scores.shape or labels.ndim != 1:
-        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be one column each, of one length")
-    if not np.isin(labels, (FALSE_VARIANT, TRUE_VARIANT)).all():
-        raise ValueError("labels must be 0 or 1; leave alleles of unknown label out")
-    finite = scores[np.isfinite(scores)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
-    scores[np.isposinf(scores)] = high + 1
-    scores[np.isneginf(scores)] = low - 1
-    scores[np.isnan(scores)] = low - 2
-    return labels, scores
-
-
-def _two_classes(labels: np.ndarray) -> bool:
-    return bool(len(labels)) and bool(labels.min() != labels.max())
 
 
 def auprc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Average precision (module docstring); None without both classes."""
-    labels, scores = _checked(labels, scores)
-    return float(average_precision_score(labels, scores)) if _two_classes(labels) else None
+    labels, scores = checked(labels, scores)
+    return float(average_precision_score(labels, scores)) if two_classes(labels) else None
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Area under the ROC curve; None without both classes."""
-    labels, scores = _checked(labels, scores)
-    return float(roc_auc_score(labels, scores)) if _two_classes(labels) else None
+    """Area under the ROC curve; None without both classes. Weights of the classes do not change it."""
+    labels, scores = checked(labels, scores)
+    return float(roc_auc_score(labels, scores)) if two_classes(labels) else None
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def _operating_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
     Empty where there is no true allele. Missing scores are no thresholds.
     """
     missing = np.isnan(np.asarray(scores, dtype=np.float64))
-    labels, finite = _checked(labels, scores)
+    labels, finite = checked(labels, scores)
     if not labels.any() or missing.all():
         return np.empty(0), np.empty(0), np.empty(0)
     precision, recall, thresholds = precision_recall_curve(labels, finite)
@@ -225,90 +223,28 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10)
     return float(np.mean((probabilities - labels) ** 2)), float(np.abs(excess).sum() / len(labels))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A 95% interval."""
-
-    low: float
-    high: float
-
-
-class _WeightedAuprc:
-    """Average precision under changing weights of the alleles: sorted once, then linear in their number."""
-
-    def __init__(self, labels: np.ndarray, scores: np.ndarray):
-        labels, scores = _checked(labels, scores)
-        self.order = np.argsort(-scores, kind="stable")
-        self.labels = labels[self.order].astype(np.float64)
-        ranked = scores[self.order]
-        self.last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-
-    def __call__(self, weights: np.ndarray) -> float | None:
-        """``weights`` (n,) in the order of the labels; None where only one class has weight."""
-        weights = weights[self.order]
-        kept = np.cumsum(weights)[self.last_of_tie]
-        true = np.cumsum(weights * self.labels)[self.last_of_tie]
-        if not 0 < true[-1] < kept[-1]:
-            return None
-        precision = np.divide(true, kept, out=np.zeros_like(true), where=kept > 0)
-        return float(np.sum(np.diff(true, prepend=0.0) * precision) / true[-1])
-
-
-def bootstrap_interval(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    blocks: np.ndarray,
-    baseline: np.ndarray | None = None,
-    n_replicates: int = 1000,
-    seed: int = 0,
-) -> Interval | None:
-    """The 95% percentile interval of the AUPRC, or of its gain over ``baseline`` (scores of the same alleles).
-
-    Blocks of the genome are drawn with replacement, not alleles: neighbours share reads and mapping errors, so single
-    alleles would give intervals that are too narrow. Replicates without both classes are left out. None where there
-    are fewer than two blocks or no two classes. Deterministic for a seed.
-    """
-    labels = np.asarray(labels)
-    numbers = np.unique(np.asarray(blocks), return_inverse=True)[1].reshape(-1)
-    n_blocks = int(numbers.max()) + 1 if len(numbers) else 0
-    if n_blocks < 2 or not _two_classes(labels):
-        return None
-    model = _WeightedAuprc(labels, scores)
-    other = _WeightedAuprc(labels, baseline) if baseline is not None else None
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(n_replicates):
-        drawn = np.bincount(generator.integers(0, n_blocks, n_blocks), minlength=n_blocks)
-        weights = drawn[numbers].astype(np.float64)
-        value = model(weights)
-        if value is None:
-            continue
-        values.append(value - (other(weights) or 0.0) if other else value)
-    if not values:
-        return None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Interval(float(low), float(high))
-
-
 def metric_pairs(
     labels: np.ndarray, scores: np.ndarray, probabilities: np.ndarray | None = None
 ) -> list[tuple[str, Value]]:
     """All metrics of one score on one group of alleles (labels 0 or 1), as (name, value).
 
     ``recall_at_precision_P`` is the most recall of any threshold with at least that precision, 0 where no threshold
-    has it; ``precision_at_recall_R`` likewise the other way round.
+    has it; ``precision_at_recall_R`` likewise the other way round. A threshold is a score that an allele has: alleles
+    with equal scores are kept or left together, those without a score are never kept.
     """
     labels = np.asarray(labels)
     n_true = int((labels == TRUE_VARIANT).sum())
+    defined = two_classes(labels)
+    ranking, weights = WeightedRanking(labels, scores) if defined else None, balancing_weights(labels)
     pairs: list[tuple[str, Value]] = [
         ("n", len(labels)),
         ("n_true", n_true),
         ("n_false", len(labels) - n_true),
         ("prevalence", n_true / len(labels) if len(labels) else None),
         ("auprc", auprc(labels, scores)),
+        ("auprc_balanced", ranking.auprc(weights) if ranking else None),
         ("auroc", auroc(labels, scores)),
     ]
-    defined = _two_classes(labels)
     precision, recall, _ = _operating_points(labels, scores)
     for wanted in PRECISIONS:
         reached = float(recall[precision >= wanted].max(initial=0.0)) if defined else None
@@ -316,6 +252,8 @@ def metric_pairs(
     for wanted in RECALLS:
         reached = float(precision[recall >= wanted].max(initial=0.0)) if defined else None
         pairs.append((f"precision_at_recall_{wanted:.2f}", reached))
+        balanced = ranking.precision_at_recall(weights, wanted) if ranking else None
+        pairs.append((f"precision_at_recall_{wanted:.2f}_balanced", balanced))
     best = best_f1(labels, scores) if defined else None
     pairs += [("f1", best[0] if best else None), ("f1_threshold", best[1] if best else None)]
     if probabilities is not None:
@@ -328,30 +266,35 @@ def evaluate(
     alleles: AlleleScores,
     baseline: str | None = None,
     log_odds: Sequence[str] = ("CNN_1D", "CNN_2D"),
-    block_bases: int = 40_000,
+    block_bases: int = BLOCK_BASES,
     n_replicates: int = 1000,
     seed: int = 0,
 ) -> Metrics:
     """All metrics by group and score, of the alleles whose label is known; a plain dictionary, ready for JSON.
 
-    Each score also has the bootstrap interval of its AUPRC (``auprc_low``, ``auprc_high``); where ``baseline`` names
-    one of the scores, the others have their gain over it (``auprc_gain``, ``auprc_gain_low``, ``auprc_gain_high``),
-    from the same draws of blocks. Scores in ``log_odds`` are probabilities in disguise and have calibration as well.
+    Each score also has the bootstrap intervals of its AUPRC (``auprc_low``, ``auprc_high``) and of its recall at
+    precision .99; where ``baseline`` names one of the scores, the others have their gain over it (``auprc_gain``,
+    ``auprc_gain_low``, ``auprc_gain_high``), from the same draws of blocks. Scores in ``log_odds`` are probabilities in
+    disguise and have calibration as well.
     """
     known = alleles.labelled()
     result: Metrics = {}
     for group in GROUPS:
         part = known.group(group)
-        blocks = part.blocks(block_bases)
+        pairs = [(baseline, name) for name in part.scores if name != baseline] if baseline in part.scores else []
+        draws = replicates_for(len(part), n_replicates)
+        found = bootstrap(part.label, part.scores, part.blocks(block_bases), pairs, draws, seed)
         result[group] = {}
         for name, scores in part.scores.items():
             values = dict(metric_pairs(part.label, scores, probability_of_score(scores) if name in log_odds else None))
-            interval = bootstrap_interval(part.label, scores, blocks, n_replicates=n_replicates, seed=seed)
-            values["auprc_low"], values["auprc_high"] = (interval.low, interval.high) if interval else (None, None)
-            if baseline in part.scores and name != baseline:
-                reference = part.scores[baseline]
-                base, own = auprc(part.label, reference), values["auprc"]
-                gain = bootstrap_interval(part.label, scores, blocks, reference, n_replicates, seed)
+            intervals = found.scores.get(name, {})
+            for figure in FIGURES:
+                interval = intervals.get(figure)
+                values[f"{figure}_low"] = interval.low if interval else None
+                values[f"{figure}_high"] = interval.high if interval else None
+            if (baseline, name) in pairs:
+                base, own = auprc(part.label, part.scores[str(baseline)]), values["auprc"]
+                gain = found.differences.get((str(baseline), name), {}).get("auprc")
                 values["auprc_gain"] = own - base if own is not None and base is not None else None
                 values["auprc_gain_low"] = gain.low if gain else None
                 values["auprc_gain_high"] = gain.high if gain else None
@@ -362,30 +305,18 @@ def evaluate(
 # Columns of the text table: heading -> metric.
 TABLE_COLUMNS: Mapping[str, str] = {
     "AUPRC": "auprc",
+    "AUPRC(1:1)": "auprc_balanced",
     "AUROC": "auroc",
     **{f"R@P{wanted:.0%}": f"recall_at_precision_{wanted:.2f}" for wanted in PRECISIONS},
     "F1": "f1",
 }
 
 
-def format_value(value: Value) -> str:
-    """Three decimals for a ratio, thousands separated for a count, ``-`` for what is not defined."""
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-
-
 def format_table(metrics: Metrics, columns: Mapping[str, str] = TABLE_COLUMNS) -> str:
     """A plain-text table: a row per group and score, with the counts and the prevalence before the metrics."""
-    rows = [["group", "score", "true", "false", "prevalence", *columns]]
+    rows: list[list[str | Value]] = [["group", "score", "true", "false", "prevalence", *columns]]
     for group, by_score in metrics.items():
         for name, values in by_score.items():
             cells = (values.get(m) for m in ("n_true", "n_false", "prevalence", *columns.values()))
-            rows.append([group, name, *map(format_value, cells)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join([*left, *right]).rstrip())
-    return "\n".join(lines)
+            rows.append([group, name, *cells])
+    return format_rows(rows, n_left=2)

@@ -23,6 +23,7 @@ from cnnspark.models.bundled import chosen_model, is_bundled
 from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
+from cnnspark.run_facts import read_run
 from cnnspark.runs import file_identity, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
@@ -148,15 +149,9 @@ def run_all(
         progress("evaluate")
         result.evaluation = str(folder / EVALUATION)
         result.held_out = tuple(card.data["held_out"]) if trained_model is None else held_out
-        facts = {
-            "conservation": summary["statement"],
-            "inputs unlike the training data": (summary["guard"] or {}).get("outside"),
-            "model": _card_facts(card),
-            "configuration": resolved,
-        }
         measured = stages.evaluate_callset(
             spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
-            result.evaluation, config, title="cnnspark run", overwrite=True, history=list(card.history), facts=facts,
+            result.evaluation, config, title="cnnspark run", overwrite=True, run=read_run(scored),
         )  # fmt: skip
         result.metrics = measured.metrics
     write_text(folder / CONFIG, yaml.safe_dump(_plain(resolved)))
@@ -261,19 +256,6 @@ def _reached(card: Card, precision: str) -> bool:
         return card.thresholds.get(group, {}).get(precision) is not None
 
     return has("ALL") or all(has(group) for group in GROUPS)
-
-
-def _card_facts(card: Card) -> dict[str, Any]:
-    return {
-        "model": card.model,
-        "SHA-256": card.sha256,
-        "thresholds by precision": card.thresholds,
-        "thresholds by sensitivity": card.sensitivity_thresholds,
-        "calibration": dataclasses.asdict(card.calibration),
-        "figures on the held-out blocks": card.metrics,
-        **card.training,
-        **card.data,
-    }
 
 
 def _plain(value: Any) -> Any:

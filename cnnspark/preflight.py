@@ -64,12 +64,12 @@ def check_inputs(
         contigs = [contig for contig in contigs if contig in {region.contig for region in regions}]
     if reference is not None:
         _check_contigs(vcf.path, contigs, reference.path, reference.lengths)
-        _check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
+        check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
     if reads is not None:
         _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
         if reference is not None:
             shared = {c: reads.contig_lengths.get(c) for c in contigs}
-            _check_lengths(reads.path, shared, reference.path, reference.lengths)
+            check_lengths(reads.path, shared, reference.path, reference.lengths)
         if reads.mapped_reads == 0:
             raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
         found.sample = choose_sample(vcf, reads, sample, found.warnings)
@@ -88,13 +88,22 @@ def check_inputs(
     return found
 
 
+def check_build(vcf: VcfSource, reference: ReferenceSource, contigs: Sequence[str] = ()) -> None:
+    """A callset or a truth against the reference: the contigs of its records, of ``contigs`` where given, and lengths.
+
+    Raises InputError where they are not of one build.
+    """
+    _check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
+    check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
+
+
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
     if not shared:
         _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
     lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
-    _check_lengths(reads.path, lengths, reference.path, reference.lengths)
+    check_lengths(reads.path, lengths, reference.path, reference.lengths)
 
 
 def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
@@ -120,7 +129,8 @@ def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Map
     )
 
 
-def _check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, others: Mapping[str, int]) -> None:
+def check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, others: Mapping[str, int]) -> None:
+    """Raises InputError where a contig that both files have is not equally long in both."""
     for contig, length in lengths.items():
         if length is not None and contig in others and others[contig] != length:
             raise InputError(
@@ -222,7 +232,7 @@ def _check_member(
         )
     _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
     shared = {c: reads.contig_lengths.get(c) for c in contigs}
-    _check_lengths(reads.path, shared, reference.path, reference.lengths)
+    check_lengths(reads.path, shared, reference.path, reference.lengths)
     if reads.mapped_reads == 0:
         raise InputError(f"{reads.path} holds no mapped reads; check that the alignment finished")
 

@@ -7,6 +7,8 @@ inclusive and is converted here and in :mod:`cnnspark.vcf`, nowhere else.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,13 +68,25 @@ def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str
     """Raises InputError where a region names a contig that the file does not have."""
     for region in regions:
         if region.contig not in contigs:
-            raise InputError(f"region {region} names a contig that {path} does not have{_hint(region.contig, contigs)}")
+            raise InputError(
+                f"region {region} names a contig that {path} does not have{spelling_hint(region.contig, contigs)}"
+            )
 
 
-def _hint(contig: str, others: Collection[str]) -> str:
+def spelling_hint(contig: str, others: Collection[str]) -> str:
     """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
     other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
     return f"; did you mean '{other}'?" if other in others else "; check the name"
+
+
+def require_shared_contig(path: str, contigs: Collection[str], other_path: str, others: Collection[str]) -> None:
+    """Raises InputError where two files have no contig in common, with the name that would fit if there is one."""
+    if contigs and not set(contigs) & set(others):
+        first, other = min(contigs), next(iter(others), "none")
+        raise InputError(
+            f"{path} and {other_path} have no contig in common ('{first}' against '{other}')"
+            f"{spelling_hint(first, others)}"
+        )
 
 
 def read_bed(path: str) -> list[Region]:
@@ -100,6 +114,28 @@ def read_bed(path: str) -> list[Region]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
     return merge_regions(regions)
+
+
+class RegionSet:
+    """Disjoint, sorted regions, as :func:`read_bed` gives them, to look places up in."""
+
+    def __init__(self, regions: Iterable[Region]):
+        self._starts: dict[str, list[int]] = defaultdict(list)
+        self._ends: dict[str, list[int]] = defaultdict(list)
+        for region in regions:
+            self._starts[region.contig].append(region.start)
+            self._ends[region.contig].append(region.end)
+
+    @property
+    def contigs(self) -> set[str]:
+        """The contigs that hold a region."""
+        return set(self._starts)
+
+    def covers(self, contig: str, start: int, end: int) -> bool:
+        """Whether one region holds all of [start, end), or the base at ``start`` where that is empty."""
+        starts = self._starts.get(contig, ())
+        i = bisect_right(starts, start) - 1
+        return i >= 0 and max(end, start + 1) <= self._ends[contig][i]
 
 
 def merge_regions(regions: Iterable[Region]) -> list[Region]:

@@ -1,80 +1,110 @@
-"""The report: one HTML file that needs nothing else, saying in words, tables and curves how good a filter is.
+"""The report: one HTML file that needs nothing else, saying in words, tables and pictures how good a filter is.
 
-Same input, same bytes: the figures' ids are salted with a constant, and no date, path or version is written that the
-caller did not give. Everything that comes from outside (score names, facts, titles) is escaped.
+Same input, same bytes: no date, path or version is written that the caller did not give. Everything that comes from
+outside (score names, FILTERs, alleles, facts, titles) is escaped. :mod:`cnnspark.figures` draws,
+:mod:`cnnspark.report_words` has the sentences, ``templates/report.html`` the page.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from cnnspark import figures, report_words
+from cnnspark.composition import AFTER, BEFORE, SHOWN
+from cnnspark.curves import Curves
 from cnnspark.errors import RunError
+from cnnspark.evaluation import is_log_odds
 from cnnspark.files import location, make_parents, write_text
-from cnnspark.metrics import PRECISIONS, AlleleScores, Metrics, Value, format_value
+from cnnspark.metrics import PRECISIONS, Metrics
+from cnnspark.models.card import THRESHOLD_GROUPS, Card
+from cnnspark.run_facts import RunFacts, explain_command
+from cnnspark.schema import TRUE_VARIANT
+from cnnspark.tables import format_value
+from cnnspark.tally import CallsetTally, Surprise
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from cnnspark.files import Location
 
-# Stands for "the colour of the page's text" while matplotlib draws; becomes currentColor, so dark mode just works.
-_INK = "#123456"
-# Told apart by the colour-blind, legible on white and on black (Okabe and Ito's, the blue and green lightened).
-_COLOURS = ("#2f86c9", "#e08a1e", "#1fa67a", "#cc79a7", "#8f6fd1", "#b5a21b")
-_DASHES = ("-", "--", "-.", ":")
-_TRUE_COLOUR, _FALSE_COLOUR = _COLOURS[0], _COLOURS[1]
-_MAX_POINTS = 300
-
-_TABLE_COLUMNS = {
+_METRICS = {
     "True": "n_true",
     "False": "n_false",
     "Prevalence": "prevalence",
     "AUPRC": "auprc",
+    "95% interval": "auprc_interval",
+    "Balanced AUPRC": "auprc_balanced",
     "AUROC": "auroc",
-    **{f"Recall at precision {wanted:.0%}": f"recall_at_precision_{wanted:.2f}" for wanted in PRECISIONS},
     "Best F1": "f1",
     "at threshold": "f1_threshold",
     "Calibration error": "calibration_error",
 }
+_RECALLS = {f"of {wanted:.0%}": f"recall_at_precision_{wanted:.2f}" for wanted in PRECISIONS}
+SURPRISING = 20
+# Inputs unlike the training data that the table names; guard.json has all.
+_INPUTS = 20
+_ALLELE_LETTERS = 16
 
 
 def write_report(
-    out_html: str | Path,
+    out_html: str | Path | Location,
     title: str,
     metrics: Metrics,
-    scores: AlleleScores,
+    curves: Curves | None,
     history: Sequence[Mapping[str, Any]] | None,
     facts: Mapping[str, Any],
     *,
+    tally: CallsetTally | None = None,
+    strata: Mapping[str, Any] | None = None,
+    comparison: Metrics | None = None,
+    callsets: Mapping[str, Mapping[str, Any]] | None = None,
+    run: RunFacts | None = None,
+    inputs: Mapping[str, Any] | None = None,
     model: str | None = None,
     baseline: str | None = "QUAL",
-) -> None:
-    """Writes the report, whole or not at all.
+) -> list[str]:
+    """Writes the report, whole or not at all, and returns its summary's sentences. Raises RunError where it cannot.
 
-    ``metrics`` as :func:`cnnspark.metrics.evaluate` gives them for ``scores``. ``model`` is the score that the summary
-    is about (default: the first that is not ``baseline``). ``history`` has a row per epoch: ``epoch``, ``loss``,
-    ``val_loss``, ``val_auprc``, ...; None where nothing was trained. ``facts`` becomes tables: each value that is a
-    mapping its own, under its key as heading; the others one together. Raises RunError where it cannot be written.
+    Args:
+        metrics: as :func:`cnnspark.metrics.evaluate` gives them, empty without a truth.
+        curves: of the same alleles (:func:`cnnspark.curves.draw_curves`); None without a truth.
+        history: a row per epoch: ``epoch``, ``loss``, ``val_loss``, ``val_auprc``, ...; None where nothing was trained.
+        facts: become tables: each value that is a mapping its own, under its key as heading; the others one together.
+        tally: the counts of all records.
+        strata: dimension -> stratum -> score -> metrics (:func:`cnnspark.figures.strata_drawings`).
+        comparison: differences of scores by group and pair (:func:`cnnspark.stratified.compare`).
+        callsets: what each callset is made of before and after FILTER (:mod:`cnnspark.composition`).
+        run: of the run that made the scores.
+        inputs: paths that 'cnnspark explain' is to be given for one of the alleles: ``vcf``, ``reads``, ...
+        model: the score that the summary is about (default: the first that is not ``baseline``).
     """
-    names = list(scores.scores)
+    run = run or RunFacts()
+    names = list(dict.fromkeys(score for by_score in metrics.values() for score in by_score))
     if model is None:
         model = next((name for name in names if name != baseline), names[0] if names else None)
-    known = scores.labelled()
+    with figures.drawing():
+        drawn = _drawn(metrics, curves, history or [], tally, strata or {}, run)
+    summary = report_words.summary(metrics, curves, tally, run, model, baseline)
     page = _template().render(
         title=title,
-        summary=_summary(metrics, len(scores), known, model, baseline),
-        columns=list(_TABLE_COLUMNS),
-        groups=_table(metrics),
-        figures=_figures(metrics, known),
-        training=_training(history or []),
+        summary=summary,
+        has_truth=curves is not None or bool(metrics),
+        metrics=_table(metrics, {k: v for k, v in _METRICS.items() if _is_there(metrics, v)}),
+        recalls=_table(metrics, _RECALLS),
+        comparison=_comparison(comparison or {}),
+        callsets=[(str(name), _composition(summary)) for name, summary in (callsets or {}).items()],
+        drawn=drawn,
+        surprising=_surprising(tally, inputs, run.model),
+        log_odds=tally is not None and is_log_odds(tally.score),
+        score=tally.score if tally else "",
+        filters=_filters(tally),
+        training=report_words.of_training(history or []),
+        runtime=report_words.of_runtime(run),
+        statement=run.statement,
+        guard=_guard(run),
+        card=_card(run.card, run.model) if run.card else None,
+        configuration=_flat(run.configuration),
         facts=_fact_tables(facts),
     )
     target = location(out_html)
@@ -85,6 +115,7 @@ def write_report(
         raise RunError(
             f"{out_html} cannot be written ({error.strerror}); check the folder and its free space"
         ) from None
+    return summary
 
 
 def _template() -> Any:
@@ -96,57 +127,201 @@ def _template() -> Any:
     return environment.from_string(resources.files("cnnspark").joinpath("templates/report.html").read_text("utf-8"))
 
 
-def _with_interval(values: Mapping[str, Value]) -> str:
-    text = format_value(values.get("auprc"))
-    low, high = values.get("auprc_low"), values.get("auprc_high")
-    return text if low is None or high is None else f"{text} (95% interval {low:.3f} to {high:.3f})"
+def _drawn(
+    metrics: Metrics,
+    curves: Curves | None,
+    history: Sequence[Mapping[str, Any]],
+    tally: CallsetTally | None,
+    strata: Mapping[str, Any],
+    run: RunFacts,
+) -> dict[str, list[figures.Drawing]]:
+    """The drawings by section."""
+    found: dict[str, list[figures.Drawing]] = {
+        "strata": figures.strata_drawings(strata),
+        "callset": figures.tally_drawings(tally) if tally else [],
+        "training": figures.training_drawings(history),
+        "runtime": figures.runtime_drawings(run.blocks),
+        "curves": [],
+        "scores": [],
+    }
+    if curves:
+        found["curves"] = figures.curve_drawings(curves, metrics, tally)
+        for i, (name, histogram) in enumerate(curves.histograms.items()):
+            found["scores"].append(figures.histogram_drawing(name, histogram, i))
+        for i, (name, bins) in enumerate(curves.reliability.items()):
+            if bins:
+                found["scores"].append(figures.reliability_drawing(name, bins, i))
+    return found
 
 
-def _summary(
-    metrics: Metrics, n_alleles: int, known: AlleleScores, model: str | None, baseline: str | None
-) -> list[str]:
-    """The findings as sentences, the most important first."""
-    n_true = int((known.label == 1).sum())
-    sentences = [
-        f"{n_alleles:,} ALT alleles; the truth of {len(known):,} is known: {n_true:,} true and "
-        f"{len(known) - n_true:,} false."
-    ]
-    values = metrics.get("ALL", {}).get(model or "", {})
-    prevalence = values.get("prevalence")
-    if prevalence is not None:
-        sentences.append(
-            f"{prevalence:.1%} of them are true: that is the area under the precision-recall curve (AUPRC) of a score "
-            "that knows nothing."
-        )
-    if values.get("auprc") is None:
-        sentences.append("True and false alleles are both needed to say how good a score is; one of them is lacking.")
-        return sentences
-    sentence = f"{model} has an AUPRC of {_with_interval(values)}"
-    other = metrics.get("ALL", {}).get(baseline or "", {}) if baseline != model else {}
-    if other.get("auprc") is not None:
-        sentence += f"; {baseline} has {_with_interval(other)}"
-    sentences.append(sentence + ".")
-    gain, low, high = (values.get(name) for name in ("auprc_gain", "auprc_gain_low", "auprc_gain_high"))
-    if gain is not None and low is not None and high is not None:
-        verdict = "more than chance explains" if low > 0 or high < 0 else "chance can explain it"
-        sentences.append(f"The difference is {gain:+.3f} (95% interval {low:+.3f} to {high:+.3f}): {verdict}.")
-    for wanted in (0.90, 0.99):
-        name = f"recall_at_precision_{wanted:.2f}"
-        recall, other_recall = values.get(name), other.get(name)
-        if recall is None:
-            continue
-        sentence = f"At a precision of {wanted:.0%}, {model} keeps {recall:.1%} of the true alleles"
-        sentences.append(sentence + (f", {baseline} {other_recall:.1%}." if other_recall is not None else "."))
-    return sentences
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _table(metrics: Metrics) -> list[dict[str, Any]]:
+def _is_there(metrics: Metrics, name: str) -> bool:
+    return name == "auprc_interval" or any(
+        name in values for by_score in metrics.values() for values in by_score.values()
+    )
+
+
+def _table(metrics: Metrics, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each group and score: its texts by heading."""
     rows = []
     for group, by_score in metrics.items():
         for name, values in by_score.items():
-            cells = [(heading, format_value(values.get(metric))) for heading, metric in _TABLE_COLUMNS.items()]
+            cells = [(heading, _cell(values, metric)) for heading, metric in columns.items()]
             rows.append({"group": group, "score": name, "cells": cells})
     return rows
+
+
+def _cell(values: Mapping[str, Any], metric: str) -> str:
+    if metric != "auprc_interval":
+        return format_value(values.get(metric))
+    low, high = values.get("auprc_low"), values.get("auprc_high")
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def _comparison(comparison: Metrics) -> list[dict[str, Any]]:
+    """A row for each group and pair: both figures and the difference with its interval."""
+    rows = []
+    for group, by_pair in comparison.items():
+        for pair, values in by_pair.items():
+            cells = []
+            for figure, heading in (("auprc", "AUPRC"), ("recall_at_precision_0.99", "Recall at precision 99%")):
+                first, second = (format_value(values.get(f"{figure}_{which}")) for which in ("first", "second"))
+                cells.append((heading, f"{second} - {first}"))
+                difference = values.get(f"{figure}_difference")
+                ends = [values.get(f"{figure}_difference_{end}") for end in ("low", "high")]
+                text = "-" if difference is None else f"{difference:+.3f}"
+                if None not in ends:
+                    text += f" ({ends[0]:+.3f} to {ends[1]:+.3f})"
+                cells.append(("Difference", text))
+            rows.append({"group": group, "score": pair, "cells": cells})
+    return rows
+
+
+def _composition(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each count or ratio, before and after FILTER."""
+    before, after = summary.get(BEFORE) or {}, summary.get(AFTER) or {}
+    return [
+        {"name": name, "cells": [("All", format_value(before.get(key))), ("Passing", format_value(after.get(key)))]}
+        for name, key in SHOWN.items()
+    ]
+
+
+def _surprising(tally: CallsetTally | None, inputs: Mapping[str, Any] | None, model: str) -> list[dict[str, Any]]:
+    """The labelled alleles whose score is furthest from the truth, the furthest first, each with its command.
+
+    Scores that are not log odds have no common measure for both labels: as many of each are taken then.
+    """
+    found = tally.surprising if tally else []
+    if tally is not None and is_log_odds(tally.score):
+        found = sorted((each for each in found if each.disagreement > 0), key=Surprise.order)[:SURPRISING]
+    else:
+        of_label = [[each for each in found if (each.label == TRUE_VARIANT) is wanted] for wanted in (True, False)]
+        found = [each for some in of_label for each in some[: SURPRISING // 2]]
+    rows = []
+    for each in found:
+        command = None
+        if inputs:
+            command = explain_command(inputs, model, each.contig, each.pos, each.alt, each.number)
+        rows.append(
+            {
+                "place": f"{each.contig}:{each.pos}",
+                "change": f"{_allele(each.ref)} > {_allele(each.alt)}",
+                "truth": "true" if each.label == TRUE_VARIANT else "false",
+                "score": f"{each.score:.4g}",
+                "probability": f"{report_words.probability(each.score):.2g}",
+                "qual": each.qual,
+                "filter": each.filter,
+                "command": command,
+            }
+        )
+    return rows
+
+
+def _allele(letters: str) -> str:
+    longer = len(letters) - _ALLELE_LETTERS
+    return letters if longer <= 0 else f"{letters[:_ALLELE_LETTERS]}… ({len(letters)} bases)"
+
+
+def _filters(tally: CallsetTally | None) -> list[tuple[str, str, str]]:
+    """Records by FILTER: name, number, share; the most first."""
+    if tally is None or not tally.records:
+        return []
+    total = sum(tally.records.values())
+    ranked = sorted(tally.records.items(), key=lambda each: (-each[1], each[0]))
+    return [(name, f"{n:,}", f"{n / total:.1%}") for name, n in ranked]
+
+
+def _guard(run: RunFacts) -> dict[str, Any] | None:
+    """The inputs that are not as the model knows them, the furthest beyond its limit first."""
+    if run.guard is None:
+        return None
+    inputs = {str(each["name"]): each for each in run.guard.get("inputs") or []}
+    outside = [inputs[name] for name in map(str, run.guard.get("outside") or []) if name in inputs]
+    rows = [
+        {
+            "name": str(each["name"]),
+            "cells": [
+                ("Distance", f"{each['distance']:.2f}"),
+                ("Limit", f"{each['limit']:.2f}"),
+                ("Missing", f"{each['missing']:.1%}"),
+                ("Missing in training", f"{each['trained_missing']:.1%}"),
+                ("Out of range", f"{each['out_of_range']:.1%}"),
+            ],
+        }
+        for each in outside[:_INPUTS]
+    ]
+    return {"compared": bool(run.guard.get("compared")), "inputs": len(inputs), "outside": len(outside), "rows": rows}
+
+
+def _card(card: Card, model: str) -> dict[str, Any]:
+    """The model's card: what it is, what it was trained on, its thresholds, and its figures on held-out blocks."""
+    thresholds = [
+        (f"Thresholds by {kind}", [{"name": group, "cells": _shares(of)} for group, of in by_group.items()])
+        for kind, by_group in (("precision", card.thresholds), ("sensitivity", card.sensitivity_thresholds))
+        if by_group
+    ]
+    about = {
+        "model": card.model,
+        "bundle": model,
+        "SHA-256": card.sha256,
+        "annotations": list(card.annotation_names),
+        "site features": len(card.feature_names),
+        "calibration": {"slope": card.calibration.slope, "intercept": card.calibration.intercept},
+    }
+    return {
+        "about": _flat(about),
+        "thresholds": thresholds,
+        "metrics": _card_metrics(card.metrics),
+        "data": _flat(card.data),
+        "training": _flat(card.training),
+        "versions": _flat(card.versions),
+    }
+
+
+def _shares(by_share: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    return [(share, format_value(value)) for share, value in sorted(by_share.items())]
+
+
+def _card_metrics(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A row for each metric, a cell for each group; of a card names them as ``AUPRC SNP``."""
+    by_name: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        metric, _, group = name.rpartition(" ")
+        if group in THRESHOLD_GROUPS and metric:
+            by_name.setdefault(metric, {})[group] = value
+        else:
+            by_name.setdefault(name, {})["ALL"] = value
+    return [
+        {"name": name, "cells": [(group, _plain(of.get(group))) for group in THRESHOLD_GROUPS]}
+        for name, of in by_name.items()
+    ]
+
+
+def _plain(value: float | None) -> str:
+    """A count as such, whatever its type; else three decimals."""
+    return format_value(int(value) if value is not None and value == int(value) and value > 1 else value)
 
 
 def _fact_tables(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -182,181 +357,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(item) for item in value) or "-"
     return str(value)
-
-
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
-def _drawing() -> AbstractContextManager[None]:
-    import matplotlib
-
-    return matplotlib.rc_context(
-        {
-            "svg.hashsalt": "cnnspark",
-            "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own letters
-            "text.parse_math": False,  # a '$' in a score's name is a '$'
-            "font.size": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "legend.frameon": False,
-            "savefig.transparent": True,
-            **dict.fromkeys(
-                ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), _INK
-            ),
-        }
-    )
-
-
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
-
-
-def _svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as an inline SVG: as wide as its place, ids its own, ``alt`` for those who cannot see it."""
-    import jinja2
-
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    # Several drawings in one page must not share ids.
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = svg.replace(_INK, "currentColor")
-    head = re.match(r"<svg[^>]*>", svg)
-    assert head is not None
-    box = re.search(r'viewBox="[^"]*"', head[0])
-    assert box is not None
-    label = str(jinja2.filters.escape(alt))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {box[0]} role="img" aria-label="{label}"><title>{label}</title>'
-        + svg[head.end() :]
-    )
-
-
-def _figures(metrics: Metrics, known: AlleleScores) -> list[dict[str, str]]:
-    """Caption and SVG of the curves of each group and of the histogram of each score."""
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    figures = []
-    with _drawing():
-        for group in metrics:
-            part = known.group(group)
-            usable = {name: _ranked(values) for name, values in part.scores.items()}
-            if len(np.unique(part.label)) < 2 or not usable:
-                continue
-            prevalence = float(np.mean(part.label == 1))
-            figure, axes = _axes("recall", "precision")
-            for i, (name, values) in enumerate(usable.items()):
-                precision, recall, _ = precision_recall_curve(part.label, values)
-                # The first point of a step curve may stand on a handful of alleles; it is drawn all the same.
-                chosen = _thinned(len(recall))
-                axes.plot(recall[chosen], precision[chosen], drawstyle="steps-post", label=name, **_line(i))
-            axes.axhline(prevalence, color=_INK, linewidth=1, linestyle=":", label=f"prevalence {prevalence:.2f}")
-            _unit_square(axes)
-            figures.append(_figure(figure, f"pr-{group}", f"Precision and recall, {group}", metrics[group], "auprc"))
-            figure, axes = _axes("false alleles kept", "true alleles kept")
-            for i, (name, values) in enumerate(usable.items()):
-                false_rate, true_rate, _ = roc_curve(part.label, values)
-                chosen = _thinned(len(false_rate))
-                axes.plot(false_rate[chosen], true_rate[chosen], label=name, **_line(i))
-            axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=":", label="knows nothing")
-            _unit_square(axes)
-            figures.append(_figure(figure, f"roc-{group}", f"ROC, {group}", metrics[group], "auroc"))
-        for i, (name, values) in enumerate(known.scores.items()):
-            drawn = _histogram(name, values, known.label, f"scores-{i}")
-            if drawn:
-                figures.append(drawn)
-    return figures
-
-
-def _figure(figure: Figure, name: str, caption: str, by_score: Mapping[str, Mapping[str, Value]], area: str) -> dict:
-    figure.axes[0].legend(loc="lower left" if area == "auprc" else "lower right")
-    areas = ", ".join(f"{score} {format_value(values.get(area))}" for score, values in by_score.items())
-    alt = f"{caption}: {area.upper()} {areas}"
-    return {"caption": f"{caption} ({area.upper()}: {areas})", "svg": _svg(figure, name, alt)}
-
-
-def _histogram(name: str, values: np.ndarray, label: np.ndarray, id_: str) -> dict[str, str] | None:
-    """How the scores of true and of false alleles lie; the outermost half per cent is drawn at the edges."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return None
-    low, high = np.percentile(values[finite], [0.5, 99.5])
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    bins = np.linspace(low, high, 41)
-    figure, axes = _axes("score", "alleles")
-    for wanted, text, colour, style in ((1, "true", _TRUE_COLOUR, "-"), (0, "false", _FALSE_COLOUR, "--")):
-        chosen = np.clip(values[finite & (label == wanted)], low, high)
-        axes.hist(chosen, bins=bins, histtype="stepfilled", color=colour, alpha=0.3)
-        axes.hist(chosen, bins=bins, histtype="step", color=colour, linestyle=style, linewidth=1.5, label=text)
-    axes.legend()
-    middle = {w: np.median(values[finite & (label == w)]) for w in (0, 1) if (finite & (label == w)).any()}
-    medians = ", ".join(f"{'true' if w else 'false'} {value:.3g}" for w, value in sorted(middle.items(), reverse=True))
-    caption = f"Scores by truth, {name}"
-    return {"caption": caption, "svg": _svg(figure, id_, f"{caption}: medians {medians}")}
-
-
-def _ranked(values: np.ndarray) -> np.ndarray:
-    """Scores as ranks: the curves stay the same, and missing or infinite scores have their place (missing last)."""
-    filled = np.where(np.isnan(values), -np.inf, values)
-    return np.unique(filled, return_inverse=True)[1].reshape(-1)
-
-
-def _thinned(n: int) -> np.ndarray:
-    """Which of n points to draw: first and last always."""
-    return np.unique(np.linspace(0, n - 1, min(n, _MAX_POINTS)).astype(np.int64))
-
-
-def _line(i: int) -> dict[str, Any]:
-    return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.8}
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.02)
-
-
-def _training(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Words and figures about the training, None where there was none."""
-    from matplotlib.ticker import MaxNLocator
-
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for row_number, row in enumerate(history):
-        for name, value in row.items():
-            if name != "epoch" and isinstance(value, (int, float)) and math.isfinite(value):
-                curves.setdefault(str(name), []).append((float(row.get("epoch", row_number)), float(value)))
-    if not curves:
-        return None
-    sentences = [f"{len(history)} {'epoch' if len(history) == 1 else 'epochs'}."]
-    if "val_auprc" in curves:
-        epoch, best = max(curves["val_auprc"], key=lambda point: (point[1], -point[0]))
-        sentences.append(f"The best AUPRC on the validation data is {best:.3f}, at epoch {epoch:g}.")
-    losses = {name: points for name, points in curves.items() if name.endswith("loss")}
-    # Seconds and learning rates are not on the scale of a metric.
-    ratios = {n: p for n, p in curves.items() if n not in losses and all(0 <= value <= 1 for _, value in p)}
-    figures = []
-    with _drawing():
-        for id_, caption, chosen in (("loss", "Loss by epoch", losses), ("ratios", "Metrics by epoch", ratios)):
-            if not chosen:
-                continue
-            figure, axes = _axes("epoch", "loss" if chosen is losses else "value")
-            for i, (name, points) in enumerate(chosen.items()):
-                x, y = zip(*points, strict=True)
-                axes.plot(x, y, marker="o", markersize=3, label=name, **_line(i))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.legend()
-            last = ", ".join(f"{name} {points[-1][1]:.4g}" for name, points in chosen.items())
-            figures.append({"caption": caption, "svg": _svg(figure, f"training-{id_}", f"{caption}: last {last}")})
-    return {"sentences": sentences, "figures": figures}

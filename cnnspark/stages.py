@@ -20,17 +20,21 @@ from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.blocks import Block, add_digests, candidate_windows, deal, plan_blocks
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.causes import read_causes
+from cnnspark.compared_callsets import (
+    BlockAlleles,
+    BlockCollector,
+    EvaluationTask,
+    blocks_of_all,
+    check_contigs,
+    measured_callsets,
+    pairs_of,
+    pairs_to_compare,
+)
 from cnnspark.config import Config, InputPaths
 from cnnspark.costs import Costs, Expected, line_costs, scoring_costs, tensor_costs
+from cnnspark.curves import draw_curves
 from cnnspark.errors import InputError, UsageError
-from cnnspark.evaluation import (
-    ScoreReader,
-    callset_counts,
-    cause_facts,
-    format_causes,
-    metrics_by_cause,
-    score_names,
-)
+from cnnspark.evaluation import cause_facts
 from cnnspark.failures import explain
 from cnnspark.files import (
     absolute,
@@ -41,14 +45,14 @@ from cnnspark.files import (
     location,
     make_folder,
     make_room,
-    write_text,
 )
 from cnnspark.filter_request import FilterRequest, settle
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import about, progress, subject
+from cnnspark.measurements import Measurements, callset_summary, check_scores, measure, warn_of_empty
 from cnnspark.merge import check_conservation, merge_shards, total_counts
-from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
+from cnnspark.metrics import AlleleScores, Metrics
 from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, require_finished
 from cnnspark.owner import private_folder
@@ -58,6 +62,8 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import check_regions, clip_to_contigs, parse_region
 from cnnspark.report import write_report
+from cnnspark.report_of_run import store_pictures
+from cnnspark.run_facts import RunFacts, run_of
 from cnnspark.runs import SUCCESS, RunFolder, file_identity, write_json
 from cnnspark.runtime import blocks_table, measured, summarise, summary_text
 from cnnspark.schema import UNKNOWN
@@ -73,8 +79,10 @@ from cnnspark.shards import (
     shard_folder,
     write_shards,
 )
+from cnnspark.strata import dimensions, parse_region_files
+from cnnspark.tally import add_tallies
 from cnnspark.tensors import feature_names
-from cnnspark.vcf import VcfHeader, VcfSource
+from cnnspark.vcf import VcfHeader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -399,18 +407,13 @@ def build_dataset(
 def write_tensors(
     folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
-    """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
+    """Builds, labels and writes one block's tensors."""
     records = source.records(block)
-    carried = {record.index: source.carried(record) for record in records}
     if labeller is None:
-        batch, counts = source.build([record for record in records if carried[record.index]], block)
-        batch = batch.take([i for i, key in enumerate(batch.keys) if key.alt_index in carried[key.record_index]])
+        batch, counts = source.build(records, block)
         return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
     labels, counts = labeller.labels(records, block)
-    of_record = {
-        record.index: [label if n in carried[record.index] else UNKNOWN for n, label in enumerate(each, 1)]
-        for record, each in zip(records, labels, strict=True)
-    }
+    of_record = {record.index: each for record, each in zip(records, labels, strict=True)}
     # An allele that nobody will train on needs no tensor; a record with one labelled allele is built whole.
     wanted = [record for record in records if any(label != UNKNOWN for label in of_record[record.index])]
     batch, skipped = source.build(wanted, block)
@@ -422,12 +425,22 @@ def write_tensors(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of :func:`evaluate_callset`: metrics by group and score, and the alleles that they are of."""
+    """The outcome of :func:`evaluate_callset`: the figures, and the alleles that they are of."""
 
-    metrics: Metrics
+    measured: Measurements
     alleles: AlleleScores
-    counts: dict[str, int]
-    by_cause: Metrics = dataclasses.field(default_factory=dict)  # by mechanism and score, where causes are given
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.measured.metrics
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return self.measured.counts
+
+    @property
+    def by_cause(self) -> Metrics:
+        return self.measured.by_cause
 
 
 @about(stage="evaluate")
@@ -435,12 +448,16 @@ def evaluate_callset(
     spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
     history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
+    stratify: Sequence[str] = (), compare: Sequence[str] = (), others: Sequence[str] = (), run: RunFacts | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Labels a callset's alleles, measures each score and writes ``metrics.json``, ``metrics.txt`` and ``report.html``.
+    """Labels a callset's alleles, measures each score and writes the figures (:class:`Measurements`) and a report.
 
-    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too.
+    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too. ``stratify``
+    are ``name=bed``, ``compare`` are ``A,B``, two scores; ``others`` are more callsets of the same sample, whose scores
+    are then called ``callset:KEY`` (:mod:`cnnspark.compared_callsets`). ``run`` is what the report says of the run that
+    scored; where the callset is a scoring run's folder, its own.
 
-    Labelled alleles come to the driver as arrays of some 30 bytes each; their records do not.
+    Labelled alleles come to the driver as arrays of some 60 bytes each; their records do not.
     """
     paths, folder = paths.absolute(), location(out)
     if has_files(folder) and not overwrite:
@@ -448,41 +465,66 @@ def evaluate_callset(
     truth = TruthPaths.of(paths)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
-    paths = dataclasses.replace(paths, vcf=merged_callset(str(paths.vcf)))
+    pairs, region_files = pairs_of(compare), [
+        dataclasses.replace(file, path=absolute(file.path)) for file in parse_region_files(stratify)
+    ]  # fmt: skip
+    given = [required(paths.vcf, "--vcf"), *(absolute(path) for path in others)]
     truth.check(paths.reference)
     cause_table = absolute(causes) if causes else None
     if cause_table:
         read_causes(cause_table)  # said now, not by a task
-    with checked_inputs(paths, config, folder, needs_reads=False) as checked:
-        names = score_names(checked.header, scores)
+    with ExitStack() as stack:
+        opened = []
+        for path in given:
+            of_one = dataclasses.replace(paths, vcf=merged_callset(path))
+            opened.append(stack.enter_context(checked_inputs(of_one, config, folder, needs_reads=False)))
+        callsets = measured_callsets(given, opened, paths, scores, pairs)
+        pairs = list(pairs_to_compare(pairs, callsets))
+        contigs = check_contigs(opened, truth, paths.reference, region_files)
         make_folder(folder)
+        checked = opened[0]
         blocks = _plan(spark, checked, config)
-        vcf, reference, header = checked.inputs.vcf, paths.reference, checked.header
+        if len(callsets) > 1:
+            blocks = blocks_of_all(blocks, contigs, checked.preflight.contig_lengths, checked.regions)
+        task = EvaluationTask(callsets, truth, paths.reference, tuple(region_files), cause_table, min_qual)
 
-        def collect(part: Iterable[Block]) -> Iterator[tuple[int, AlleleScores, Counter]]:
-            source = VcfSource(vcf)
-            reader = ScoreReader(header, names, read_causes(cause_table) if cause_table else None)
-            labeller = Labeller(truth, source, reference)
+        def collect(part: Iterable[Block]) -> Iterator[BlockAlleles]:
+            collector = BlockCollector(task)
             for block in part:
-                records = list(source.records(block.region, block.first_record))
-                labels, counts = labeller.labels(records, block)
-                yield block.index, reader.collect(records, labels, min_qual), counts + callset_counts(records)
+                yield collector.collect(block)
 
         with described(spark, block_range(blocks, len(blocks))):
             collected = deal(spark, blocks).mapPartitions(collect).collect()
-    collected.sort(key=lambda part: part[0])
-    counts = sum((part[2] for part in collected), Counter())
-    alleles = AlleleScores.concatenate([part[1] for part in collected])
-    require_both_labels(counts, str(paths.vcf))
-    metrics = evaluate(alleles, baseline="QUAL" if "QUAL" in names else None)
-    by_cause = metrics_by_cause(alleles) if causes else {}
-    tables = [format_table(metrics), *([format_causes(by_cause)] if by_cause else [])]
-    write_text(folder / "metrics.txt", "\n\n".join(tables) + "\n")
-    shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": dict(counts)}
-    write_report(str(folder / "report.html"), title, metrics, alleles, history, shown)
-    stored = {"metrics": metrics, "counts": dict(sorted(counts.items()))}
-    write_json(folder / "metrics.json", {**stored, "by_cause": by_cause} if by_cause else stored)
-    return Evaluation(metrics, alleles, dict(sorted(counts.items())), by_cause)
+    collected.sort(key=lambda part: part.block)
+    counts = [sum((part.counts[i] for part in collected), Counter()) for i in range(len(callsets))]
+    require_both_labels(sum(counts, Counter()), " and ".join(given))
+    summaries = {
+        callset.name: callset_summary(counts[i], sum((part.composition[i] for part in collected), Counter()))
+        for i, callset in enumerate(callsets)
+    }
+    alleles = AlleleScores.concatenate([part.alleles for part in collected])
+    check_scores(alleles, [*scores, *(name for pair in pairs for name in pair)], " and ".join(given))
+    divided = dimensions(paths.reference is not None, region_files)
+    measured = measure(alleles, counts[0], divided, pairs, summaries, bool(causes))
+    warn_of_empty(measured, region_files)
+    by_cause = measured.by_cause
+    shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": counts[0]}
+    run = run or run_of(given[0])
+    curves, tally = (
+        draw_curves(alleles, paths.regions),
+        add_tallies([part.tally for part in collected], callsets[0].key),
+    )
+    store_pictures(folder, curves, tally)
+    if history is None and run is not None and run.card is not None:
+        history = list(run.card.history)
+    read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
+    write_report(
+        folder / "report.html", title, measured.metrics, curves, history, shown,
+        tally=tally, strata=measured.strata, comparison=measured.comparison, callsets=measured.callsets, run=run,
+        inputs={**read, "vcf": merged_callset(given[0])},
+    )  # fmt: skip
+    measured.write(folder)
+    return Evaluation(measured, alleles)
 
 
 @about(stage="candidates")

@@ -79,7 +79,6 @@ def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sam
     stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config, "resume")
     again = json.loads((out / "manifest.json").read_text())
     assert again["conservation"] == manifest["conservation"]
-    assert sum(a != b for a, b in zip(again["shards"], manifest["shards"], strict=True)) == 1
 
 
 def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:

@@ -19,6 +19,7 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.fdr import expected_fdr
 from cnnspark.filtering import score_counts
 from cnnspark.score_counts import ScoreCounts
+from cnnspark.tranches import two_decimals
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.oracle_tranches import tranche_filters, vcf_lines
@@ -221,6 +222,19 @@ def test_na12878s_scores_get_the_filters_of_the_slow_tool(
         assert {"PASS"} in expected and any("Tranche" in name for names in expected for name in names)
         with VcfSource(str(out)) as source:
             assert set(lines) <= set(source.header.lines)
+
+
+def test_names_round_as_java_does(spark: Any) -> None:
+    """The oracle is the JVM that Spark runs in: GATK formats the percentages with String.format."""
+    jvm, gateway = spark.sparkContext._jvm, spark.sparkContext._gateway
+
+    def formatted(value: float) -> str:
+        arguments = gateway.new_array(jvm.java.lang.Object, 1)
+        arguments[0] = value
+        return str(jvm.java.lang.String.format(jvm.java.util.Locale.ROOT, "%.2f", arguments))
+
+    values = [99.95, 99.4, 100.0, 0.0, 99.994, 99.995, 99.985, 1.005, 0.125, 12.345, 99.99999, 1e-05, 50.445]
+    assert [two_decimals(value) for value in values] == [formatted(value) for value in values]
 
 
 def test_the_scores_come_to_the_driver_as_counts() -> None:

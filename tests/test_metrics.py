@@ -10,16 +10,15 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
 from cnnspark.alleles import VariantType
+from cnnspark.bootstrap import bootstrap_interval
 from cnnspark.metrics import (
     GROUPS,
     PRECISIONS,
     RECALLS,
     AlleleScores,
-    _WeightedAuprc,
     auprc,
     auroc,
     best_f1,
-    bootstrap_interval,
     calibration,
     evaluate,
     format_table,
@@ -28,6 +27,7 @@ from cnnspark.metrics import (
     thresholds_by_precision,
     thresholds_by_sensitivity,
 )
+from cnnspark.weighted import WeightedRanking
 
 
 def example(seed: int, n: int = 200, ties: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +115,15 @@ def test_what_is_not_defined_is_none_and_json_has_no_nan(labels, scores):
     values = dict(metric_pairs(labels, scores, scores / 10))
     json.dumps(values, allow_nan=False)
     undefined = [name for name, value in values.items() if value is None]
-    assert {"auprc", "auroc", "f1", "f1_threshold", "recall_at_precision_0.90"} <= set(undefined)
+    assert {
+        "auprc",
+        "auprc_balanced",
+        "precision_at_recall_0.90_balanced",
+        "auroc",
+        "f1",
+        "f1_threshold",
+        "recall_at_precision_0.90",
+    } <= set(undefined)
     assert values["n"] == len(labels)
     assert (values["prevalence"] is None) == (len(labels) == 0)
     assert bootstrap_interval(labels, scores, np.arange(len(labels))) is None
@@ -182,8 +190,39 @@ def test_weighted_average_precision_is_scikit_learn_s(seed):
     labels, scores = example(seed)
     weights = np.random.default_rng(seed).integers(0, 4, len(labels)).astype(float)
     expected = average_precision_score(labels, scores, sample_weight=weights)
-    assert _WeightedAuprc(labels, scores)(weights) == pytest.approx(expected)
-    assert _WeightedAuprc(labels, scores)(labels.astype(float)) is None
+    assert WeightedRanking(labels, scores).auprc(weights) == pytest.approx(expected)
+    assert WeightedRanking(labels, scores).auprc(labels.astype(float)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_figures_are_those_of_alleles_repeated_until_the_classes_are_equal(seed):
+    labels, scores = example(seed)
+    n_true, n_false = int(labels.sum()), int((1 - labels).sum())
+    # Each true allele as often as there are false ones, and the other way round.
+    times = np.where(labels == 1, n_false, n_true)
+    repeated_labels, repeated_scores = np.repeat(labels, times), np.repeat(scores, times)
+    values, repeated = (dict(metric_pairs(a, b)) for a, b in ((labels, scores), (repeated_labels, repeated_scores)))
+    assert repeated["prevalence"] == 0.5
+    assert values["auprc_balanced"] == pytest.approx(repeated["auprc"])
+    assert values["auroc"] == pytest.approx(repeated["auroc"])
+    for wanted in RECALLS:
+        name = f"precision_at_recall_{wanted:.2f}"
+        assert values[f"{name}_balanced"] == pytest.approx(repeated[name])
+    knows_nothing = dict(metric_pairs(labels, np.zeros(len(labels))))
+    assert knows_nothing["auprc"] == pytest.approx(knows_nothing["prevalence"])
+    assert knows_nothing["auprc_balanced"] == pytest.approx(0.5)
+
+
+def test_alleles_of_equal_scores_are_kept_or_left_together():
+    labels, scores = np.array([1, 1, 0, 1, 0]), np.array([5.0, 3.0, 3.0, 3.0, 1.0])
+    values = dict(metric_pairs(labels, scores))
+    # The best of the three at 3 cannot be kept alone: 1 of 1, 3 of 4 or 3 of 5.
+    assert values["recall_at_precision_0.99"] == pytest.approx(1 / 3)
+    assert values["recall_at_precision_0.70"] == 1.0
+    assert values["precision_at_recall_0.90"] == pytest.approx(3 / 4)
+    assert values["precision_at_recall_0.90_balanced"] == pytest.approx(1 / (1 + 1 / 2))
+    missing = np.where(scores == 1, np.nan, scores)
+    assert dict(metric_pairs(labels, missing)) | {"f1_threshold": 3.0} == values | {"f1_threshold": 3.0}
 
 
 def test_the_interval_holds_the_value_is_repeatable_and_widens_where_neighbours_agree():
@@ -249,9 +288,9 @@ def test_evaluation_of_next_to_nothing_does_not_crash(kept):
 
 
 def test_the_table_shows_scores_side_by_side_with_the_prevalence():
-    values = {"n_true": 1234, "n_false": 6, "prevalence": 0.9951, "auprc": 0.5, "auroc": None}
+    values = {"n_true": 1234, "n_false": 6, "prevalence": 0.9951, "auprc": 0.5, "auprc_balanced": None}
     lines = format_table({"ALL": {"CNN_2D": values, "QUAL": values}}).splitlines()
-    assert lines[0].split()[:7] == ["group", "score", "true", "false", "prevalence", "AUPRC", "AUROC"]
+    assert lines[0].split()[:7] == ["group", "score", "true", "false", "prevalence", "AUPRC", "AUPRC(1:1)"]
     assert "R@P99%" in lines[0].split()
     assert lines[1].split()[:7] == ["ALL", "CNN_2D", "1,234", "6", "0.995", "0.500", "-"]
     assert lines[2].split()[1] == "QUAL"

@@ -170,7 +170,7 @@ def test_evaluation_is_written_to_the_store(
     paths = dataclasses.replace(remote.paths, vcf=scored, reads=None)
     found = stages.evaluate_callset(spark, paths, store.url("evaluation"), remote.config)
     there = store.objects("evaluation")
-    assert set(there) == {"metrics.txt", "metrics.json", "report.html"}
+    assert set(there) == {"metrics.txt", "metrics.json", "pictures.json", "report.html"}
     assert json.loads(there["metrics.json"])["counts"] == found.counts
 
 

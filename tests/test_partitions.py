@@ -12,6 +12,7 @@ import pytest
 from cnnspark import blocks, stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import CARD
+from cnnspark.regions import Region
 from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark
@@ -49,7 +50,8 @@ def scored(spark: Any, paths: InputPaths, model: str, settings: list[str], folde
 def test_blocks_are_dealt_to_as_many_tasks_as_are_wanted(spark: Any) -> None:
     for tasks in PARTITIONS:
         with dealt(spark, tasks):
-            assert blocks.deal(spark, list(range(50))).getNumPartitions() == tasks  # type: ignore[arg-type]
+            some = [blocks.Block(number, Region("c1", number, number + 1), cost=1.0) for number in range(50)]
+            assert blocks.deal(spark, some).getNumPartitions() == tasks
 
 
 def test_any_number_of_partitions_scores_the_same_bytes(spark: Any, sample: Sample, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ SETS = {
 
 @pytest.mark.slow
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "records"), [("real", 10), ("sim", 250)])
+@pytest.mark.parametrize(("name", "records"), [("real", 10), pytest.param("sim", 250, marks=pytest.mark.slow)])
 def test_any_number_of_partitions_scores_real_and_simulated_reads_the_same(
     spark: Any, data: Path, tmp_path: Path, name: str, records: int
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnspark import callset
 from cnnspark.config import InputPaths
 from cnnspark.errors import InputError, UsageError
 from cnnspark.members import Member
@@ -21,7 +22,7 @@ def write_sheet(folder: Path, *lines: str) -> str:
     return str(path)
 
 
-def test_rows_with_comments_missing_values_and_relative_paths(tmp_path: Path) -> None:
+def test_rows_with_comments_missing_values_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = write_sheet(
         tmp_path,
         "#made by hand",
@@ -30,6 +31,9 @@ def test_rows_with_comments_missing_values_and_relative_paths(tmp_path: Path) ->
         "",
         "NA2 b.vcf.gz s3://bucket/b.bam t.vcf.gz t.bed",
     )
+    with pytest.raises(InputError, match=r"line 5 \(NA2\): reads s3://bucket/b.bam cannot be opened"):
+        read_sheet(sheet)
+    monkeypatch.setattr(callset, "require_remote", lambda path, what: None)  # as if it were there
     first, second = read_sheet(sheet)
     assert (first.sample, first.line, first.truth) == ("NA1", 3, None)
     assert first.vcf == str(tmp_path / "a.vcf.gz")

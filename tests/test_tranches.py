@@ -86,6 +86,8 @@ def test_a_records_type_is_that_of_its_lengths(ref: str, alts: list[str], kind: 
         ("A", "<DEL>", Alleles("A", ["<DEL>"]), True),  # REFs are equal: the ALT is in the list
         ("A", "<DEL>", Alleles("AT", ["<DEL>"]), False),  # a symbol cannot be extended
         ("AT", "<DEL>", Alleles("A", ["<DEL>"]), False),
+        ("A", "]c1:5]A", Alleles("AT", ["]c1:5]AT"]), False),
+        ("AT", "]c1:5]AT", Alleles("A", ["]c1:5]A"]), False),
         ("A", "C", Alleles("A", []), False),
         ("GT", "CT", Alleles("A", ["C"]), True),  # of unequal lengths: nobody asks whether G is A
     ],
