@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 # Of the made-up callsets the sample is called so, while the reads say another name.
 SAMPLE = "S1"
-# A key that most callsets have; what it means does not matter here.
-KEY, THRESHOLD = "DP", 10.0
+# What every callset has.
+KEY, THRESHOLD = "QUAL", 20.0
 
 
 def outcome(work: Callable[[], object]) -> str:
-    """ "works", or the sentence with its exit code, paths shortened to names."""
+    """Either "works" or the sentence with its exit code, paths shortened to names."""
     try:
         work()
     except Exception as error:
@@ -60,7 +60,7 @@ def score(spark: SparkSession, paths: InputPaths, folder: Path) -> str:
 
 
 def filtered(spark: SparkSession, vcf: Path, folder: Path) -> str:
-    """What ``filter --key DP --threshold 10`` makes of it."""
+    """What ``filter --key QUAL --threshold 20`` makes of it."""
     config = load_config()
     target = str(folder / "filtered.vcf.gz")
     return outcome(lambda: stages.filter_callset(spark, str(vcf), target, config, threshold=THRESHOLD, key=KEY))
@@ -75,7 +75,7 @@ def main() -> None:
     set_quiet(True)
     made, sim = data / "awkward" / "made", data / "sim"
     spark = spark_session("awkward", "local[2]")
-    print("| file | `score` | `filter --key DP --threshold 10` |\n|---|---|---|")
+    print("| file | `score` | `filter --key QUAL --threshold 20` |\n|---|---|---|")
     tiny = InputPaths(str(made / "tiny.vcf.gz"), str(made / "tiny.bam"), str(sim / "ref.fa.gz"))
     files = sorted(path for path in made.iterdir() if path.suffix in (".vcf", ".bam", ".cram", ".gz"))
     for path in files:
