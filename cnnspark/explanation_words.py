@@ -52,10 +52,11 @@ def _score_sentence(found: Mapping[str, Any]) -> str:
     score = found["score"]
     odds = math.exp(abs(score))
     told = f"{odds:,.0f}" if odds >= 10 else f"{odds:.1f}"
-    way = f"{told} to 1 that" if score >= 0 else f"{told} to 1 against that"
+    way = f"{told} to 1 {'for' if score >= 0 else 'against'} the allele being real"
     how = "calibrated on held-out alleles" if found["calibrated"] else "not calibrated"
-    chance = f"a probability of {found['probability']:.3f} ({how})"
-    return f"The score is {score:.3f}: odds of {way} the allele is real, {chance}."
+    p = found["probability"]
+    chance = "below 0.001" if p < 0.001 else "above 0.999" if p > 0.999 else f"of {p:.3f}"
+    return f"The score is {score:.3f}: odds of {way}, a probability {chance} ({how})."
 
 
 def _threshold_sentence(found: Mapping[str, Any]) -> str:
@@ -84,12 +85,8 @@ def _stored_sentence(found: Mapping[str, Any]) -> str:
 
 
 def _effect_sentence(each: Mapping[str, Any]) -> str:
-    how = (
-        f"With {each['name']} as in the middle of the training"
-        if each["kind"] == "inputs"
-        else f"Without {each['name']}"
-    )
-    return f"{how} the score would be {each['score']:.3f}."
+    how = "With the {} set to the middle of the training" if each["kind"] == "inputs" else "Without the {}"
+    return f"{how.format(each['name'])} the score would be {each['score']:.3f}."
 
 
 def summary(found: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from cnnspark.models.gatk_import import gatk_bundle
 from cnnspark.schema import WINDOW
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines
+from tests.test_gatk import random_arrays
 
 # What a name may hold that would be markup.
 EVIL = "<script>alert(1)</script>&\"'"
@@ -105,7 +106,7 @@ def test_the_score_is_that_of_the_scored_callset(score: Score, sample: Sample, t
     model = sample.model if model == "trained" else model
     folder = score(model, model != "bundled:reference")
     scores = scores_of(folder / "merged.vcf.gz")
-    for at, alt in some(scores, 6):
+    for at, alt in some(scores, 4):
         found = explain(InputPaths(vcf=str(folder)), None, at, alt, str(tmp_path / "x.html"))
         ((_, expected),) = scores[at, alt]
         assert abs(found["score"] - expected) <= 0.0006  # the VCF's third decimal is rounded
@@ -134,7 +135,7 @@ def test_what_is_said_follows_from_the_values(score: Score, tmp_path: Path) -> N
             assert row["threshold"] == table[row["group"]][f"{row['share']:.{3 if row['share'] > 0.99 else 2}f}"]
             assert row["reached"] == (found["score"] >= row["threshold"])
         for each in [*found["effects"], *found["reads_one_by_one"], *found["columns"]]:
-            assert each["change"] == pytest.approx(found["score"] - each["score"], abs=2e-6)
+            assert each["change"] == pytest.approx(found["score"] - each["score"], abs=1e-4)
         assert [row["name"] for row in found["inputs"]] != list(card.feature_names)  # by effect
         assert {row["name"] for row in found["inputs"]} == set(card.feature_names)
         for row in found["inputs"]:
@@ -147,17 +148,19 @@ def test_what_is_said_follows_from_the_values(score: Score, tmp_path: Path) -> N
         assert summary(found).startswith(f"{at} ")
 
 
-@pytest.mark.spark
-def test_columns_move_a_network_that_sees_them(score: Score, tmp_path: Path) -> None:
-    folder = score("bundled:reference", False)
-    at, alt = some(scores_of(folder / "merged.vcf.gz"), 3)[1]
-    found = explain(InputPaths(vcf=str(folder)), None, at, alt, str(tmp_path / "x.html"))
-    assert max(abs(each["change"]) for each in found["columns"]) > 0.01
+def test_columns_move_a_network_that_sees_them(simulated: InputPaths, tmp_path: Path) -> None:
+    """A network of random weights, which looks at every column of the reference, and at no reads."""
+    gatk_bundle("gatk_1d", random_arrays("gatk_1d"), tmp_path / "model")
+    record = Record(read_lines(str(simulated.vcf))[9])
+    at, paths = f"{record.contig}:{record.start + 1}", dataclasses.replace(simulated, reads=None)
+    found = explain(paths, str(tmp_path / "model"), at, record.alts[0], str(tmp_path / "x.html"))
+    assert all(abs(each["change"]) > 1e-3 for each in found["columns"])
     assert found["reads_one_by_one"] == [] and not any(each["kind"] == "reads" for each in found["effects"])
     page = Page(tmp_path / "x.html")
     (chart,) = [svg for svg in page.named("svg") if svg.get("class") == "columns"]
     assert str(chart["aria-label"]).count(",") == len(found["columns"]) - 1
-    assert "does not look at this picture's reads" in "".join(page.text)
+    told = "".join(page.text)
+    assert "does not look at this picture's reads" in told and "No eight columns" not in told
 
 
 @pytest.mark.spark
@@ -380,8 +383,12 @@ def test_the_verdict_in_words(score: float, said: str) -> None:
 
 
 def test_odds_are_said_for_and_against() -> None:
-    assert "odds of 1.6 to 1 against that the allele is real, a probability of 0.378" in sentences(values())[0]
-    assert "odds of 20 to 1 that the allele is real" in sentences(values(score=3.0))[0]
+    assert "odds of 1.6 to 1 against the allele being real, a probability of 0.378" in sentences(values())[0]
+    assert (
+        "odds of 20 to 1 for the allele being real, a probability of 0.953"
+        in sentences(values(score=3.0, probability=0.953))[0]
+    )
+    assert "a probability below 0.001 (calibrated" in sentences(values(score=-9.0, probability=1e-4))[0]
     said = sentences(values(filters=[{"name": "LOW", "description": ""}, {"name": "X", "description": ""}]))
     assert "FILTER is LOW, X." in said
 
