@@ -18,6 +18,7 @@ from cnnspark.filtering import (
     score_key_of,
     split_counts,
 )
+from cnnspark.log import set_quiet
 from cnnspark.regions import Region
 from cnnspark.shards import ShardRow
 from cnnspark.vcf import Record, VcfHeader
@@ -75,6 +76,7 @@ def test_a_precision_that_the_card_does_not_have_names_those_it_has() -> None:
 
 
 def test_a_type_without_a_threshold_of_its_own_gets_that_of_all_alleles(capsys: pytest.CaptureFixture) -> None:
+    set_quiet(False)  # another test's command may have been quiet
     line = "##cnnspark_threshold=<ID=CNN_2D_ALL_precision_0.99,Key=CNN_2D,Group=ALL,Precision=0.99,Value=2.500>"
     assert thresholds_of(HEADER.with_lines([line]), 0.99) == {"SNP": 3.0, "INDEL": 2.5}
     assert "no INDEL threshold for precision 0.99" in capsys.readouterr().err
