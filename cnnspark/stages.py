@@ -407,13 +407,18 @@ def build_dataset(
 def write_tensors(
     folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
-    """Builds, labels and writes one block's tensors."""
+    """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
     records = source.records(block)
+    carried = {record.index: source.carried(record) for record in records}
     if labeller is None:
-        batch, counts = source.build(records, block)
+        batch, counts = source.build([record for record in records if carried[record.index]], block)
+        batch = batch.take([i for i, key in enumerate(batch.keys) if key.alt_index in carried[key.record_index]])
         return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
     labels, counts = labeller.labels(records, block)
-    of_record = {record.index: each for record, each in zip(records, labels, strict=True)}
+    of_record = {
+        record.index: [label if n in carried[record.index] else UNKNOWN for n, label in enumerate(each, 1)]
+        for record, each in zip(records, labels, strict=True)
+    }
     # An allele that nobody will train on needs no tensor; a record with one labelled allele is built whole.
     wanted = [record for record in records if any(label != UNKNOWN for label in of_record[record.index])]
     batch, skipped = source.build(wanted, block)

@@ -84,7 +84,7 @@ def test_lines_say_how_far_it_is_and_end_with_the_stage(
         "score",
         "S1",
     )
-    assert line["per_second"] > 0 and line["seconds_left"] > 0
+    assert line["per_second"] > 0 and line["seconds_left"] >= 0
     assert line["message"].startswith("4 of 10 records (40%)")
 
 
