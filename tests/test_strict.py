@@ -185,7 +185,7 @@ def test_filtering_by_sensitivity_takes_the_cards_thresholds(
     texts = [f"{group} {of_all if value is None else value:.3f}" for group, value in own.items()]
     line = f"CNN_2D below {', '.join(texts)} (sensitivity 0.995 on the model's validation data)"
     assert line in str(pysam.VariantFile(str(out)).header)
-    with pytest.raises(UsageError, match="one of --threshold, --precision and --sensitivity"):
+    with pytest.raises(UsageError, match="give one of --precision and --sensitivity"):
         stages.filter_callset(
             spark, str(scored), str(tmp_path / "g.vcf.gz"), sample.config, precision=0.9, sensitivity=0.9
         )
