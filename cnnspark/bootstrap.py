@@ -144,23 +144,3 @@ def _figures(blocks, true, places, drawn, wanted):
 def _intervals(rows: np.ndarray) -> dict[str, Interval]:
     found = {figure: interval_of(rows[:, i]) for i, figure in enumerate(FIGURES)}
     return {figure: interval for figure, interval in found.items() if interval is not None}
-
-
-def bootstrap_interval(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    blocks: np.ndarray,
-    baseline: np.ndarray | None = None,
-    n_replicates: int = REPLICATES,
-    seed: int = 0,
-) -> Interval | None:
-    """The interval of the AUPRC of one score, or of its gain over ``baseline`` (scores of the same alleles).
-
-    None where there are fewer than two blocks or no two classes.
-    """
-    if baseline is None:
-        found = bootstrap(labels, {"own": scores}, blocks, (), n_replicates, seed).scores.get("own", {})
-    else:
-        both, pair = {"base": baseline, "own": scores}, ("base", "own")
-        found = bootstrap(labels, both, blocks, (pair,), n_replicates, seed).differences.get(pair, {})
-    return found.get("auprc")

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
 REPORT = "blocks.tsv"  # how long each block took, and where
-IF_EXISTS = ("fail", "resume", "overwrite")
 _DIGEST_BYTES = 1 << 20
 
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
 from cnnspark.alleles import VariantType
-from cnnspark.bootstrap import bootstrap_interval
+from cnnspark.bootstrap import REPLICATES, Interval, bootstrap
 from cnnspark.metrics import (
     GROUPS,
     PRECISIONS,
@@ -28,6 +28,26 @@ from cnnspark.metrics import (
     thresholds_by_sensitivity,
 )
 from cnnspark.weighted import WeightedRanking
+
+
+def bootstrap_interval(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    blocks: np.ndarray,
+    baseline: np.ndarray | None = None,
+    n_replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Interval | None:
+    """The interval of the AUPRC of one score, or of its gain over ``baseline`` (scores of the same alleles).
+
+    None where there are fewer than two blocks or no two classes.
+    """
+    if baseline is None:
+        found = bootstrap(labels, {"own": scores}, blocks, (), n_replicates, seed).scores.get("own", {})
+    else:
+        both, pair = {"base": baseline, "own": scores}, ("base", "own")
+        found = bootstrap(labels, both, blocks, (pair,), n_replicates, seed).differences.get(pair, {})
+    return found.get("auprc")
 
 
 def example(seed: int, n: int = 200, ties: bool = True) -> tuple[np.ndarray, np.ndarray]:
