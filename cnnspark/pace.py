@@ -38,7 +38,7 @@ class Tally:
         size = {block.name: block.records if self.unit == "records" else 1 for block in blocks}
         self.total = sum(size.values())
         self._missing = {block.name: size[block.name] for block in missing}
-        self._finished = self.total - sum(self._missing.values())
+        self.finished = self.total - sum(self._missing.values())  # before the work began
         # Rows whose data are gone: their blocks are done again.
         self._stale: set[str] = set()
         with suppress(Exception):
@@ -46,7 +46,7 @@ class Tally:
 
     def done(self) -> int:
         """Records (or blocks) that are done, those of earlier runs included."""
-        return self._finished + sum(self._missing.get(name, 0) for name in self._folder.committed() - self._stale)
+        return self.finished + sum(self._missing.get(name, 0) for name in self._folder.committed() - self._stale)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _follow(tallies: Sequence[Tally], stop: threading.Event) -> None:
     on_terminal = log.has_terminal() and "callset" not in log.subject()  # there is one last line, and many callsets
     try:
         total = sum(tally.total for tally in tallies)
-        rate = Rate(time.monotonic(), sum(tally.done() for tally in tallies))
+        rate = Rate(time.monotonic(), sum(tally.finished for tally in tallies))
         wait_seconds = LIVE_SECONDS if on_terminal else LINE_SECONDS * _followed
         while not stop.wait(wait_seconds):
             counting = time.monotonic()
