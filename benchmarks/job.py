@@ -34,6 +34,7 @@ from cnnspark.reference import ReferenceSource
 from cnnspark.runs import RunFolder
 from cnnspark.session import spark_session
 from cnnspark.shards import SHARDS, shard_folder, write_shard
+from cnnspark.tasks import run_tasks
 from cnnspark.vcf import VcfSource
 
 Work = Callable[[Iterable[Block]], Iterator[int]]
@@ -98,7 +99,7 @@ def main() -> None:
                     if kind == "plain":
                         done = sum(work(blocks))
                     else:
-                        done = sum(deal(spark, blocks).mapPartitions(work).collect())
+                        done = sum(run_tasks(spark, deal(spark, blocks), work, stage))
                     if run:  # the first round compiles and warms up
                         wall[kind].append(time.monotonic() - started)
                         cpu[kind].append(cpu_seconds() - used)
