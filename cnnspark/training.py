@@ -151,6 +151,12 @@ def train(
     if len(card.history) < settings.epochs:
         figure = "loss" if settings.pretrains else "AUPRC"
         say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
+    if dead := card.training.get("dead_layers"):
+        say(
+            f"warning: layers of {model_out} say the same of nearly all held-out alleles, and so does what lies behind "
+            f"them: {', '.join(dead)}; look at its figures, and train again with another train.seed or a lower "
+            "train.learning_rate"
+        )
     remove(folder)
     return TrainResult(model_out, card)
 

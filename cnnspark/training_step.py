@@ -7,7 +7,7 @@ numbers, of which the order of adding does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from cnnspark.augmentation import augment
 from cnnspark.errors import InputError
+from cnnspark.models.activity import activity
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.gatk import RepeatLastRow
 from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
@@ -236,11 +237,20 @@ class Trainer:
     def measure(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """What validation keeps of each allele (the logit, or losses; :mod:`cnnspark.training_objectives`), in float32
         and without dropout."""
+        self._update_network()
+        batch = self.objective.prepare(self._arranged(batch), None)
+        return self._measured(feed(batch, self.dtypes), feed(batch, self._target_dtypes)).numpy()
+
+    def activity(self, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        """How many of the alleles each layer tells apart (:mod:`cnnspark.models.activity`)."""
+        self._update_network()
+        prepared = (self.objective.prepare(self._arranged(batch), None) for batch in batches)
+        return activity(self.network, (feed(batch, self.dtypes) for batch in prepared))
+
+    def _update_network(self) -> None:
         if not self._copied:
             self._copy_weights(self._trained, self.network)
             self._copied = True
-        batch = self.objective.prepare(self._arranged(batch), None)
-        return self._measured(feed(batch, self.dtypes), feed(batch, self._target_dtypes)).numpy()
 
     def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The batch with its annotations in the network's order."""

@@ -15,8 +15,8 @@ import pytest
 from cnnspark.config import load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import known_values
-from cnnspark.models.bundle import load_bundle
-from cnnspark.models.card import training_ranges
+from cnnspark.models.bundle import load_bundle, save_bundle
+from cnnspark.models.card import read_card, training_ranges
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.starting import arranged, columns_text, take_weights, taken_text
@@ -81,6 +81,20 @@ def test_fine_tuning_a_finished_model_says_so_and_knows_the_new_data(
 
 
 @pytest.mark.spark
+def test_a_layer_that_ends_at_zero_is_said_and_kept_in_the_card(
+    spark: Any, dataset: str, finished: str, tmp_path: Path
+) -> None:
+    bundle = load_bundle(finished)
+    _, bias = bundle.model.get_layer("dense_2").weights
+    bias.assign(np.full(bias.shape, -1e4, np.float32))
+    save_bundle(tmp_path / "dead", bundle.model, bundle.card)
+    result, lines = run(spark, dataset, tmp_path / "model", init=str(tmp_path / "dead"), epochs=1)
+    assert set(result.card.training["dead_layers"]) == {"dense_2", "logit"}
+    assert any("say the same of nearly all held-out alleles" in line and "dense_2, logit" in line for line in lines)
+    assert "dead_layers" not in read_card(finished).training
+
+
+@pytest.mark.spark
 def test_the_annotations_of_another_caller_are_put_into_the_models_order(
     spark: Any, others: str, finished: str, tmp_path: Path
 ) -> None:
@@ -116,7 +130,7 @@ def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, f
 @pytest.mark.spark
 def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finished: str) -> None:
     trainer = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
-    assert "5 of 28 layers" in trainer.taken
+    assert "5 of 33 layers" in trainer.taken
     held = dict(np.load(Path(others) / "validation.npz"))
     np.testing.assert_allclose(trainer.measure(held), load_bundle(finished).logits(held), atol=1e-5)
     batch = dict(np.load(Path(others) / "train.npz"))

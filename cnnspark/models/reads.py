@@ -33,6 +33,9 @@ from cnnspark.schema import WINDOW
 # Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
 # with it the rounding by which replicas differ.
 NORM_EPSILON = 0.01
+# Behind the pooling, where one layer stands for all reads: a rectifier may be pushed below zero for every allele at
+# once, and then no gradient brings it back (Lu et al. 2019, "Dying ReLU and initialization"). This has a slope there.
+DEEP_ACTIVATION = "leaky_relu"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
@@ -81,11 +84,13 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     window = WindowChannels(name="window_channels")(inputs["reference"], inputs["alternate"])  # (B, W, 13)
     for i, (filters, kernel) in enumerate(((16, 7), (24, 5), (32, 3)), 1):
         window = layers.Conv1D(filters, kernel, 2, padding="same", activation="relu", name=f"window_{i}")(window)
+        window = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"window_{i}_norm")(window)
     x = layers.Concatenate(name="join_window")([x, window])  # (B, W/8, 160)
-    x = layers.Conv1D(48, 3, padding="same", activation="relu", name="joint_1")(x)
-    x = layers.Conv1D(48, 3, padding="same", activation="relu", name="joint_2")(x)
+    for i in (1, 2):
+        x = layers.Conv1D(48, 3, padding="same", activation=DEEP_ACTIVATION, name=f"joint_{i}")(x)
+        x = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"joint_{i}_norm")(x)
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 48)
-    x = layers.Dense(64, activation="relu", name="picture")(layers.Flatten(name="flatten")(x))
+    x = layers.Dense(64, activation=DEEP_ACTIVATION, name="picture")(layers.Flatten(name="flatten")(x))
 
     parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)]
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
