@@ -37,7 +37,7 @@ LARGEST = 2.0**26
 # after so many that did not (Micikevicius et al. 2018, "Mixed precision training", 3.2).
 FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
 # Layers behind the last hidden one stay float32.
-EXACT = ("logit", "reads_logit", "residual", "classes", "logits")
+EXACT = ("logit", "counts_logit", "picture_logit", "residual", "classes", "logits")
 
 
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:

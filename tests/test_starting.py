@@ -137,7 +137,7 @@ def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finishe
     trainer.train([batch], 0, 1e-2)
     trainer.train([batch], 1, 1e-2)
     fresh = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
-    for name in ("reads_1", "classifier", "dense_1"):  # what reads say is learned, too
+    for name in ("reads_1", "picture", "classifier", "dense_1"):  # what reads say is learned, too
         before, after = (t.model.get_layer(name).kernel.numpy() for t in (fresh, trainer))
         assert np.abs(after - before).max() > 1e-4, name
 

@@ -3,7 +3,7 @@
 Kernels run along the sequence (1, k) or along the reads (k, 1), never both; bases and qualities keep to towers of their
 own at full resolution, what is known of a whole read joins behind them, the window is halved step by step, and pooling
 comes last. Annotations and site features have the layers of ``features``, by the same names, so that training can start
-from such a model: its logit is added to that of the reads. Nothing depends on other examples of a batch (no batch
+from such a model: its logit is added to those of the picture and of the counts of reads. Nothing depends on other examples of a batch (no batch
 statistics), so that n replicas compute what one computes.
 """
 
@@ -16,6 +16,7 @@ from keras import layers
 
 from cnnspark.models.features import encoded_features, feature_layers
 from cnnspark.models.layers import (
+    DEEP_ACTIVATION,
     AddToRows,
     BaseChannels,
     ClearPadding,
@@ -33,9 +34,6 @@ from cnnspark.schema import WINDOW
 # Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
 # with it the rounding by which replicas differ.
 NORM_EPSILON = 0.01
-# Behind the pooling, where one layer stands for all reads: a rectifier may be pushed below zero for every allele at
-# once, and then no gradient brings it back (Lu et al. 2019, "Dying ReLU and initialization"). This has a slope there.
-DEEP_ACTIVATION = "leaky_relu"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
@@ -91,18 +89,23 @@ def build_reads(spec: ModelSpec) -> keras.Model:
         x = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"joint_{i}_norm")(x)
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 48)
     x = layers.Dense(64, activation=DEEP_ACTIVATION, name="picture")(layers.Flatten(name="flatten")(x))
+    picture = KeyedDropout(spec.dropout, salt=3, name="picture_dropout")(x, inputs["noise_key"])
 
-    parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)]
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
+    counts = SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)
+    logits = []
     if features is not None:
         features = feature_layers(features)
-        parts.append(features)
-    x = layers.Concatenate(name="shortcut")(parts)
-    x = layers.Dense(64, activation="relu", name="classifier")(x)
-    x = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(x, inputs["noise_key"])
-    # From zero: a network that starts from trained ``features`` is at first as good as they are.
-    logit = layers.Dense(1, kernel_initializer="zeros", name="reads_logit")(x)
-    if features is not None:
-        logit = layers.Add(name="residual")([layers.Dense(1, name="logit")(features), logit])
+        logits.append(layers.Dense(1, name="logit")(features))
+        counts = layers.Concatenate(name="shortcut")([counts, features])
+    counts = layers.Dense(64, activation="relu", name="classifier")(counts)
+    counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
+    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a logit
+    # of its own: where it has nothing to add, as on the bundled models' data, what it says would disturb the counts.
+    logits += [
+        layers.Dense(1, kernel_initializer="zeros", name=f"{name}_logit")(part)
+        for name, part in (("counts", counts), ("picture", picture))
+    ]
+    logit = layers.Add(name="residual")(logits)
     logit = layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
