@@ -21,6 +21,7 @@ from cnnspark.models.bundle import load_bundle
 from cnnspark.models.gatk import RepeatLastRow
 from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
 from cnnspark.models.pretraining import HEADS
+from cnnspark.models.reads import PICTURE_LOGIT, picture_part
 from cnnspark.models.registry import LEAST_ROWS, feed, model_inputs
 from cnnspark.schema import is_per_read
 from cnnspark.starting import arranged, take_weights, taken_text
@@ -82,13 +83,21 @@ def pack_lanes(
     return arrays, starts.astype(np.int32), np.array(rows, np.int32)
 
 
-def _start_from_bundle(job: ReplicaJob, model: keras.Model) -> str:
-    """Gives the network the weights of the job's bundle; returns what was taken as a line of text."""
-    path = str(job.settings.init)
+def _start_from_bundle(job: ReplicaJob, path: str, sha256: str, model: keras.Model) -> str:
+    """Gives the network, or a part of it, the weights of a bundle; returns what was taken as a line of text."""
     bundle = load_bundle(path, job.settings.threads)
-    if bundle.card.sha256 != job.init_sha256:
+    if bundle.card.sha256 != sha256:
         raise InputError(f"{path} is not the model that training began with; start again with --if-exists overwrite")
     return taken_text(path, *take_weights(model, bundle.model, bundle.card.training.get("untrained_layers", ())))
+
+
+def _take_picture(job: ReplicaJob, model: keras.Model) -> str:
+    """Gives the network the picture of the job's other bundle, with half of its logit: the picture was trained by
+    itself, and much of what it says the rest says, too."""
+    said = _start_from_bundle(job, str(job.settings.picture), job.picture_sha256, picture_part(model))
+    for weight in model.get_layer(PICTURE_LOGIT).weights:
+        weight.assign(np.asarray(weight) / 2)
+    return said
 
 
 class Trainer:
@@ -107,7 +116,10 @@ class Trainer:
         self.model, self.network = self.objective.model, self.objective.network
         self._trained = self.network
         # What was taken from the bundle that training starts from; empty where it starts from nothing.
-        self.taken = _start_from_bundle(job, self.model) if settings.init else ""
+        taken = [_start_from_bundle(job, settings.init, job.init_sha256, self.model)] if settings.init else []
+        if settings.picture:
+            taken.append(_take_picture(job, self.model))
+        self.taken = "; ".join(taken)
         # The first replica's choice: a machine may have another GPU.
         names = ("float32", "bfloat16", "float16")
         own = np.array([names.index(compute_type(settings.mixed_precision))])

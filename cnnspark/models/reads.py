@@ -3,8 +3,8 @@
 Kernels run along the sequence (1, k) or along the reads (k, 1), never both; bases and qualities keep to towers of their
 own at full resolution, what is known of a whole read joins behind them, the window is halved step by step, and pooling
 comes last. Annotations and site features have the layers of ``features``, by the same names, so that training can start
-from such a model: its logit is added to those of the picture and of the counts of reads. Nothing depends on other examples of a batch (no batch
-statistics), so that n replicas compute what one computes.
+from such a model: its logit is added to those of the picture and of the counts of reads. Nothing depends on other
+examples of a batch (no batch statistics), so that n replicas compute what one computes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cnnspark.schema import WINDOW
 # Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
 # with it the rounding by which replicas differ.
 NORM_EPSILON = 0.01
+PICTURE_LOGIT = "picture_logit"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
@@ -100,12 +101,17 @@ def build_reads(spec: ModelSpec) -> keras.Model:
         counts = layers.Concatenate(name="shortcut")([counts, features])
     counts = layers.Dense(64, activation="relu", name="classifier")(counts)
     counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
-    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a logit
-    # of its own: where it has nothing to add, as on the bundled models' data, what it says would disturb the counts.
+    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
+    # logit of its own: where it has nothing to add, as on the bundled models' data, it would disturb the counts.
     logits += [
-        layers.Dense(1, kernel_initializer="zeros", name=f"{name}_logit")(part)
-        for name, part in (("counts", counts), ("picture", picture))
+        layers.Dense(1, kernel_initializer="zeros", name=name)(part)
+        for name, part in (("counts_logit", counts), (PICTURE_LOGIT, picture))
     ]
     logit = layers.Add(name="residual")(logits)
     logit = layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
+
+
+def picture_part(model: keras.Model) -> keras.Model:
+    """Of a ``reads`` network the layers that its picture's logit stands on, with that."""
+    return keras.Model(model.inputs, model.get_layer(PICTURE_LOGIT).output)
