@@ -19,7 +19,7 @@ MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
 SPARK = {"session"}
 # The networks and the losses are Keras alone, so that they run on any of its backends.
-_NETWORKS = ("registry", "layers", "reads", "reference", "features", "gatk", "pretraining")
+_NETWORKS = ("registry", "layers", "reads", "reference", "features", "gatk", "pretraining", "activity")
 KERAS = {"losses", "training_objectives"} | {f"models.{n}" for n in _NETWORKS}
 TENSORFLOW = {f"training_{n}" for n in ("worker", "validation", "step", "replicas", "log")} | {
     "models.bundle",
