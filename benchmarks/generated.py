@@ -68,7 +68,8 @@ def _write_long_reads(files: SimulatedFiles, target: Path) -> None:
     with pysam.AlignmentFile(str(target), "wb", header=header) as out:
         for number, name in enumerate(names):
             size = len(genome[name])
-            count = max(1, round(size * LONG_DEPTH / min(size, LONG_BASES)))
+            # Those that hang over an end are cut there.
+            count = round((size + LONG_BASES) * LONG_DEPTH / LONG_BASES)
             for i, start in enumerate(np.sort(draw.integers(-LONG_BASES, size, count))):
                 length = max(1_000, int(draw.normal(LONG_BASES, LONG_SPREAD)))
                 first, last = max(0, int(start)), min(size, int(start) + length)

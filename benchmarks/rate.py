@@ -138,6 +138,7 @@ def measure_rate(
             return repeated
 
         found = by_turns({"work": often(task.run), "limit": often(limit)}, runs)
+        written = sum(row.bytes - row.header_bytes for row in task.run()) / task.records
     name = f"score {model}" + (", genome" if each > 1 else "") + (f", {samples} samples" if samples > 1 else "")
     parts = "decode + product + compress" if task.looks_at_reads else "product + compress"
     # Of several samples each scores a record.
@@ -145,7 +146,7 @@ def measure_rate(
     made = figure(name, count, "records", found["work"], found["limit"], parts)
     wall, cpu = task.start_seconds
     start = {"model": model, "start-up s, clock": round(wall, 2), "start-up s, processor": round(cpu, 2)}
-    return made | {"records": count * runs}, start
+    return made | {"records": count * runs, "bytes_by_record": written}, start
 
 
 def _work_on(core: int, data: str, model: str, seconds: float, barrier: Any, answers: Any) -> None:
@@ -237,7 +238,8 @@ def main() -> None:
                     made, start = measure_rate(options.data, model, options.repeats, options.runs, **way)
                     figures.append(made)
                     starts += [] if way else [start]
-            made, _ = measure_rate(options.data, models[0], options.repeats // SAMPLES, options.runs, samples=SAMPLES)
+            repeats = max(1, options.repeats // SAMPLES)
+            made, _ = measure_rate(options.data, models[0], repeats, options.runs, samples=SAMPLES)
             figures.append(made)
     facts = machine()
     print(f"one core of {facts['processor']}, load {facts['load']}, processor time (tasks: by the clock)")
