@@ -1,6 +1,6 @@
 """Records a second that a task of ``score`` does, end to end, and what a second task on a second core adds.
 
-    python -m benchmarks.rate --data ../shared/data [--model reads] [--repeats 41] [--only rate|tasks]
+    python -m benchmarks.rate --data ../shared/data [--model reads] [--repeats 41] [--only rate|tasks] [--cascade DIR]
 
 ``rate``: the work of a task on a block (records read from the VCF, reads decoded, tensors, network, scores, shard with
 its index) in one process on one core, the 492 records of real/HG002 as one block again and again: 41 times are 20,172
@@ -8,7 +8,8 @@ records. Nothing is kept from one time to the next but what a task keeps from bl
 anew. A callset in which each record stood 41 times would share the decoding, and say less. Start-up, which is loading
 the model and the first block, is left out and printed beside. ``..., genome`` is every third of the records, which are
 as far apart as those of a genome (1.6 a kb); the set itself has three times as many, called permissively. ``..., 3
-samples`` is a callset of three that all have these calls and these reads.
+samples`` is a callset of three that all have these calls and these reads. ``--cascade`` takes a bundle of two models
+(``cnnspark cascade``); where the bundled ``reads`` is one, it is measured both ways without being asked.
 
 The limit is what nothing can avoid: the same reads through plain pysam, the network's operations as one matrix product,
 and the shard's text compressed.
@@ -20,6 +21,7 @@ second core is worth on this machine at all. By the clock; on a machine that doe
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -47,6 +49,9 @@ from cnnspark.shards import SHARDS, ShardRow, shard_folder, write_shard
 from cnnspark.tensors import TensorSettings
 from cnnspark.vcf import VcfSource
 
+# Scoring in two stages; a version without has no such module.
+_STAGES = "cnnspark.first_stage"
+stages: Any = importlib.import_module(_STAGES) if importlib.util.find_spec(_STAGES) else None
 MODELS = ("reads", "features", "reference")
 REPEATS = 41
 GENOME_EACH = 3
@@ -55,24 +60,33 @@ TASK_SECONDS = 8.0
 _LOOP_ROUNDS = 2_000_000
 
 
-class Task:
-    """What a task of ``score`` holds, and the blocks that it is given."""
+def bundled(name: str) -> str:
+    """The path of a bundled model."""
+    return absolute_model(f"bundled:{name}")
 
-    def __init__(self, inputs: scoring.Inputs, model: str, folder: Path):
+
+class Task:
+    """What a task of ``score`` holds, and the blocks that it is given. ``model`` is a bundle's path.
+
+    With ``cascade`` the model that the bundle has before it scores first. Raises CnnsparkError where it has none.
+    """
+
+    def __init__(self, inputs: scoring.Inputs, model: str, folder: Path, cascade: bool = False):
         started, used = time.perf_counter(), time.process_time()
-        self.path = path = absolute_model(f"bundled:{model}")
-        self.card = read_card(path)
+        self.path = model
+        self.card = read_card(model)
         self.looks_at_reads = scoring.looks_at_reads(self.card)
         self.inputs = inputs if self.looks_at_reads else replace(inputs, reads=None)
-        self.tensors = scoring.model_tensors(path, self.card, TensorSettings())
+        self.tensors = scoring.model_tensors(model, self.card, TensorSettings())
+        before = [stages.first_stage(model, self.card, cascade)] if stages else []
         scorer = cohort if inputs.members else scoring
-        self.header = scorer.score_header(VcfSource(inputs.vcf).header, inputs.vcf, self.card).text()
+        self.header = scorer.score_header(VcfSource(inputs.vcf).header, inputs.vcf, self.card, *before).text()
         self.folder = shard_folder(str(folder))
         self.blocks = blocks_of(inputs.vcf)
         self.folder.open({}, self.blocks, "overwrite")
         (folder / SHARDS).mkdir(exist_ok=True)
         settings = scoring.ScoreSettings()
-        self.work = scorer.score_work(self.inputs, path, self.card, self.tensors, settings)
+        self.work = scorer.score_work(self.inputs, model, self.card, self.tensors, settings, *before)
         self.run()
         self.start_seconds = time.perf_counter() - started, time.process_time() - used
 
@@ -116,9 +130,12 @@ def _text(task: Task, block: Block) -> bytes:
 
 
 def measure_rate(
-    data: str, model: str, repeats: int, runs: int, each: int = 1, samples: int = 1
+    data: str, name: str, model: str, repeats: int, runs: int, each: int = 1, samples: int = 1, cascade: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figure of one model, of every so-many-th record and so many samples with its calls; and its start-up."""
+    """The figure of one model, of every so-many-th record and so many samples with its calls; and its start-up.
+
+    The limit of two models is that of the second alone: what the first spares may make the ratio exceed it.
+    """
     inputs = inputs_of(data, "HG002")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -126,7 +143,7 @@ def measure_rate(
             inputs = replace(inputs, vcf=thinned(str(Path(inputs.vcf).absolute()), each, folder))
         if samples > 1:
             inputs = generated.several_samples(inputs, samples, folder)
-        task = Task(inputs, model, folder / "out")
+        task = Task(inputs, model, folder / "out", cascade)
         times = -(-repeats // runs)  # in each of the runs
         limit = task.limit(folder)
 
@@ -139,13 +156,13 @@ def measure_rate(
 
         found = by_turns({"work": often(task.run), "limit": often(limit)}, runs)
         written = sum(row.bytes - row.header_bytes for row in task.run()) / task.records
-    name = f"score {model}" + (", genome" if each > 1 else "") + (f", {samples} samples" if samples > 1 else "")
+    name = f"score {name}" + (", genome" if each > 1 else "") + (f", {samples} samples" if samples > 1 else "")
     parts = "decode + product + compress" if task.looks_at_reads else "product + compress"
     # Of several samples each scores a record.
     count = task.records * times * samples
     made = figure(name, count, "records", found["work"], found["limit"], parts)
     wall, cpu = task.start_seconds
-    start = {"model": model, "start-up s, clock": round(wall, 2), "start-up s, processor": round(cpu, 2)}
+    start = {"model": name, "start-up s, clock": round(wall, 2), "start-up s, processor": round(cpu, 2)}
     return made | {"records": count * runs, "bytes_by_record": written}, start
 
 
@@ -159,7 +176,7 @@ def _work_on(core: int, data: str, model: str, seconds: float, barrier: Any, ans
     with tempfile.TemporaryDirectory() as temporary:
         if model:
             with quiet_stderr():
-                work: Callable[[], object] = Task(inputs_of(data, "HG002"), model, Path(temporary) / "out").run
+                work: Callable[[], object] = Task(inputs_of(data, "HG002"), bundled(model), Path(temporary) / "out").run
         else:
 
             def work() -> object:
@@ -221,6 +238,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="of 'tasks'")
     parser.add_argument("--seconds", type=float, default=TASK_SECONDS, help="of each process of 'tasks'")
     parser.add_argument("--only", choices=["rate", "tasks"])
+    parser.add_argument("--cascade", metavar="DIR", help="a bundle of two models, measured too")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -233,13 +251,22 @@ def main() -> None:
     if options.only != "tasks":
         pin_to_one_core()
         with quiet_stderr():
-            for model in models:
-                for way in ({}, {"each": GENOME_EACH}):
-                    made, start = measure_rate(options.data, model, options.repeats, options.runs, **way)
+            given = [(name, bundled(name), False) for name in models]
+            with_first = options.cascade or (bundled("reads") if "reads" in models else None)
+            if with_first and getattr(read_card(with_first), "cascade", None):
+                given.append(("reads, cascade", with_first, True))
+            elif options.cascade:
+                raise SystemExit(f"{options.cascade} has no first model; make one with 'cnnspark cascade'")
+            for name, path, cascade in given:
+                for each in (1, GENOME_EACH):
+                    made, start = measure_rate(
+                        options.data, name, path, options.repeats, options.runs, each, cascade=cascade
+                    )
                     figures.append(made)
-                    starts += [] if way else [start]
+                    starts += [start] if each == 1 else []
             repeats = max(1, options.repeats // SAMPLES)
-            made, _ = measure_rate(options.data, models[0], repeats, options.runs, samples=SAMPLES)
+            name, path, _ = given[0]
+            made, _ = measure_rate(options.data, name, path, repeats, options.runs, samples=SAMPLES)
             figures.append(made)
     facts = machine()
     print(f"one core of {facts['processor']}, load {facts['load']}, processor time (tasks: by the clock)")
