@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machi
 from benchmarks.tensors import inputs_of
 from benchmarks.training import random_batch
 from cnnspark.annotations import GATK_ANNOTATIONS
-from cnnspark.batches import scoring_batches
+from cnnspark.batches import SCORING_ROW_STEP, padded, scoring_batches
 from cnnspark.gatk_weights import import_weights
 from cnnspark.log import quiet_stderr
 from cnnspark.model_summary import usual_spec
@@ -143,26 +143,26 @@ def measure_empty_rows(data: str, folder: Path, runs: int) -> list[dict[str, Any
     bundle = bundle_of("gatk_2d", data, folder)
     figures = []
     for reads in EMPTY_ROWS_AT:
-        batch = random_batch(usual_spec("gatk_2d"), rows=-(-reads // 8) * 8, batch=16)
+        batch = random_batch(usual_spec("gatk_2d"), rows=int(padded(np.array(reads), SCORING_ROW_STEP)), batch=16)
         batch["row_count"][:] = reads
-        padded = {
+        whole = {
             name: np.pad(values, [(0, 0), (0, 128 - values.shape[1])] + [(0, 0)] * (values.ndim - 2))
             if name.startswith("read_")
             else values
             for name, values in batch.items()
         }
-        apart = float(np.abs(score(bundle.predict(batch)) - score(bundle.predict(padded))).max())
+        apart = float(np.abs(score(bundle.predict(batch)) - score(bundle.predict(whole))).max())
         if apart > 1e-5:
             raise SystemExit(f"gatk_2d: scores with {reads} reads are {apart:g} from those on 128 rows")
-        found = by_turns({"ours": partial(bundle.logits, batch), "all": partial(bundle.logits, padded)}, runs)
+        found = by_turns({"ours": partial(bundle.logits, batch), "all": partial(bundle.logits, whole)}, runs)
         name = f"gatk_2d, {reads} reads"
         figures.append(figure(name, 16, "alleles", found["ours"], found["all"], "the same on 128 rows"))
         print(f"{name}: the scores of 16 alleles are at most {apart:.1e} from those on 128 rows", flush=True)
     return figures
 
 
-def measure_batches(name: str, data: str, folder: Path, runs: int) -> list[dict[str, Any]]:
-    """Other ways to run a network, each beside the one in use: its ratio is how much faster it is."""
+def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collection[str]) -> list[dict[str, Any]]:
+    """Other ways to run a network, of these names or all, each beside the one in use: its ratio is how much faster."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -190,20 +190,23 @@ def measure_batches(name: str, data: str, folder: Path, runs: int) -> list[dict[
         def logits(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
             return np.asarray(self.run(feed(arrays, dtypes)))
 
-    def cut(size: int, step: int) -> np.ndarray:
-        kept, batches.ROW_STEP = batches.ROW_STEP, step
+    def cut(size: int, rows: int, step: int) -> np.ndarray:
+        kept = batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP
+        batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP = rows, step
         try:
             return predict(bundle, tensors, size)
         finally:
-            batches.ROW_STEP = kept
+            batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP = kept
 
-    now = ScoreSettings().batch_size
+    now, limit = ScoreSettings().batch_size, 1 << 30
     works: dict[str, Callable[[], np.ndarray]] = {"in use": lambda: predict(bundle, tensors, now)}
-    works |= {f"batches of {n}": partial(cut, n, batches.ROW_STEP) for n in (8, 16, 32, 64, 128, 256)}
-    works |= {f"rows by {n}": partial(cut, now, n) for n in (4, 8, 16)}
+    works |= {f"batches of {n}, rows by 8": partial(cut, n, limit, 8) for n in (16, 32, 64, 128, 256)}
+    works |= {f"{n} rows at once": partial(cut, now, n, batches.SCORING_ROW_STEP) for n in (512, 2048)}
+    works |= {f"rows by {n}": partial(cut, now, batches.ROWS_AT_ONCE, n) for n in (2, 8)}
     frozen_bundle = Other(lambda arrays: frozen(*[tf.constant(arrays[each]) for each in names])[0])
     works["frozen graph"] = lambda: predict(frozen_bundle, tensors, now)
     works["XLA"] = lambda: predict(Other(xla), tensors, now)
+    works = {way: work for way, work in works.items() if way == "in use" or not ways or way in ways}
     found = by_turns(works, runs)
     expected = works["in use"]()
     figures = []
@@ -220,6 +223,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--model", action="append", help="may be repeated [all]")
     parser.add_argument("--only", action="append", choices=["scoring", "expand", "empty-rows", "batches"])
+    parser.add_argument("--way", action="append", default=[], help="of 'batches', such as XLA; may be repeated [all]")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -243,7 +247,7 @@ def main() -> None:
             figures += measure_empty_rows(options.data, folder, options.runs)
         if "batches" in wanted:
             for name in options.model or ("reads", "features"):
-                figures += measure_batches(name, options.data, folder, options.runs)
+                figures += measure_batches(name, options.data, folder, options.runs, options.way)
     print(f"one core of {machine()['processor']}, load {machine()['load']}, processor time\n{figures_table(figures)}")
     if options.json:
         Path(options.json).write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")
