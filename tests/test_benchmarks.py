@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pysam import AlignmentFile, FastaFile, TabixFile, VariantFile
 
-from benchmarks import accuracy, draws, generated, merging
+from benchmarks import accuracy, draws, generated, merging, rate
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
 from benchmarks.measure import blocks_of, table
@@ -95,6 +95,19 @@ def test_the_dataset_is_measured_as_it_lies_on_disk():
         assert sum(len(part["label"]) for part in dataset_benchmark.padded_batches(written)) == count
     assert written.card["bytes"] / count < dataset_benchmark.lone_bytes(batch, inputs.sample, names) < 8_000
     assert dataset_benchmark.peak_bytes() > 50 * 2**20
+
+
+@needs_data
+def test_a_task_scores_all_records_and_its_limit_does_the_same_work(tmp_path):
+    model = rate.bundled("features")
+    made, start = rate.measure_rate(str(DATA), "features", model, repeats=1, runs=1, each=3)
+    assert (made["name"], made["records"]) == ("score features, genome", 164)
+    assert made["limit"] == "decode + product + compress"  # its site features are of reads
+    assert made["ratio"] > 0 and 50 < made["bytes_by_record"] < 500
+    assert start["start-up s, processor"] > 0
+    task = rate.Task(tensors_benchmark.inputs_of(str(DATA), "HG002"), model, tmp_path)
+    (row,) = task.run()
+    assert row.records_in == row.records_out == task.records == 492
 
 
 def test_a_model_is_trained_its_scores_are_kept_and_compared_with_trees(sample: Sample, tmp_path, capsys, monkeypatch):
