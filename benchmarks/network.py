@@ -6,7 +6,8 @@
 beside one large matrix product of as many operations on as many threads, which is one. ``expand``: padding to batches,
 and compact codes to channels, beside a copy in memory of the bytes that come out. ``empty-rows``: ``gatk_2d`` as it is
 and on all 128 rows, and how far the scores lie apart. ``batches`` compares ways to cut the batches and to run the
-graph, which is how the ones in use were chosen. All in processor time, by turns in one process.
+graph, which is how the ones in use were chosen; ``TF_ENABLE_ONEDNN_OPTS=0`` before the command leaves oneDNN out.
+All in processor time, by turns in one process.
 """
 
 from __future__ import annotations
