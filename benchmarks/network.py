@@ -64,7 +64,7 @@ def operations(model: Any, tensors: TensorBatch) -> float:
 def predict(bundle: Any, tensors: TensorBatch, batch_size: int) -> np.ndarray:
     """What ``score`` asks of the network: (n,) float32 logits."""
     logits = np.zeros(len(tensors), np.float32)
-    for chosen, arrays in scoring_batches(tensors, batch_size):
+    for chosen, arrays in scoring_batches(tensors, batch_size, getattr(bundle, "inputs", None)):
         logits[chosen] = bundle.logits(arrays)
     return logits
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from cnnspark.schema import FIELDS, AlleleKey, TensorBatch
+from cnnspark.schema import FIELDS, AlleleKey, TensorBatch, is_per_read
 
 # Rows are padded to a multiple of this, so that few shapes occur: each new shape costs the convolutions a set-up.
 ROW_STEP = 8
@@ -16,6 +16,8 @@ SCORING_ROW_STEP = 4
 # A batch's rows, all alleles together. More would not fit a core's cache: what a convolution writes would be fetched
 # from memory by what scales it, which takes as long as the convolution.
 ROWS_AT_ONCE = 1024
+# Small networks on few numbers: most of a batch's time is what each call costs, whatever it holds.
+WITHOUT_READS = 4
 
 
 def example_key(contig: str, start: int, ref: str, alt: str) -> int:
@@ -34,8 +36,13 @@ def padded(counts: np.ndarray, step: int) -> np.ndarray:
     return np.maximum(step, -(-counts // step) * step)
 
 
-def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray, step: int = ROW_STEP) -> dict[str, np.ndarray]:
-    """The chosen alleles as one dense batch of B.
+def pad_rows(
+    tensors: TensorBatch,
+    chosen: Sequence[int] | np.ndarray,
+    fields: Collection[str] | None = None,
+    step: int = ROW_STEP,
+) -> dict[str, np.ndarray]:
+    """The chosen alleles as one dense batch of B, of the named fields alone where some are named.
 
     Returns:
         per-read fields (B, R, ...) with zeros behind ``row_count`` (B,) int32 rows, R the next multiple of ``step`` (at
@@ -49,6 +56,8 @@ def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray, step: int
     inside = np.arange(rows) < counts[:, None]  # (B, R)
     source = (starts[:, None] + np.arange(rows))[inside]
     for field in FIELDS:
+        if fields is not None and field.name not in fields:
+            continue
         values = getattr(tensors, field.name)
         if field.per_read:
             dense = np.zeros((len(chosen), rows, *values.shape[1:]), values.dtype)  # (B, R, ...)
@@ -60,22 +69,28 @@ def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray, step: int
     return batch
 
 
-def scoring_batches(tensors: TensorBatch, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def scoring_batches(
+    tensors: TensorBatch, size: int, fields: Collection[str] | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Batches of alleles of like depth, each with the positions of its alleles in ``tensors``.
 
-    A batch has at most ``size`` alleles, and at most ``ROWS_AT_ONCE`` rows unless one allele has more. Sorting by the
-    number of reads keeps padding small; the order is fixed by the data, so the bytes are too.
+    A batch has at most ``size`` alleles, and at most ``ROWS_AT_ONCE`` rows unless one allele has more. Of named
+    ``fields`` alone where some are named; where none of these is of the reads, nothing of them is padded, and a batch
+    has ``WITHOUT_READS`` times as many alleles. Sorting by the number of reads keeps padding small; the order is fixed
+    by the data, so the bytes are too.
     """
     counts = np.diff(tensors.row_offsets)
     order = np.argsort(counts, kind="stable")
     rows = padded(counts[order], SCORING_ROW_STEP)
+    if fields is not None and not any(map(is_per_read, fields)):
+        size, rows = WITHOUT_READS * size, np.zeros_like(rows)
     first = 0
     while first < len(order):
         # Rows ascend: with its last allele's a batch of n has n times as many.
         most = rows[first : first + size] * np.arange(1, min(size, len(order) - first) + 1)
         chosen = order[first : first + max(1, int((most <= ROWS_AT_ONCE).sum()))]
         first += len(chosen)
-        batch = pad_rows(tensors, chosen, SCORING_ROW_STEP)
+        batch = pad_rows(tensors, chosen, fields, SCORING_ROW_STEP)
         batch["variant_type"] = np.array([tensors.keys[i].variant_type for i in chosen], dtype=np.int32)
         batch["example_key"] = np.array([key_of(tensors.keys[i]) for i in chosen], dtype=np.int32)
         yield chosen, batch

@@ -69,6 +69,15 @@ def test_scoring_batches_are_as_large_as_their_rows_allow() -> None:
     assert found[0][0] == 32 > found[-2][0] and found[-1] == (1, 2 * ROWS_AT_ONCE)
 
 
+def test_a_network_that_looks_at_no_reads_gets_none_and_larger_batches() -> None:
+    tensors = ragged([40] * 10)
+    found = list(scoring_batches(tensors, 2, ("site_features", "reference")))
+    assert [len(chosen) for chosen, _ in found] == [8, 2]
+    for chosen, batch in found:
+        assert set(batch) == {"row_count", "site_features", "reference", "variant_type", "example_key"}
+        assert np.array_equal(batch["site_features"], tensors.site_features[chosen])
+
+
 def test_taking_and_concatenating_tensors_are_inverse() -> None:
     tensors = ragged([5, 1, 0, 7])
     again = TensorBatch.concatenate([tensors.take([0, 1]), tensors.take([2]), tensors.take([3])])
