@@ -143,6 +143,9 @@ def main() -> int:
     )
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    if options.against and not options.against.exists():
+        print(f"there is no baseline at {options.against}; write one with --write-baseline", file=sys.stderr)
+        return 2
     if options.earlier:
         found = json.loads(options.earlier.read_text())
         results = Results(found["machine"], found["benchmarks"], found["failed"])

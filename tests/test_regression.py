@@ -84,6 +84,12 @@ def test_the_entry_ends_with_1_where_a_ratio_fell(tmp_path, monkeypatch, capsys,
     assert ("WORSE" in capsys.readouterr().out) == bool(code)
 
 
+def test_a_baseline_that_is_not_there_is_said_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--against", str(tmp_path / "none.json")])
+    assert entry.main() == 2
+    assert "write one with --write-baseline" in capsys.readouterr().err
+
+
 def test_a_benchmark_that_is_not_there_is_left_out_with_a_line(monkeypatch, capsys):
     absent = entry.Benchmark("benchmarks.no_such_module", "nothing")
     monkeypatch.setattr(entry, "BENCHMARKS", {"absent": absent})
