@@ -50,7 +50,7 @@ SCORE_DIGITS = 3
 class ScoreSettings:
     """How a callset is scored."""
 
-    batch_size: int = 64  # alleles; larger batches gain nothing on a CPU and cost memory at depth
+    batch_size: int = 64  # alleles; at most; a batch of deep ones is smaller (cnnspark.batches)
     threads: int = 1  # TensorFlow threads per task; one per core is the job of Spark's tasks
     # Of a callset of several samples: carriers of an allele that are scored. A common allele costs as much as 20 rare
     # ones, and the mean of 20 is known to a fifth of the spread between samples.
