@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -24,8 +24,10 @@ def key_of(key: AlleleKey) -> int:
     return example_key(key.contig, key.start, key.ref, key.alt)
 
 
-def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """The chosen alleles as one dense batch of B.
+def pad_rows(
+    tensors: TensorBatch, chosen: Sequence[int] | np.ndarray, fields: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """The chosen alleles as one dense batch of B, of the named fields alone where some are named.
 
     Returns:
         per-read fields (B, R, ...) with zeros behind ``row_count`` (B,) int32 rows, R the next multiple of ROW_STEP (at
@@ -39,6 +41,8 @@ def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray) -> dict[s
     inside = np.arange(rows) < counts[:, None]  # (B, R)
     source = (starts[:, None] + np.arange(rows))[inside]
     for field in FIELDS:
+        if fields is not None and field.name not in fields:
+            continue
         values = getattr(tensors, field.name)
         if field.per_read:
             dense = np.zeros((len(chosen), rows, *values.shape[1:]), values.dtype)  # (B, R, ...)
@@ -50,8 +54,12 @@ def pad_rows(tensors: TensorBatch, chosen: Sequence[int] | np.ndarray) -> dict[s
     return batch
 
 
-def scoring_batches(tensors: TensorBatch, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+def scoring_batches(
+    tensors: TensorBatch, size: int, fields: Collection[str] | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Batches of at most ``size`` alleles of like depth, each with the positions of its alleles in ``tensors``.
+
+    Of named ``fields`` alone where some are named: a network that looks at no reads needs none padded.
 
     Sorting by the number of reads keeps padding small; the order is fixed by the data, so the bytes are too.
     """
@@ -59,7 +67,7 @@ def scoring_batches(tensors: TensorBatch, size: int) -> Iterator[tuple[np.ndarra
     order = np.argsort(counts, kind="stable")
     for first in range(0, len(order), size):
         chosen = order[first : first + size]
-        batch = pad_rows(tensors, chosen)
+        batch = pad_rows(tensors, chosen, fields)
         batch["variant_type"] = np.array([tensors.keys[i].variant_type for i in chosen], dtype=np.int32)
         batch["example_key"] = np.array([key_of(tensors.keys[i]) for i in chosen], dtype=np.int32)
         yield chosen, batch
