@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The Spark that is installed; setup.py says which others work.
 SPARK  ?= pyspark==3.5.9
+# Tests that run at once: half of what they do is wait, for a JVM or another process.
+AT_ONCE ?= 2
 # Where the demo writes.
 OUT    ?= demo-out
 
@@ -33,7 +35,7 @@ demo: install
 	$(BIN)/cnnspark demo --out $(OUT) --if-exists overwrite
 
 test: lint
-	$(BIN)/pytest -m "not slow and not real"
+	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile -m "not slow and not real"
 
 test-slow: lint
 	$(BIN)/pytest

@@ -92,6 +92,7 @@ def test_a_callset_is_filtered_as_the_tutorial_says(
     assert "<h2>What moves the score</h2>" in (tmp_path / "call.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_as_the_tutorial_says(
     spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,14 @@ def test_gatks_tools_are_replaced_as_the_page_says(
             assert {f"{key}_SNP_Tranche_99.95_100.00", f"{key}_INDEL_Tranche_99.40_100.00"} <= set(file.header.filters)
 
 
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_commands_of_the_documents_have_the_options_that_they_show(document: str) -> None:
+    for command in commands(document):
+        known = {option for each in cli.commands[command[0]].params for option in (*each.opts, *each.secondary_opts)}
+        shown = {text.split("=")[0] for text in command[1:] if re.match(r"--?[A-Za-z]", text)}
+        assert shown <= known | {"--help"}, (command[0], shown - known)
+
+
 def test_the_options_of_the_page_on_gatks_tools_are_there() -> None:
     text = (ROOT / "docs" / "replace-gatk.md").read_text()
     theirs = {
@@ -137,6 +146,7 @@ def test_the_options_of_the_page_on_gatks_tools_are_there() -> None:
     assert ours and ours <= known, ours - known
 
 
+@pytest.mark.slow
 def test_the_python_page_runs_as_a_notebook_would(
     spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.spark
 CONFIG = load_config(None, ["blocks.records=20", "train.model=features", "train.epochs=2", "train.batch_size=16"])
 
 
+@pytest.mark.slow
 def test_a_demo_that_was_interrupted_goes_on(spark: Any, tmp_path: Path) -> None:
     first = pipeline.demo(spark, str(tmp_path / "demo"), CONFIG, seed=3, length=60_000)
     folder = tmp_path / "demo" / "run"
