@@ -31,6 +31,7 @@ from cnnspark.models.card import Card, read_card
 from cnnspark.models.cascade import Band, Cascade
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec
+from cnnspark.plan import plan_callset
 from cnnspark.regions import Region
 from cnnspark.scoring import Inputs, ScoreSettings, score_key
 from cnnspark.tensors import TensorSettings
@@ -237,6 +238,11 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     assert read_card(out / "first").sha256 == card.cascade.first_sha256 == read_card(two[0]).sha256
     assert main(command) == 2  # it is there already
 
+    inputs = ["--vcf", str(sample.paths.vcf), "--reads", str(sample.paths.reads)]
+    asked = ["score", *inputs, "--reference", str(sample.paths.reference), "--out", str(tmp_path / "x")]
+    assert main([*asked, "--model", two[1], "--cascade"]) == 2
+    assert "has no first model that could score before it" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
     # An untrained second model is sure of nothing; let it have some alleles all the same.
     model = bundle_of(tmp_path / "some", Band(0.05, 0.95), first=two[0], second=two[1])
     results: list[dict[str, Any]] = []
@@ -270,3 +276,11 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     with VcfSource(rescored["merged"]) as source:
         assert "CNN_STAGE" not in text + source.header.text() and score_key(card) in source.header.info
     assert PASSED_ON not in rescored["counts"]
+
+
+def test_a_plan_says_that_less_will_go_on(inputs: Inputs, tmp_path: Path) -> None:
+    paths = InputPaths(vcf=inputs.vcf, reads=inputs.reads, reference=inputs.reference)
+    model = bundle_of(tmp_path / "m", Band(0.1, 0.9))
+    assert any("second model" in note for note in plan_callset(paths, load_config(), model).notes)
+    alone = load_config(None, ["score.cascade=false"])
+    assert not any("second model" in note for note in plan_callset(paths, alone, model).notes)
