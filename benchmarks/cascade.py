@@ -5,7 +5,7 @@
 ``--model`` is a bundle of two models ('cnnspark cascade', or the bundled ``reads``). The figures are of the test
 alleles of ``benchmarks.accuracy`` (``--on draws``: none of them was trained on by the bundled models, and no band was
 chosen on them; ``freebayes`` and ``bcftools`` are for a model that was trained on the first 60 % of these), their
-difference with its paired interval. The time is that of scoring blocks whole but for writing them, one thread, with and
+difference with its paired interval; the threshold is the card's. The time is that of scoring blocks whole but for writing them, one thread, with and
 without by turns: read the ratio, for other programs of the machine are in the seconds.
 """
 
@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.accuracy import dataset_of, tested_parts
 from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
 from benchmarks.sim import CALLSETS
@@ -27,7 +29,7 @@ from cnnspark.cascade import SENSITIVITY, combined, figures
 from cnnspark.cascade_stage import probabilities_of
 from cnnspark.dataset import Dataset
 from cnnspark.first_stage import PASSED_ON, FirstStage, first_stage
-from cnnspark.metrics import thresholds_by_sensitivity
+from cnnspark.metrics import probability_of_score
 from cnnspark.models.bundled import absolute_model, chosen_model
 from cnnspark.models.card import Card, read_card
 from cnnspark.scoring import Inputs, ScoreSettings, model_tensors, score_work
@@ -43,8 +45,8 @@ def measure_part(path: str, model: str, card: Card, first: FirstStage) -> dict[s
         dataset, blocks, (first.model, model), cards, ScoreSettings()
     )
     both = combined(by_first, by_second, first.band)
-    point = thresholds_by_sensitivity(labels, by_second, (SENSITIVITY,))[SENSITIVITY]
-    threshold = point.threshold if point else 0.0
+    promised = card.sensitivity_thresholds.get("ALL", {}).get(f"{SENSITIVITY}")
+    threshold = 0.0 if promised is None else float(probability_of_score(np.array(promised)))
     alone, cascade = figures(labels, by_second, threshold), figures(labels, both, threshold)
     pair = ("alone", "cascade")
     found = bootstrap(labels, {"alone": by_second, "cascade": both}, stretches, [pair]).differences.get(pair, {})
