@@ -5,8 +5,9 @@
 ``--model`` is a bundle of two models ('cnnspark cascade', or the bundled ``reads``). The figures are of the test
 alleles of ``benchmarks.accuracy`` (``--on draws``: none of them was trained on by the bundled models, and no band was
 chosen on them; ``freebayes`` and ``bcftools`` are for a model that was trained on the first 60 % of these), their
-difference with its paired interval; the threshold is the card's. The time is that of scoring blocks whole but for writing them, one thread, with and
-without by turns: read the ratio, for other programs of the machine are in the seconds.
+difference with its paired interval; the threshold is the card's. The time is that of scoring blocks whole but for
+writing them, one thread, with and without by turns: read the ratio, for other programs of the machine are in the
+seconds.
 """
 
 from __future__ import annotations
