@@ -123,12 +123,18 @@ def score(
     merge: bool = True,
     strict: bool = False,
     output_type: str = "z",
+    cascade: bool | None = None,
     spark: Session | None = None,
 ) -> Scored:
-    """Scores a callset, as ``cnnspark score``. ``reads`` of several samples are given by sample."""
+    """Scores a callset, as ``cnnspark score``. ``reads`` of several samples are given by sample.
+
+    ``cascade``: whether a faster first model scores alone what it is sure of; None leaves that to the model's card.
+    """
     from cnnspark import stages
 
     settings, paths = _settings(config, vcf=vcf, reads=reads, reference=reference, sample=sample, regions=regions)
+    if cascade is not None:
+        settings = dataclasses.replace(settings, score=dataclasses.replace(settings.score, cascade=cascade))
     chosen = _text(model) or settings.model
     found = _run(
         stages.score_callset, _session(spark, "score"), paths, chosen, _text(out), settings, if_exists, merge,

@@ -17,6 +17,7 @@ import click
 from cnnspark import __version__, errors
 from cnnspark.cli_options import (
     Run,
+    cascade_option,
     common_options,
     common_values,
     config_options,
@@ -35,6 +36,7 @@ from cnnspark.cli_options import (
     training_options,
     truth_options,
     vcf_option,
+    with_setting,
 )
 from cnnspark.failures import explain
 from cnnspark.lean import own_process
@@ -210,6 +212,37 @@ def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if
 
 
 @cli.command()
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="DIR",
+    help="Labelled dataset, the --out of 'cnnspark tensors'; may be repeated. Of those that a model was trained on the "
+    "blocks count that it held out.",
+)
+@click.option(
+    "--first", metavar="DIR|NAME", help="A 'features' model, to score all alleles [that of the bundled 'reads']."
+)
+@click.option(
+    "--model", required=True, metavar="DIR|NAME", help="A 'reads' model, to score what the first is not sure of."
+)
+@click.option("--out", required=True, metavar="DIR", help="Folder for the bundle of both.")
+@replace_option
+@config_options
+@output_options
+def cascade(data: tuple[str, ...], first: str | None, model: str, out: str, if_exists: str, **options: Any) -> None:
+    """Put a faster model before another: find what the first may score alone at no loss, and bundle both.
+
+    The bundle scores in two stages; 'score --no-cascade' leaves all to the second. Needs no Spark.
+    """
+    run = Run({"conf_spark": (), **common_values(options)})
+    from cnnspark.cascade_stage import make_cascade
+
+    result = make_cascade(data, first, model, out, run.config.score, if_exists)
+    run.show(result.to_dict(), result.text())
+
+
+@cli.command()
 @vcf_option
 @reads_option
 @reference_option
@@ -262,6 +295,7 @@ def plan(model: str | None, sheet: str | None, cores: int | None, **options: Any
     type=click.Choice(["error", "skip"]),
     help="A REF that is not the reference's: stop, or pass the record through unscored [error].",
 )
+@cascade_option
 @strict_option
 @exists_option
 @local_option
@@ -272,15 +306,14 @@ def score(
     no_merge: bool,
     output_type: str,
     on_ref_mismatch: str | None,
+    cascade: bool | None,
     strict: bool,
     if_exists: str,
     **options: Any,
 ) -> None:
     """Score the alleles of a callset, or of a sheet's: INFO/CNN_2D, in VCF shards and one merged, indexed VCF."""
-    kept = common_values(options)
-    if on_ref_mismatch:
-        kept["settings"] = (*kept["settings"], f"tensors.on_ref_mismatch={on_ref_mismatch}")
-    run = Run(kept)
+    kept = with_setting(common_values(options), "tensors.on_ref_mismatch", on_ref_mismatch)
+    run = Run(with_setting(kept, "score.cascade", cascade))
     model = model or run.config.model
     if given := run.sheet(options):
         from cnnspark.sheet_stages import score_sheet
@@ -514,17 +547,18 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
 @region_option
 @sample_option
 @sheet_options
+@cascade_option
 @strict_option
 @exists_option
 @local_option
 @common_options
-def run_(out: str, model: str | None, strict: bool, if_exists: str, **options: Any) -> None:
+def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exists: str, **options: Any) -> None:
     """Do all of it, from a YAML or flags, for one callset or for a sheet's.
 
     Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
     there is a truth.
     """
-    run = Run(common_values(options))
+    run = Run(with_setting(common_values(options), "score.cascade", cascade))
     if given := run.sheet(options):
         from cnnspark.sheet_stages import run_sheet
 

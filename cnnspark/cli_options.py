@@ -91,6 +91,12 @@ region_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
 )
+cascade_option = click.option(
+    "--cascade/--no-cascade",
+    default=None,
+    help="Let a faster first model score alone what it is sure of, as 'cnnspark cascade' has found it [as the model's "
+    "card says].",
+)
 sheet_options = _stack(
     click.option(
         "--sheet",
@@ -229,6 +235,14 @@ class Run:
     def show(self, result: dict[str, Any], text: str) -> None:
         """The result on stdout: ``text`` for a person, JSON with --json."""
         click.echo(json.dumps(result, sort_keys=True, default=str) if self.options["as_json"] else text)
+
+
+def with_setting(kept: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The common values with one setting more, which a flag stands for; as they are where the flag was not given."""
+    if value is None:
+        return kept
+    text = str(value).lower() if isinstance(value, bool) else value
+    return {**kept, "settings": (*kept["settings"], f"{name}={text}")}
 
 
 def common_values(options: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from cnnspark.alleles import NO_ALT, REF_MISMATCH, unscorable_reason
 from cnnspark.blocks import Block
 from cnnspark.chunks import agreeing
 from cnnspark.features import FURTHEST
+from cnnspark.first_stage import STAGE, FirstStage, has_stages, stages_text
 from cnnspark.guard import add_counts, pack_counts
 from cnnspark.members import (
     NO_CARRIER,
@@ -43,12 +43,13 @@ from cnnspark.scoring import (
     ALT_SCORES,
     FORMAT_KEY,
     Inputs,
+    Predicted,
     ScoreSettings,
+    drop_stages,
     format_score,
     input_counts,
     lines_of,
-    loaded_model,
-    predicted_scores,
+    predictor,
     scorable,
     score_key,
 )
@@ -56,9 +57,6 @@ from cnnspark.scoring import score_header as header_of_one
 from cnnspark.shards import BlockLines, BlockOutput
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
-
-if TYPE_CHECKING:
-    from cnnspark.models.bundle import Bundle
 
 # Members whose reads stay open between blocks: an index of a whole genome's reads is some 10 MB.
 OPEN_READS = 8
@@ -69,7 +67,7 @@ ALLELES_AT_ONCE = 512
 AlleleNumber = tuple[int, int]
 
 
-def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
+def score_header(header: VcfHeader, path: str, card: Card, first: FirstStage | None = None) -> VcfHeader:
     """The callset's header with the declarations of a scored one.
 
     Raises InputError where the callset declares one of the fields as something else.
@@ -82,7 +80,7 @@ def score_header(header: VcfHeader, path: str, card: Card) -> VcfHeader:
         f'not carry it or was not chosen; INFO/{key} has the mean">'
     )
     of_whom = f", the mean over the scored carriers (FORMAT/{FORMAT_KEY})"
-    return header_of_one(header.with_lines([line]), path, card, of_whom)
+    return header_of_one(header.with_lines([line]), path, card, first, of_whom)
 
 
 @dataclass
@@ -216,8 +214,12 @@ def aggregate(scores: Iterable[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def annotate(records: Sequence[Record], scores: CarrierScores, key: str) -> None:
+def annotate(
+    records: Sequence[Record], scores: CarrierScores, key: str, stages: Mapping[AlleleNumber, int] | None = None
+) -> None:
     """Writes the scores into the records: INFO has each ALT's aggregate and the best, FORMAT each carrier's.
+
+    ``stages`` are the last that a carrier of the allele came to, where there are two.
 
     Scores of another run are taken out of records and columns that have none now.
     """
@@ -232,25 +234,34 @@ def annotate(records: Sequence[Record], scores: CarrierScores, key: str) -> None
             continue
         each = [aggregate(of_alt.values()) if of_alt else None for of_alt in of_alts]
         best = max(value for value in each if value is not None)
-        record.set_info({key: format_score(best), ALT_SCORES: ",".join(map(format_score, each))})
+        values = {key: format_score(best), ALT_SCORES: ",".join(map(format_score, each))}
+        if stages:
+            values[STAGE] = stages_text([stages.get((record.index, i)) for i in range(1, len(record.alts) + 1)])
+        record.set_info(values)
 
 
-def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings) -> BlockLines:
+def score_work(
+    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
+    first: FirstStage | None = None,
+) -> BlockLines:  # fmt: skip
     """What a task does with each block: as :func:`cnnspark.scoring.score_work`, of each allele's carriers.
 
     The model's inputs are counted once for each scored allele of a sample.
     """
-    bundle = loaded_model(model, card.sha256, settings.threads)
+    predict = predictor(model, card, settings, first)
     source = CohortTensors(inputs, card.annotation_names, tensors, settings.max_carriers)
-    key = score_key(card)
+    key, had_stages = score_key(card), has_stages(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         found = source.carriers(block)
-        scores, lie = _predict(source.tensors(found), bundle, card, settings.batch_size, block)
-        annotate(found.records, scores, key)
+        scores, stages, more, lie = _predict(source.tensors(found), predict, card, block)
+        if had_stages:
+            drop_stages(found.records)
+        annotate(found.records, scores, key, stages)
         counts = Counter({f"passed through: {reason}": n for reason, n in found.counts.items()})
         counts["alleles scored"] = len(scores)
         counts["alleles scored, by sample"] = sum(map(len, scores.values()))
+        counts.update(more)
         counts["records scored"] = len({record for record, _ in scores})
         counts["records without a scorable allele"] = sum(not scorable(record) for record in found.records)
         if found.left_out:
@@ -262,31 +273,37 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
 
 def _predict(
     members: Iterable[tuple[int, list[AlleleNumber], TensorBatch]],
-    bundle: Bundle,
+    predict: Callable[[TensorBatch, Block], Predicted],
     card: Card,
-    batch_size: int,
     block: Block,
-) -> tuple[dict[AlleleNumber, dict[int, float]], list[str]]:
-    """The scores of a block's carriers, and how their inputs lie. Tensors are let go as soon as they are scored."""
+) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
+    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and how
+    the carriers' inputs lie. Tensors are let go as soon as they are scored."""
     scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
+    stages: dict[AlleleNumber, int] = {}
+    counts: Counter[str] = Counter()
     packed: list[list[str]] = []
     waiting: list[tuple[int, list[AlleleNumber], TensorBatch]] = []
 
-    def predict() -> None:
+    def score_waiting() -> None:
         if not waiting:
             return
         batch = TensorBatch.concatenate([tensors for _, _, tensors in waiting])
         names = [(allele, column) for column, alleles, _ in waiting for allele in alleles]
-        for (allele, column), value in zip(names, predicted_scores(bundle, batch, batch_size, block), strict=True):
+        found = predict(batch, block)
+        for (allele, column), value in zip(names, found.scores, strict=True):
             scores[allele][column] = float(value)
+        if found.stages is not None:
+            for (allele, _), stage in zip(names, found.stages.tolist(), strict=True):
+                stages[allele] = max(stage, stages.get(allele, 0))
+        counts.update(found.counts)
         packed.append(input_counts(card, batch))
         waiting.clear()
 
     for member in members:
         waiting.append(member)
         if sum(len(alleles) for _, alleles, _ in waiting) >= ALLELES_AT_ONCE:
-            predict()
-    predict()
-    if card.known is None:
-        return scores, []
-    return scores, pack_counts(add_counts(card.known, packed))
+            score_waiting()
+    score_waiting()
+    lie = [] if card.known is None else pack_counts(add_counts(card.known, packed))
+    return scores, stages, counts, lie

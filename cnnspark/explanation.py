@@ -25,6 +25,7 @@ from cnnspark.explanation_page import write_page
 from cnnspark.explanation_words import sentences
 from cnnspark.familiarity import Familiar, familiar_inputs
 from cnnspark.files import location
+from cnnspark.first_stage import STAGES, FirstStage, first_stage, has_stages
 from cnnspark.inputs import checked_inputs, require_reads, required
 from cnnspark.models.bundled import absolute_model, notice
 from cnnspark.models.calibration import Platt, probabilities
@@ -39,6 +40,7 @@ from cnnspark.scoring import (
     looks_at_reads,
     model_tensors,
     predicted_scores,
+    predictor,
     score_key,
 )
 from cnnspark.show import check_folder_of, draw_allele
@@ -99,11 +101,15 @@ def _facts(site: Site) -> list[str]:
 
 def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, Any]:
     """Everything but the picture."""
-    bundle = loaded_model(model, card.sha256, config.score.threads)
-    from cnnspark.models.registry import model_inputs
-
-    uses = frozenset(model_inputs(bundle.model))
-    scores = _scores(bundle, site.tensors, config)
+    first = _first_stage(site, model, card, config)
+    predicted = predictor(model, card, config.score, first)(site.tensors, _place(site.tensors))
+    # What moves a score is a question to the model that gave it; thresholds are those of the callset's model.
+    whole, scores = card, predicted.scores
+    path, stage = model, None if predicted.stages is None else int(predicted.stages[site.index])
+    if first is not None and stage == STAGES[0]:
+        path, card = first.model, read_card(first.model)
+    bundle = loaded_model(path, card.sha256, config.score.threads)
+    uses = bundle.inputs
     score = float(scores[site.index])
     one = site.tensors.take([site.index])
     inputs = familiar_inputs(card, one.annotations[0], one.site_features[0])
@@ -123,13 +129,14 @@ def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, 
         "probability": float(probabilities(np.array(score))),
         "calibrated": card.calibration != Platt(),
         "key": score_key(card),
-        "stored": _stored(site, card),
+        "stored": _stored(site, whole),
         "filters": _filters(site),
-        "thresholds": _thresholds(card, group, score),
+        "thresholds": _thresholds(whole, group, score),
         "model": {
-            "path": model,
+            "path": path,
             "name": card.model,
             "sha256": card.sha256,
+            "stage": stage,
             "notice": notice(model),
             "encoding": card.data.get("tensors", {}).get("encoding", "cnnspark"),
             "sees_reads": "read_bases" in uses,
@@ -146,9 +153,20 @@ def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, 
     }
 
 
+def _first_stage(site: Site, model: str, card: Card, config: Config) -> FirstStage | None:
+    """What came before the model: of a scored callset what its header says, else what a run would take."""
+    scored = model_digest(site.header.lines) == card.sha256
+    if scored:
+        return first_stage(model, card, True) if has_stages(site.header) and card.cascade else None
+    return first_stage(model, card, config.score.cascade)
+
+
+def _place(tensors: TensorBatch) -> Block:
+    return Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
+
+
 def _scores(bundle: Bundle, tensors: TensorBatch, config: Config) -> np.ndarray:
-    where = Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
-    return predicted_scores(bundle, tensors, config.score.batch_size, where)
+    return predicted_scores(bundle, tensors, config.score.batch_size, _place(tensors))
 
 
 def _stored(site: Site, card: Card) -> dict[str, Any] | None:

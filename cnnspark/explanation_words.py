@@ -16,6 +16,10 @@ SAME_SCORE = 0.001
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """The page's summary, the verdict first."""
     said = [_score_sentence(found)]
+    if (stage := found["model"].get("stage")) is not None:
+        name = found["model"]["name"]
+        which = f"first of two models, '{name}', which was sure" if stage == 1 else f"second of two models, '{name}'"
+        said.append(f"It is by the {which}.")
     if text := _threshold_sentence(found):
         said.append(text)
     filters = [each["name"] for each in found["filters"]]

@@ -98,6 +98,7 @@ def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> di
         "metrics": card.metrics,
         "missing_shares": missing,
         "versions": card.versions,
+        **({"cascade": asdict(card.cascade)} if card.cascade else {}),
     }
 
 
@@ -146,6 +147,15 @@ def bundle_text(summary: Mapping[str, Any]) -> str:
     calibration = summary["calibration"]
     if not pretrained:
         lines.append(f"calibration  log odds = {calibration['slope']:.4f} x logit {calibration['intercept']:+.4f}")
+    if cascade := summary.get("cascade"):
+        share, when = (
+            cascade["passed_on"] / max(1, cascade["alleles"]),
+            "" if cascade["by_default"] else ", if asked to",
+        )
+        lines.append(
+            f"cascade      a first model scores all{when}; probabilities from {cascade['band']['low']:g} to "
+            f"{cascade['band']['high']:g} go on, {share:.1%} of {cascade['alleles']:,} validation alleles"
+        )
     lines.append(f"made by      {', '.join(f'{name} {version}' for name, version in summary['versions'].items())}")
     sections = ["\n".join(lines)]
     if summary["metrics"]:

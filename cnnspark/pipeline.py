@@ -16,6 +16,7 @@ from cnnspark.config import USUAL_PRECISION, Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.files import has_files, local_folder, location, make_folder, write_text
 from cnnspark.filtering import GROUPS
+from cnnspark.first_stage import first_stage, refuse_untrained
 from cnnspark.inputs import TruthPaths, require_reads, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
@@ -182,8 +183,10 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
                     "choose one of these or set filter.threshold"
                 )
         model_tensors(model, card, config.tensors)
+        first_stage(model, card, config.score.cascade)
         needs_reads = looks_at_reads(card)
     else:
+        refuse_untrained(config.score.cascade)
         needs_reads = config.train.model not in MODELS_WITHOUT_READS
         training.check_data(config.train.model, config.tensors.encoding, needs_reads)
     if truth is not None:

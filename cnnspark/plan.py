@@ -26,6 +26,7 @@ from cnnspark.depths import ReadDepths, read_depths
 from cnnspark.errors import InputError
 from cnnspark.features import READ_REACH
 from cnnspark.files import is_url
+from cnnspark.first_stage import first_stage
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import read_card
 from cnnspark.read_index import WINDOW_BASES as INDEX_BASES
@@ -159,6 +160,9 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
     notes: tuple[str, ...] = ()
     if looks_at_reads(card):
         depths, notes = _reads(paths.reads, model, windows)
+    if first_stage(model, card, config.score.cascade) is not None:
+        # What share goes on is the callset's, which no index tells.
+        notes = (*notes, "planned as if every allele went on to the second model: it will take less")
     chosen = [parse_region(text, windows) for text in paths.regions]
     check_regions(chosen, windows, vcf)
     weigher = Weigher(costs, depths, config.tensors.read_limit)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,16 @@ from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
+from cnnspark.first_stage import (
+    PASSED_ON,
+    STAGE,
+    STAGES,
+    FirstStage,
+    has_stages,
+    header_with_stages,
+    passed_on_text,
+    stages_text,
+)
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
 from cnnspark.lean import without_unused_packages
 from cnnspark.log import progress, quiet_stderr
@@ -55,6 +65,8 @@ class ScoreSettings:
     # Of a callset of several samples: carriers of an allele that are scored. A common allele costs as much as 20 rare
     # ones, and the mean of 20 is known to a fifth of the spread between samples.
     max_carriers: int = 20
+    # Whether a first model scores alone what it is sure of (cnnspark.first_stage). None: as the model's card says.
+    cascade: bool | None = None
     # Blocks that are decoded while the network runs on another: it pays where a task has more than one core, or a GPU.
     # No byte depends on it, so a run may be resumed with another number.
     read_ahead: int = 0
@@ -118,7 +130,9 @@ def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettin
     return of_model
 
 
-def score_header(header: VcfHeader, path: str, card: Card, of_whom: str = "") -> VcfHeader:
+def score_header(
+    header: VcfHeader, path: str, card: Card, first: FirstStage | None = None, of_whom: str = ""
+) -> VcfHeader:
     """The callset's header with the declarations of a scored one. ``of_whom`` is added to what a score is said to be.
 
     Raises InputError where the callset declares one of the fields as something else.
@@ -145,7 +159,8 @@ def score_header(header: VcfHeader, path: str, card: Card, of_whom: str = "") ->
     old = [f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]
     if has_sample_scores(header) and not of_whom:
         old.append(f"##FORMAT=<ID={FORMAT_KEY},")  # of an earlier run, and taken out of the records, too
-    return header.without_lines(old).with_lines(lines)
+    of_carriers = " in one of its carriers or more" if of_whom else ""
+    return header_with_stages(header.without_lines(old).with_lines(lines), path, first, card, key, of_carriers)
 
 
 def has_sample_scores(header: VcfHeader) -> bool:
@@ -200,14 +215,19 @@ class BlockTensors:
         return batch, skipped
 
 
-def annotate(records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray, key: str) -> None:
-    """Writes each allele's score into its record: the best under ``key``, all under CNN_ALT_SCORES.
+def annotate(
+    records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray, key: str, stages: np.ndarray | None = None
+) -> None:
+    """Writes each allele's score into its record: the best under ``key``, all under CNN_ALT_SCORES; and its stage.
 
     Scores of another run are taken out of records that have none now.
     """
     by_record: dict[int, dict[int, float]] = {}
     for allele, value in zip(tensors.keys, scores, strict=True):
         by_record.setdefault(allele.record_index, {})[allele.alt_index] = float(value)
+    stage_of = (
+        {} if stages is None else {(a.record_index, a.alt_index): s for a, s in zip(tensors.keys, stages, strict=True)}
+    )
     for record in records:
         found = by_record.get(record.index)
         if not found:
@@ -215,7 +235,17 @@ def annotate(records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray
                 record.drop_info((key, ALT_SCORES))
             continue
         each = [found.get(i) for i in range(1, len(record.alts) + 1)]
-        record.set_info({key: format_score(max(found.values())), ALT_SCORES: ",".join(map(format_score, each))})
+        values = {key: format_score(max(found.values())), ALT_SCORES: ",".join(map(format_score, each))}
+        if stage_of:
+            values[STAGE] = stages_text([stage_of.get((record.index, i)) for i in range(1, len(record.alts) + 1)])
+        record.set_info(values)
+
+
+def drop_stages(records: Iterable[Record]) -> None:
+    """Takes out what an earlier run says of its stages."""
+    for record in records:
+        if f"{STAGE}=" in record.info:
+            record.drop_info((STAGE,))
 
 
 def format_score(value: float | None) -> str:
@@ -226,7 +256,7 @@ def format_score(value: float | None) -> str:
     return "0.000" if text == "-0.000" else text
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # a model and the one before it
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
     prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
@@ -239,12 +269,15 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     return bundle
 
 
-def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings) -> BlockLines:
+def score_work(
+    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
+    first: FirstStage | None = None,
+) -> BlockLines:  # fmt: skip
     """What a task does with each block: its lines with scores, the counts of what was scored and why not, and how the
     model's inputs lie."""
-    bundle = loaded_model(model, card.sha256, settings.threads)
+    predict = predictor(model, card, settings, first)
     source = BlockTensors(inputs, card.annotation_names, tensors)
-    key, has_old = score_key(card), has_sample_scores(source.vcf.header)
+    key, has_old, had_stages = score_key(card), has_sample_scores(source.vcf.header), has_stages(source.vcf.header)
 
     def prepare(block: Block) -> tuple[list[Record], TensorBatch, Counter]:
         records = source.records(block)
@@ -252,13 +285,16 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
 
     def finish(block: Block, prepared: tuple[list[Record], TensorBatch, Counter]) -> BlockOutput:
         records, batch, counts = prepared
-        scores = predicted_scores(bundle, batch, settings.batch_size, block)
-        annotate(records, batch, scores, key)
+        predicted = predict(batch, block)
+        if had_stages:
+            drop_stages(records)
+        annotate(records, batch, predicted.scores, key, predicted.stages)
         if has_old:
             for record in records:
                 set_sample_values(record, FORMAT_KEY, {})
         counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
         counts["alleles scored"] = len(batch)
+        counts.update(predicted.counts)
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
         counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
         return BlockOutput(lines_of(records), counts, input_counts(card, batch))
@@ -266,15 +302,54 @@ def score_work(inputs: Inputs, model: str, card: Card, tensors: TensorSettings, 
     return Steps(prepare, finish, settings.read_ahead)
 
 
-@part("predict")
+class Predicted(NamedTuple):
+    """What the network, or two, say of n alleles: scores float64 (n,), and of two the stage int8 (n,) of each."""
+
+    scores: np.ndarray
+    stages: np.ndarray | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many alleles needed the second model, for the block's row."""
+        return {} if self.stages is None else {PASSED_ON: int((self.stages == STAGES[1]).sum())}
+
+
+def predictor(
+    model: str, card: Card, settings: ScoreSettings, first: FirstStage | None = None
+) -> Callable[[TensorBatch, Block], Predicted]:
+    """What predicts a block's alleles, with the models loaded. With ``first`` only those go on to the model whose
+    probability lies in its band."""
+    size, bundle = settings.batch_size, loaded_model(model, card.sha256, settings.threads)
+    if first is None:
+        return lambda batch, block: Predicted(predicted_scores(bundle, batch, size, block))
+    before, band = loaded_model(first.model, first.sha256, settings.threads), first.band
+
+    def predict(batch: TensorBatch, block: Block) -> Predicted:
+        probabilities = predicted_probabilities(before, batch, size, block)
+        goes_on = band.holds(probabilities)
+        chosen = np.flatnonzero(goes_on).tolist()
+        if chosen:
+            part_of = batch if len(chosen) == len(batch) else batch.take(chosen)
+            probabilities[chosen] = predicted_probabilities(bundle, part_of, size, block)
+        return Predicted(score(probabilities), np.where(goes_on, STAGES[1], STAGES[0]).astype(np.int8))
+
+    return predict
+
+
 def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
     """The score of each allele of a block: float64 (n,). Raises InputError where the network gives no number."""
-    scores = np.zeros(len(batch), np.float64)
-    for chosen, arrays in scoring_batches(batch, batch_size):
-        scores[chosen] = score(bundle.predict(arrays))
-    if not np.isfinite(scores).all():
+    return score(predicted_probabilities(bundle, batch, batch_size, block))
+
+
+@part("predict")
+def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
+    """The calibrated probability of each allele of a block, as :func:`predicted_scores`."""
+    found = np.zeros(len(batch), np.float64)
+    for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs):
+        found[chosen] = bundle.predict(arrays)
+    if not np.isfinite(found).all():
         raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
-    return scores
+    return found
 
 
 def input_counts(card: Card, batch: TensorBatch) -> list[str]:
@@ -309,6 +384,8 @@ def counts_text(counts: Mapping[str, int]) -> str:
     """What was scored and what was passed through, by reason, in one line for a person."""
     by_sample = counts.get("alleles scored, by sample")
     said = f"{counts.get('alleles scored', 0)} alleles scored" + (f" in {by_sample} carriers" if by_sample else "")
+    if passed_on := passed_on_text(counts):
+        said += f", {passed_on}"
     prefix = "passed through: "
     passed = [f"{count} {key.removeprefix(prefix)}" for key, count in counts.items() if key.startswith(prefix)]
     return f"{said}, passed through: {', '.join(passed)}" if passed else said

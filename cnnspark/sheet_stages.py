@@ -10,6 +10,7 @@ from cnnspark import pipeline, stages, training
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.files import has_files, location, make_folder
+from cnnspark.first_stage import first_stage, refuse_untrained
 from cnnspark.inputs import TruthPaths
 from cnnspark.log import progress
 from cnnspark.models.bundled import absolute_model, chosen_model
@@ -38,7 +39,7 @@ def score_sheet(
     result.
     """
     stages.check_output_type(output_type, merge)
-    model, digest, needs_reads = _model(model, inputs, sheet)
+    model, digest, needs_reads = _model(model, inputs, sheet, config)
     chosen = sheet_callsets(sheet, inputs, ("vcf", "reads") if needs_reads else ("vcf",))
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:
@@ -55,14 +56,15 @@ def score_sheet(
     return run_cohort(spark, "score", chosen, out, if_exists, work, prints, settings or CohortSettings())
 
 
-def _model(model: str | None, inputs: InputPaths, sheet: str) -> tuple[str, str, bool]:
-    """The model's absolute path, its digest, and whether it looks at reads."""
+def _model(model: str | None, inputs: InputPaths, sheet: str, config: Config) -> tuple[str, str, bool]:
+    """The model's absolute path, its digest with what comes before it, and whether it looks at reads."""
     # The bundled model that looks at reads is taken where the sheet has a column of them.
     has_reads = any(row.reads for row in read_sheet(sheet))
     model = absolute_model(chosen_model(model, has_reads))
     card = read_card(model)
     require_finished(card, model)
-    return model, card.sha256, looks_at_reads(card)
+    first = first_stage(model, card, config.score.cascade)
+    return model, f"{card.sha256} {first.identity() if first else ''}".strip(), looks_at_reads(card)
 
 
 def tensors_sheet(
@@ -104,6 +106,8 @@ def run_sheet(
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}
     known = [each for each in sheet_callsets(sheet, inputs, by_sample=True) if TruthPaths.of(each.paths) is not None]
+    if model is None and known:
+        refuse_untrained(config.score.cascade)
     make_folder(folder)
     if model is None and known:
         progress(f"tensors of {len(known)} callsets with a truth")
@@ -120,7 +124,7 @@ def run_sheet(
         training.train(spark, sample_folders(tensors), model, chosen_settings, progress)
         left_out = common_regions(read_card(model).data["held_out"])
         held_out = {each.name: left_out for each in known}
-    model, digest, _ = _model(model, inputs, sheet)
+    model, digest, _ = _model(model, inputs, sheet, config)
     made = dataclasses.replace(config, model=model)
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:

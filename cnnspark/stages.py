@@ -48,6 +48,7 @@ from cnnspark.files import (
     make_room,
 )
 from cnnspark.filter_request import FilterRequest, settle
+from cnnspark.first_stage import first_stage
 from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths, checked_inputs, require_reads, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import about, progress, subject
@@ -191,12 +192,13 @@ def score_callset(
     if needs_reads and not paths.members:
         require_reads(paths.reads, model)
     tensors = scoring.model_tensors(model, card, config.tensors)
+    first = first_stage(model, card, config.score.cascade)
     with (
         checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
         ExitStack() as stack,
     ):
         scorer = cohort if checked.inputs.members else scoring
-        header = scorer.score_header(checked.header, str(paths.vcf), card)
+        header = scorer.score_header(checked.header, str(paths.vcf), card, first)
         make_room(folder.out)
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
@@ -208,13 +210,14 @@ def score_callset(
             "stage": "score",
             "model": card.sha256,
             "tensors": dataclasses.asdict(tensors),
-            "score": {k: v for k, v in dataclasses.asdict(config.score).items() if k != "read_ahead"},
+            "score": {k: v for k, v in dataclasses.asdict(config.score).items() if k != "read_ahead"}
+            | {"cascade": first and first.identity()},
         }
         stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.score
 
         def make_work() -> BlockLines:
-            return scorer.score_work(inputs, model, card, tensors, settings)
+            return scorer.score_work(inputs, model, card, tensors, settings, first)
 
         rows = write_shards(spark, folder, blocks, header, make_work)
         compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
@@ -222,6 +225,7 @@ def score_callset(
             "stage": "score",
             "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
             "model": card.sha256,
+            "cascade": first and first.identity(),
             "key": scoring.score_key(card),
             "guard": compared,
         }

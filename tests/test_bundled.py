@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import benchmarks.bundled
 from cnnspark import pipeline, stages
+from cnnspark.cascade_stage import write_cascade
 from cnnspark.config import load_config
 from cnnspark.errors import InputError
+from cnnspark.first_stage import first_stage
 from cnnspark.models import bundled
 from cnnspark.models.bundled import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card
+from cnnspark.models.cascade import Band, Cascade
 from cnnspark.scoring import score_key
 from cnnspark.vcf import VcfSource
 from tests.conftest import Sample
@@ -63,12 +68,26 @@ def test_all_of_them_are_small() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 4_000_000
 
 
+def test_a_bundle_of_two_models_is_installed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = read_card("bundled:features"), read_card("bundled:reads")
+    made = replace(cards[1], cascade=Cascade(cards[0].sha256, Band(0.01, 0.99), by_default=False))
+    write_cascade(str(tmp_path / "both"), "bundled:features", "bundled:reads", made)
+    monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
+    size = benchmarks.bundled.install(tmp_path / "both", "reads")
+    assert size > (tmp_path / "both" / "model.keras").stat().st_size
+    monkeypatch.setattr(bundled, "_FOLDER", tmp_path / "package")
+    first = first_stage("bundled:reads", read_card("bundled:reads"), True)
+    assert first is not None and first.model == "bundled:reads/first"
+    assert first_stage("bundled:reads", read_card("bundled:reads"), None) is None
+    assert read_card("bundled:reads/first").data["kind"] == cards[0].data["kind"]
+    with pytest.raises(InputError, match="no bundled model"):
+        read_card("bundled:reads/second")
+
+
 @pytest.mark.parametrize("with_reads", [True, False])
 def test_without_a_model_the_bundled_one_scores_and_says_so(
     spark: SparkSession, sample: Sample, with_reads: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dataclasses import replace
-
     paths = sample.unlabelled if with_reads else replace(sample.unlabelled, reads=None)
     name = "reads" if with_reads else "reference"
     summary = stages.score_callset(spark, paths, None, str(tmp_path / "scored"), sample.config)

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ from cnnspark.model_summary import bundle_summary, bundle_text, models_summary, 
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, training_ranges
+from cnnspark.models.cascade import Band, Cascade
 from cnnspark.models.names import MODELS
 from cnnspark.models.registry import build_model, complexity, layer_costs
 from cnnspark.models.spec import ModelSpec
@@ -136,6 +138,10 @@ def test_a_bundles_facts_are_those_of_its_card(bundle: Path, capsys: pytest.Capt
     ]  # fmt: skip
     assert summary["calibration"] == {"slope": 0.8125, "intercept": -0.5}
     assert summary["sensitivity_thresholds"]["ALL"] == {"0.995": -3.5, "0.90": 1.75}
+    cascade = dataclasses.asdict(Cascade("0" * 64, Band(0.01, 0.99), by_default=False, alleles=200, passed_on=50))
+    assert "cascade" not in text
+    two = bundle_text({**summary, "cascade": cascade})
+    assert "scores all, if asked to; probabilities from 0.01 to 0.99 go on, 25.0% of 200 validation alleles" in two
     assert main(["model-summary", "--bundle", str(bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(summary))
 

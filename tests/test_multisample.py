@@ -18,6 +18,7 @@ from cnnspark.blocks import Block
 from cnnspark.config import InputPaths, Member, load_config
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
+from cnnspark.first_stage import PASSED_ON, FirstStage
 from cnnspark.inputs import checked_inputs
 from cnnspark.members import (
     NO_CARRIER,
@@ -25,6 +26,7 @@ from cnnspark.members import (
     carried_alts,
 )
 from cnnspark.models.card import read_card
+from cnnspark.models.cascade import Band
 from cnnspark.plan import plan_callsets
 from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
@@ -370,3 +372,33 @@ def test_tensors_of_a_sample_are_of_what_it_carries(spark: Any, three: Cohort, t
     carried = {(record.start, n) for record in records for n in carried_alts(record, (1,))[0]}
     assert len(built) > 20 and built <= carried
     assert labelled or built == carried
+
+
+def test_in_two_stages_a_carrier_has_the_score_of_the_model_that_it_came_to(three: Cohort) -> None:
+    inputs = scoring.Inputs(three.joined, None, three.reference, members=three.members)
+
+    def scored(model: str, band: Band | None = None) -> tuple[list[Record], dict[str, int]]:
+        card, first = read_card(model), read_card(MODEL)
+        before = band and FirstStage(MODEL, first.model, first.sha256, band)
+        tensors = scoring.model_tensors(model, card, TensorSettings())
+        work = cohort.score_work(inputs, model, card, tensors, scoring.ScoreSettings(), before)
+        output = work(Block(0, Region("chrA")))
+        return [Record(line) for line in output.lines], dict(output.counts)
+
+    def lines(records: list[Record]) -> list[str]:
+        for record in records:
+            record.drop_info(("CNN_STAGE",))
+        return [record.line() for record in records]
+
+    alone = {model: scored(model)[0] for model in (MODEL, "bundled:reads")}
+    for band, model, stage in ((Band(0, 1), "bundled:reads", "2"), (Band(0.5, 0.5), MODEL, "1")):
+        records, counts = scored("bundled:reads", band)
+        assert {value for record in records for value in str(record.info_value("CNN_STAGE")).split(",")} == {stage}
+        assert counts[PASSED_ON] == (counts["alleles scored, by sample"] if stage == "2" else 0)
+        assert lines(records) == lines(alone[model])
+    records, counts = scored("bundled:reads", Band(0.05, 0.95))
+    assert 0 < counts[PASSED_ON] < counts["alleles scored, by sample"]
+    stopped = [i for i, record in enumerate(records) if set(str(record.info_value("CNN_STAGE")).split(",")) == {"1"}]
+    assert 0 < len(stopped) < len(records)
+    found, first = lines(records), lines(alone[MODEL])
+    assert [found[i] for i in stopped] == [first[i] for i in stopped]

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cnnspark.errors import InputError
-from cnnspark.files import commit, explained, has_files, is_remote, location
+from cnnspark.models.bundle_folder import new_bundle
 from cnnspark.models.bundled import opened_bundle
 from cnnspark.models.calibration import probabilities
 from cnnspark.models.card import (
@@ -34,9 +30,6 @@ from cnnspark.models.card import (
     read_opened_card,
 )
 from cnnspark.models.registry import feed, model_inputs
-
-if TYPE_CHECKING:
-    from cnnspark.files import Location
 
 
 def use_threads(threads: int) -> None:
@@ -55,6 +48,7 @@ class Bundle:
         self.card, self.model = card, model
         self._dtypes = model_inputs(model)
         signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
+        self.inputs = frozenset(self._dtypes)  # fields of a batch that the network looks at
         self._logits = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
 
     def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -69,53 +63,19 @@ class Bundle:
 
 
 def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bool = False) -> Card:
-    """Writes the bundle under a temporary name beside ``path`` and renames it; returns the card with its digest.
+    """Writes the bundle, whole or not at all (:func:`new_bundle`); returns the card with its digest.
 
     Raises InputError where something is there already and ``replace`` is not given.
     """
-    place = location(path)
-    if is_remote(place):
-        return _upload_bundle(place, model, card, replace)
-    target = Path(str(place))
-    if target.exists() and not replace:
-        raise InputError(f"{path} exists; give another name or --if-exists overwrite")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        model.save(staging / NETWORK_FILE)
-        _without_dates(staging / NETWORK_FILE)
-        card = dataclasses.replace(card, sha256=file_digest(staging / NETWORK_FILE))
+    with new_bundle(path, replace) as folder:
+        model.save(folder / NETWORK_FILE)
+        _without_dates(folder / NETWORK_FILE)
+        card = dataclasses.replace(card, sha256=file_digest(folder / NETWORK_FILE))
         text = json.dumps(card.to_json(), indent=1, allow_nan=False)
-        (staging / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
         if card.history:
             rows = json.dumps(card.history, indent=1, allow_nan=False)
-            (staging / HISTORY_FILE).write_text(rows + "\n", encoding="utf-8")
-        staging.chmod(0o777 & ~_umask())
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-            os.rename(target, old / "old")
-            os.rename(staging, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return card
-
-
-def _upload_bundle(target: Location, model: keras.Model, card: Card, replace: bool) -> Card:
-    """Saves the bundle to an object store: the old card goes first and the new one comes last, so that what lies there
-    in between is no bundle."""
-    if has_files(target) and not replace:
-        raise InputError(f"{target} exists; give another name or --if-exists overwrite")
-    with tempfile.TemporaryDirectory(prefix="cnnspark-") as private, explained(target):
-        folder = Path(private) / target.name
-        card = save_bundle(folder, model, card)
-        for name in reversed(BUNDLE_FILES):
-            (target / name).unlink(missing_ok=True)
-        for name in BUNDLE_FILES:
-            if (folder / name).exists():
-                commit(folder / name, target / name)
+            (folder / HISTORY_FILE).write_text(rows + "\n", encoding="utf-8")
     return card
 
 
@@ -138,12 +98,6 @@ def _without_dates(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, as the format has it for "no date"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def load_bundle(path: str | Path, threads: int = 1) -> Bundle:

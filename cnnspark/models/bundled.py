@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cnnspark.errors import InputError
 from cnnspark.files import absolute, fetched, is_url, location
+from cnnspark.models.names import FIRST
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
@@ -56,8 +57,8 @@ def bundle_folder(model: str | Path) -> Path:
     """Where a bundle lies on this machine. Raises InputError where a bundled model is not in this installation."""
     if not isinstance(model, str) or not is_bundled(model):
         return Path(absolute(str(model)))
-    name = model.removeprefix(PREFIX)
-    if name not in BUNDLED:
+    name, _, within = model.removeprefix(PREFIX).partition("/")
+    if name not in BUNDLED or within not in ("", FIRST):
         raise InputError(f"there is no bundled model '{name}'; choose one of {', '.join(BUNDLED)}")
     folder = _FOLDER / name
     if not folder.is_dir():
@@ -65,7 +66,7 @@ def bundle_folder(model: str | Path) -> Path:
             f"this installation of cnnspark has no bundled models (it is imported from {_FOLDER.parent}); install it "
             "with pip on every machine, or give --model a folder that all of them see"
         )
-    return folder
+    return folder / within
 
 
 def absolute_model(model: str) -> str:

@@ -20,6 +20,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import opened_bundle
 from cnnspark.models.calibration import Platt
+from cnnspark.models.cascade import Cascade
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
@@ -85,6 +86,7 @@ class Card:
     ("0.90"); None where that precision was not reached on the validation blocks. ``sensitivity_thresholds`` are those
     that keep a share of the true alleles. Cards that were written before there were ``sensitivity_thresholds``,
     ``calibration`` or ``known`` have none: their logits are taken as they are, and no callset is compared with them.
+    ``cascade`` is of a model that has a first one before it.
     """
 
     model: str
@@ -99,6 +101,7 @@ class Card:
     sha256: str = ""
     sensitivity_thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
     calibration: Platt = Platt()
+    cascade: Cascade | None = None
     known: KnownValues | None = None  # last, as it is long
 
     @property
@@ -114,7 +117,10 @@ class Card:
     def to_json(self) -> dict[str, Any]:
         """The card as plain JSON values, format and tensor schema first."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "schema": tensor_schema(self.spec.read_limit)}
-        return {**head, **asdict(self), "spec": self.spec.to_json()}
+        values = {**head, **asdict(self), "spec": self.spec.to_json()}
+        if self.cascade is None:
+            del values["cascade"]  # a card of one model alone is what it was before there were cascades
+        return values
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Card:
@@ -131,6 +137,8 @@ class Card:
         kept["spec"] = ModelSpec.from_json(kept["spec"])
         kept["ranges"] = tuple(Range(**r) for r in kept["ranges"])
         kept["calibration"] = Platt(**kept.get("calibration", {}))
+        if kept.get("cascade") is not None:
+            kept["cascade"] = Cascade.from_json(kept["cascade"])
         if kept.get("known") is not None:
             kept["known"] = KnownValues.from_json(kept["known"])
         return Card(**kept)

@@ -5,3 +5,5 @@ MODELS = ("features", "gatk_1d", "gatk_2d", "reads", "reference")
 # Those that take tensors of ``encoding: gatk``, and no others.
 GATK_MODELS = ("gatk_1d", "gatk_2d")
 MODELS_WITHOUT_READS = ("gatk_1d", "reference")
+# The bundle of a cascade's first model within that of the second.
+FIRST = "first"
