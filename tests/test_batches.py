@@ -101,13 +101,3 @@ def test_example_keys_are_the_same_in_every_process() -> None:
     # Written down once: noise, hence weights, depend on them.
     assert example_key("chr1", 99, "A", "C") == -550996034
     assert example_key("chr2", 5, "ACG", "T") == -632471098
-
-
-def test_a_network_that_looks_at_no_reads_is_given_none() -> None:
-    tensors = ragged([3, 0, 5])
-    whole = list(scoring_batches(tensors, 2))
-    few = list(scoring_batches(tensors, 2, {"site_features", "noise_key"}))
-    assert [chosen.tolist() for chosen, _ in few] == [chosen.tolist() for chosen, _ in whole]
-    for (_, batch), (_, every) in zip(few, whole, strict=True):
-        assert set(batch) == {"row_count", "site_features", "variant_type", "example_key"}
-        assert all(np.array_equal(values, every[name]) for name, values in batch.items())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cnnspark import cascade, cascade_stage, scoring, shards, stages
+from cnnspark.balance import share_out
 from cnnspark.blocks import Block
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
@@ -247,7 +248,7 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     model = bundle_of(tmp_path / "some", Band(0.05, 0.95), first=two[0], second=two[1])
     results: list[dict[str, Any]] = []
     for tasks in (1, 3):
-        monkeypatch.setattr(shards, "deal", lambda s, blocks, n=tasks: s.sparkContext.parallelize(blocks, n))
+        monkeypatch.setattr(shards, "deal", lambda s, blocks, n=tasks: share_out(blocks, n))
         results.append(stages.score_callset(spark, sample.unlabelled, model, str(tmp_path / str(tasks)), sample.config))
     one, three = (Path(result["merged"]).read_bytes() for result in results)
     assert one == three
