@@ -29,15 +29,23 @@ from cnnspark.models.names import FIRST
 PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
 # Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they
 # mislead. `reference` has little else. Fewer reads make for less depth, and for speed.
-TRAINING = {
-    "features": ["--epochs", "6", "--set", "train.use_annotations=false"],
-    # From the one before.
-    "reads": [
-        *("--epochs", "2", "--set", "train.use_annotations=false", "--set", "train.drop_reads=0.5"),
-        *("--set", "train.init={work}/all/features-1/bundle"),
-    ],
-    "reference": ["--epochs", "3"],
+_ALIKE = ("--set", "train.use_annotations=false", "--set", "train.drop_reads=0.5")
+# Each step's network and options. `reads` comes of three: the counts of reads beside the site features, the picture by
+# itself (beside them it learns nothing but to keep still), and both together, slowly.
+TRAINING: dict[str, tuple[str, list[str]]] = {
+    "features": ("features", ["--epochs", "6", "--set", "train.use_annotations=false"]),
+    "counts": ("reads", ["--epochs", "2", *_ALIKE, "--set", "train.init={work}/all/features-1/bundle"]),
+    "picture": ("reads", ["--epochs", "1", *_ALIKE, "--set", "train.use_site_features=false"]),
+    "reads": (
+        "reads",
+        [
+            *("--epochs", "1", *_ALIKE, "--set", "train.learning_rate=1e-4"),
+            *("--set", "train.init={work}/all/counts-1/bundle", "--set", "train.picture={work}/all/picture-1/bundle"),
+        ],
+    ),
+    "reference": ("reference", ["--epochs", "3"]),
 }
+NEEDED = {"counts": ["features"], "reads": ["counts", "picture"]}
 VALIDATION = "0.07"
 # Whether the bundled ``reads`` scores in two stages where nothing is said: as benchmarks.cascade has measured it.
 CASCADE_BY_DEFAULT = False
@@ -47,7 +55,7 @@ SOURCES = ("train-101", "train-102", "train-103", "train-104", "train-105", "tra
 
 def installed_card(card: Card) -> Card:
     """The card as it is published: data by name, and what they are."""
-    training = {key: value for key, value in card.training.items() if key not in ("init", "log_dir")}
+    training = {key: value for key, value in card.training.items() if key not in ("init", "picture", "log_dir")}
     data = {**card.data, "path": list(SOURCES), "kind": "simulated reads on GRCh38 chr20 and chr21, no real ones"}
     return dataclasses.replace(card, training=training, data=data)
 
@@ -77,6 +85,20 @@ def with_first(data: str, work: str) -> Path:
     return out
 
 
+def trained(name: str, options: argparse.Namespace) -> Path:
+    """The bundle of a step, trained unless it is there, after the steps that it needs."""
+    for needed in NEEDED.get(name, ()):
+        trained(needed, options)
+    bundle = Path(options.work, "all", f"{name}-1", "bundle")
+    if not bundle.exists():
+        model, settings = TRAINING[name]
+        given = ["--data", options.data, "--work", options.work, "--on", "all", "--replicas", options.replicas]
+        given += ["--model", model, "--name", f"{name}-1", "--validation", VALIDATION]
+        settings = [text.format(work=options.work) for text in settings]
+        subprocess.run([sys.executable, "-m", "benchmarks.accuracy", "train", *given, *settings], check=True)
+    return bundle
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
@@ -85,19 +107,7 @@ def main() -> None:
     parser.add_argument("--replicas", default="2", help="the weights do not depend on it")
     options = parser.parse_args()
     for name in options.only or BUNDLED:
-        bundle = Path(options.work, "all", f"{name}-1", "bundle")
-        if not bundle.exists():
-            given = ["--data", options.data, "--work", options.work, "--on", "all", "--replicas", options.replicas]
-            command = [
-                "train",
-                *given,
-                "--model",
-                name,
-                "--validation",
-                VALIDATION,
-                *(text.format(work=options.work) for text in TRAINING[name]),
-            ]
-            subprocess.run([sys.executable, "-m", "benchmarks.accuracy", *command], check=True)
+        bundle = trained(name, options)
         if name == "reads":
             bundle = with_first(options.data, options.work)
         print(f"{name}: {install(bundle, name)} bytes")

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.measure import blocks_of, machine, pin_to_one_core, repeat, table
+from benchmarks.limits import file_copy
+from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core, table
 from benchmarks.tensors import inputs_of
 from cnnspark import dataset
 from cnnspark.annotations import default_annotations
@@ -42,6 +43,8 @@ from cnnspark.vcf import VcfSource
 
 BATCH = 64
 COPIES = 8
+# Times that the files are copied for one figure: a copy takes less than can be timed.
+COPIED = 20
 # Further apart than two reads and a window reach together.
 LONE_BASES = 600
 MEMORY_SIZES = (1_000, 10_000, 100_000)
@@ -142,20 +145,30 @@ def measure_dataset(data: str, runs: int) -> dict[str, Any]:
         def read_arrays() -> int:
             return sum(len(tensors) for tensors, _ in written.tensors(every))
 
-        rates = {
-            "write": repeat(lambda: write_copies(folder, batch, inputs.sample, names), runs).rate(count),
-            "read to arrays": repeat(read_arrays, runs).rate(count),
-            "read to batches": repeat(lambda: sum(1 for _ in padded_batches(written)), runs).rate(count),
-            "read to tf.data": repeat(lambda: through_tf_data(written), runs).rate(count),
-        }
+        files = sorted(Path(folder, dataset.DATA).rglob("*.parquet"))
+        with tempfile.TemporaryDirectory() as other:
+            found = by_turns(
+                {
+                    "write": lambda: write_copies(other, batch, inputs.sample, names),
+                    "file copy": lambda: file_copy(files, Path(other, "copy"), COPIED),
+                    "read to arrays": read_arrays,
+                    "read to batches": lambda: sum(1 for _ in padded_batches(written)),
+                    "read to tf.data": lambda: through_tf_data(written),
+                    "plain Parquet": lambda: [pq.ParquetFile(path).read(use_threads=False) for path in files],
+                },
+                runs,
+            )
+        copy, plain = found["file copy"].divided(COPIED), found["plain Parquet"]
+        figures = [figure("Parquet: write", count, "alleles", found["write"], copy, "file copy")]
+        for name in ("read to arrays", "read to batches", "read to tf.data"):
+            figures.append(figure(f"Parquet: {name}", count, "alleles", found[name], plain, "plain pyarrow"))
     return {
         "tensors": count,
         "rows_per_tensor": round(len(batch.read_bases) / len(batch), 1),
         "bytes_per_tensor": round(stored / count, 1),
         "bytes_per_lone_tensor": lone_bytes(batch, inputs.sample, names),
         "bytes_by_column": dict(sorted(columns.items(), key=lambda item: -item[1])),
-        "rates": rates,
-        "runs": runs,
+        "figures": figures,
         "machine": machine(),
     }
 
@@ -206,14 +219,12 @@ def measure_memory(data: str, sizes: tuple[int, ...] = MEMORY_SIZES) -> list[dic
 
 def report(result: dict[str, Any]) -> str:
     """The dataset's figures as text."""
-    rows = [{"pass": name} | rate for name, rate in result["rates"].items()]
     columns = ", ".join(f"{name} {size:,.0f}" for name, size in list(result["bytes_by_column"].items())[:8])
     facts = result["machine"]
     return (
         f"{result['tensors']:,} tensors of {result['rows_per_tensor']} reads: {result['bytes_per_tensor']:,.0f} bytes "
         f"each on disk, {result['bytes_per_lone_tensor']:,.0f} where they share no reads\nby column: {columns}\n"
-        f"one core of {facts['processor']}, load {facts['load']}; tensors a second, {result['runs']} "
-        f"runs\n{table(rows)}"
+        f"one core of {facts['processor']}, load {facts['load']}, processor time\n{figures_table(result['figures'])}"
     )
 
 
@@ -234,6 +245,7 @@ def main() -> None:
     if options.memory:
         results["memory"] = measure_memory(options.data)
         print("\npeak memory of a worker\n" + table(results["memory"]))
+    results["figures"] = results["dataset"].pop("figures")
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 

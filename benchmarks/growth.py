@@ -18,12 +18,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pysam
 
-from benchmarks.measure import machine, table
+from benchmarks.measure import Timing, figure, machine, table
 
 SPACING_BASES = 20
 LINE_BASES = 60
@@ -118,6 +119,15 @@ def score(folder: Path, cores: int) -> dict[str, float]:
     }
 
 
+def growth_figure(first: dict[str, float], row: dict[str, float]) -> dict[str, Any]:
+    """The rate in the blocks beside that of the smallest callset: 1 where time is proportional to the records."""
+    of_row, of_first = (
+        Timing((seconds,), (seconds,)) for seconds in (e["in blocks, cpu s"] / e["records"] for e in (row, first))
+    )
+    name, limit = f"growth: {row['records']:,.0f} records", f"of {first['records']:,.0f} records"
+    return figure(name, 1.0, "records", of_row, of_first, limit)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
@@ -138,8 +148,9 @@ def main() -> None:
         )
     print(machine())
     print(table(rows))
+    figures = [growth_figure(first, row) for row in rows[1:]]
     if options.json:
-        Path(options.json).write_text(json.dumps(rows) + "\n")
+        Path(options.json).write_text(json.dumps({"rows": rows, "figures": figures}) + "\n")
 
 
 if __name__ == "__main__":

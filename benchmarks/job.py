@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.measure import machine, table
+from benchmarks.measure import Timing, figure, figures_table, machine, table
 from cnnspark import dataset, scoring, stages
 from cnnspark.annotations import default_annotations
 from cnnspark.blocks import Block, deal, plan_blocks
@@ -34,6 +34,7 @@ from cnnspark.reference import ReferenceSource
 from cnnspark.runs import RunFolder
 from cnnspark.session import spark_session
 from cnnspark.shards import SHARDS, shard_folder, write_shard
+from cnnspark.tasks import run_tasks
 from cnnspark.vcf import VcfSource
 
 Work = Callable[[Iterable[Block]], Iterator[int]]
@@ -66,6 +67,11 @@ def cpu_seconds() -> float:
     return sum(each.user + each.system for each in times)
 
 
+def timing(wall: dict[str, list[float]], cpu: dict[str, list[float]], kind: str) -> Timing:
+    """The runs of one kind."""
+    return Timing(tuple(wall[kind]), tuple(cpu[kind]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
@@ -79,7 +85,7 @@ def main() -> None:
     )
     spark = spark_session("job", "local[1]")
     blocks = plan_blocks(spark, inputs.vcf, ReferenceSource(inputs.reference).lengths)
-    rows = []
+    rows, figures = [], []
     for stage in ("tensors", "score"):
         wall: dict[str, list[float]] = {"plain": [], "spark": []}
         cpu: dict[str, list[float]] = {"plain": [], "spark": []}
@@ -98,10 +104,15 @@ def main() -> None:
                     if kind == "plain":
                         done = sum(work(blocks))
                     else:
-                        done = sum(deal(spark, blocks).mapPartitions(work).collect())
+                        done = sum(run_tasks(spark, deal(spark, blocks), work, stage))
                     if run:  # the first round compiles and warms up
                         wall[kind].append(time.monotonic() - started)
                         cpu[kind].append(cpu_seconds() - used)
+        figures.append(
+            figure(
+                f"Spark job: {stage}", done, "things", timing(wall, cpu, "spark"), timing(wall, cpu, "plain"), "plain"
+            )
+        )
         row: dict[str, Any] = {"stage": stage, "things": done, "blocks": len(blocks)}
         for name, seconds in (("wall", wall), ("cpu", cpu)):
             plain, job = statistics.median(seconds["plain"]), statistics.median(seconds["spark"])
@@ -109,8 +120,9 @@ def main() -> None:
         rows.append(row)
     print(machine())
     print(table(rows))
+    print(figures_table(figures))
     if options.json:
-        Path(options.json).write_text(json.dumps(rows) + "\n")
+        Path(options.json).write_text(json.dumps({"rows": rows, "figures": figures}) + "\n")
 
 
 if __name__ == "__main__":

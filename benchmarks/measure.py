@@ -36,31 +36,62 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated runs. ``cpu`` is the process's own time, which other programs of the machine hardly touch."""
+    """Seconds of repeated runs by the clock, and of the process's own time, which other programs hardly touch."""
 
     wall: tuple[float, ...]
-    cpu: tuple[float, ...] = ()
+    cpu: tuple[float, ...]
 
-    def rate(self, things: int) -> dict[str, float | None]:
-        """Things a second: median, slowest and fastest run by the clock, and the median by processor time."""
-        return {
-            "median": round(things / statistics.median(self.wall), 1),
-            "low": round(things / max(self.wall), 1),
-            "high": round(things / min(self.wall), 1),
-            "by_cpu_time": round(things / statistics.median(self.cpu), 1) if self.cpu else None,
-        }
+    def divided(self, times: int) -> Timing:
+        """Of one, where each run did the work so often."""
+        return Timing(tuple(s / times for s in self.wall), tuple(s / times for s in self.cpu))
 
 
-def repeat(work: Callable[[], object], runs: int) -> Timing:
-    """Times ``work`` after one run that is not counted (compiled code is loaded, files are in the page cache)."""
-    work()
-    wall, cpu = [], []
-    for _ in range(runs):
-        started, used = time.perf_counter(), time.process_time()
-        work()
-        wall.append(time.perf_counter() - started)
-        cpu.append(time.process_time() - used)
-    return Timing(tuple(wall), tuple(cpu))
+def by_turns(works: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Timing]:
+    """Times several works that are to be compared: each once a round, so that a busy minute hits all of them.
+
+    One round before is not counted.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in works}
+    cpu: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(runs + 1):
+        for name, work in works.items():
+            started, used = time.perf_counter(), time.process_time()
+            work()
+            if turn:
+                wall[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - used)
+    return {name: Timing(tuple(wall[name]), tuple(cpu[name])) for name in works}
+
+
+def figure(
+    name: str, things: float, unit: str, work: Timing, limit: Timing | None = None, limit_name: str = ""
+) -> dict[str, Any]:
+    """A figure as the table, the JSON and the regression guard have it, in processor time.
+
+    ``ratio`` is the limit's seconds by the work's, round by round: the median, and the least and greatest. Without a
+    limit there is none.
+    """
+    rates = [things / seconds for seconds in work.cpu]
+    ratios = [a / b for a, b in zip(limit.cpu, work.cpu, strict=True)] if limit else []
+    return {
+        "name": name,
+        "rate": statistics.median(rates),
+        "low": min(rates),
+        "high": max(rates),
+        "unit": f"{unit}/s",
+        "limit": limit_name,
+        "limit_rate": things / statistics.median(limit.cpu) if limit else None,
+        "ratio": statistics.median(ratios) if ratios else None,
+        "ratio_low": min(ratios) if ratios else None,
+        "ratio_high": max(ratios) if ratios else None,
+        "runs": len(work.cpu),
+    }
+
+
+def figures_table(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Figures as the table that every benchmark of ``python -m benchmarks`` prints."""
+    names = ("name", "unit", "rate", "low", "high", "limit", "limit_rate", "ratio")
+    return table([{name: figure[name] for name in names} for figure in figures])
 
 
 def blocks_of(vcf: str, settings: BlockSettings | None = None) -> list[Block]:

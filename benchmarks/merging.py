@@ -4,7 +4,8 @@
 
 The shards are written by the very function that the tasks call, of made-up lines as long as HG002's. The plain copy
 puts the same shards into one file. Each run of both is in a process of its own, one after the other by turns; what
-re-indexing the merged file would cost is measured in the same round.
+re-indexing the merged file would cost is measured in the same round. Last a shard is written as a task does it, beside
+compressing the same text.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import multiprocessing
 import random
 import resource
-import shutil
 import statistics
 import tempfile
 import time
@@ -26,7 +26,8 @@ from typing import Any
 import pysam
 
 from benchmarks.dataset import peak_bytes
-from benchmarks.measure import machine
+from benchmarks.limits import compress, file_copy
+from benchmarks.measure import Timing, by_turns, figure, figures_table, machine
 from cnnspark.blocks import Block
 from cnnspark.index_merging import IndexMerger
 from cnnspark.merge import add_index, merge_shards
@@ -35,6 +36,8 @@ from cnnspark.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_s
 
 CONTIGS = 20
 CONTIG_BASES = 150_000_000
+# Records of the shard that is written: those of a usual block.
+WRITTEN = 1_000
 _INFO = (
     "AC={ac};AF={af:.3f};AN=2;BaseQRankSum={a:.3f};DP={dp};ExcessHet=3.0103;FS={b:.3f};MLEAC={ac};MLEAF={af:.3f};"
     "MQ={mq:.2f};MQRankSum={c:.3f};QD={d:.2f};ReadPosRankSum={e:.3f};SOR={f:.3f};CNN_2D={g:.3f};CNN_ALT_SCORES={g:.3f}"
@@ -91,10 +94,7 @@ def make_shards(out: Path, shards: int, records: int) -> list[ShardRow]:
 
 def copy(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
     """The shards' bytes in one file."""
-    with target.open("wb") as whole:
-        for row in rows:
-            with (out / row.file).open("rb") as part:
-                shutil.copyfileobj(part, whole, 1 << 20)
+    file_copy([out / row.file for row in rows], target)
 
 
 def merge(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
@@ -136,6 +136,24 @@ def measured(name: str, out: Path, rows: Sequence[ShardRow], target: Path) -> di
     return {"seconds": seconds, "cpu_seconds": cpu, "before_bytes": before, "peak_bytes": peak_bytes()}
 
 
+def measure_writing(out: Path, records: int, runs: int) -> dict[str, Any]:
+    """The figure of writing a shard with its index, beside compressing the same text."""
+    folder = shard_folder(str(out))
+    block = Block(0, Region("chr1", 0, CONTIG_BASES))
+    folder.open({"stage": "benchmark"}, [block], "fail")
+    (out / "shards").mkdir()
+    lines = list(lines_of(block, records, made_tails(20_000, random.Random(1))))
+    text = "".join([header(), *(f"{line}\n" for line in lines)]).encode()
+    found = by_turns(
+        {
+            "write": lambda: write_shard(folder, block, header(), lambda _: BlockOutput(lines, Counter())),
+            "compress": lambda: compress(text, out / "compressed.gz"),
+        },
+        runs,
+    )
+    return figure("write a shard", records, "records", found["write"], found["compress"], "BGZF")
+
+
 def measure(out: Path, shards: int, records: int, runs: int) -> dict[str, Any]:
     """Makes the shards, runs everything by turns and gives medians."""
     rows = make_shards(out, shards, records)
@@ -148,17 +166,23 @@ def measure(out: Path, shards: int, records: int, runs: int) -> dict[str, Any]:
     medians = {
         name: {key: statistics.median(run[key] for run in each) for key in each[0]} for name, each in found.items()
     }
+
+    def timing(name: str) -> Timing:
+        return Timing(tuple(run["seconds"] for run in found[name]), tuple(run["cpu_seconds"] for run in found[name]))
+
+    records = sum(row.records_out for row in rows)
     bytes_ = sum(row.bytes for row in rows)
     for name in ("copy", "merge"):
         medians[name]["mb_per_second"] = bytes_ / 1e6 / medians[name]["seconds"]
     return {
         "shards": len(rows),
-        "records": sum(row.records_out for row in rows),
+        "records": records,
         "bytes": bytes_,
         "index_bytes": sum(row.index_bytes for row in rows),
         "merged_index_bytes": (out / f"{MERGED}.tbi").stat().st_size,
         "runs": runs,
         "medians": medians,
+        "figures": [figure("merge", records, "records", timing("merge"), timing("copy"), "file copy")],
     }
 
 
@@ -171,6 +195,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder) / "run", options.shards, options.records, options.runs)
+        result["figures"].append(measure_writing(Path(folder) / "written", WRITTEN, max(7, options.runs)))
     print(f"{result['records']:,} records in {result['shards']:,} shards, {result['bytes'] / 1e6:,.0f} MB; {machine()}")
     for name, each in result["medians"].items():
         rate = f", {each['mb_per_second']:,.0f} MB/s" if "mb_per_second" in each else ""
@@ -178,6 +203,7 @@ def main() -> None:
             f"{name:14} {each['seconds']:7.2f} s ({each['cpu_seconds']:.2f} s of processor){rate}, "
             f"peak {each['peak_bytes'] / 2**20:.0f} MiB ({each['before_bytes'] / 2**20:.0f} before)"
         )
+    print(figures_table(result["figures"]))
     if options.json:
         Path(options.json).write_text(json.dumps({"machine": machine(), **result}) + "\n")
 

@@ -1,22 +1,21 @@
 """How fast reads become tensors on one core, stage by stage, beside plain pysam decoding of the same reads.
 
-    python -m benchmarks.tensors --data ../shared/data --set HG002 --set NA12878 --set NA12878-cram --set sim
+    python -m benchmarks.tensors --data ../shared/data --set HG002 --set "generated 100x" --set "long reads"
 
 One process without Spark, pinned to one core. ``everything`` is what a task of ``cnnspark tensors`` or ``score`` does
-before the network: records of the callset, reads, tensor, features, annotations. ``pysam decoding`` goes through the
-same reads with pysam and takes name, flag, position, mapping quality, CIGAR, bases and qualities of each into arrays,
-nothing more; the ratio says how much faster than that alone ``everything`` is. Rates are alleles a second, medians of
-several runs; the spread is slowest to fastest.
+before the network: records of the callset, reads, tensor, features, annotations. The limit of all is ``pysam
+decoding``: the same reads through pysam, name, flag, position, mapping quality, CIGAR, bases and qualities of each into
+arrays, nothing more; a ratio above 1 says that a stage, or everything, takes less time than that alone. Rates are
+alleles a second of processor time, medians of several runs; low and high are the slowest and the fastest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from typing import Any
 import numpy as np
 import pysam
 
-from benchmarks.measure import Timing, blocks_of, machine, pin_to_one_core, repeat, table
-from cnnspark import dataset, features, kernels, reads, rows
+from benchmarks import generated
+from benchmarks.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from cnnspark import features, kernels, reads, rows
 from cnnspark.annotations import AnnotationReader, default_annotations
 from cnnspark.blocks import Block
 from cnnspark.reference import CODE_OF_ASCII
-from cnnspark.schema import UNKNOWN
+from cnnspark.schema import TensorBatch
 from cnnspark.scoring import BlockTensors, Inputs
 from cnnspark.tensors import TensorSettings
 from cnnspark.vcf import VcfSource
@@ -64,17 +64,17 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
 
 @contextmanager
 def stage_seconds() -> Iterator[dict[str, float]]:
-    """Adds up the seconds spent in each stage's functions while the block runs."""
+    """Adds up the seconds of processor time spent in each stage's functions while the block runs."""
     spent = dict.fromkeys(("reading", "encoding", "features", "annotations"), 0.0)
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in STAGES]
 
     def timed(function: Callable, stage: str) -> Callable:
         def call(*arguments: Any) -> Any:
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 return function(*arguments)
             finally:
-                spent[stage] += time.perf_counter() - started
+                spent[stage] += time.process_time() - started
 
         return call
 
@@ -92,6 +92,16 @@ def inputs_of(data: str, name: str) -> Inputs:
     vcf, read_path, reference, sample = SETS[name]
     folder = Path(data)
     return Inputs(str(folder / vcf), str(folder / read_path), str(folder / reference), sample)
+
+
+@contextmanager
+def opened_set(data: str, name: str) -> Iterator[Inputs]:
+    """One of the sets, or of those that are generated, while the block runs."""
+    if name in SETS:
+        yield inputs_of(data, name)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield generated.SETS[name](Path(folder))
 
 
 def pysam_decoding(inputs: Inputs, regions: list[tuple[str, int, int]]) -> int:
@@ -122,8 +132,8 @@ def pysam_decoding(inputs: Inputs, regions: list[tuple[str, int, int]]) -> int:
     return count
 
 
-def read_regions(source: BlockTensors, blocks: list[Block]) -> list[tuple[str, int, int]]:
-    """The regions whose reads the encoder asks for."""
+def read_regions(build: Callable[[Block], object], blocks: Sequence[Block]) -> list[tuple[str, int, int]]:
+    """The regions whose reads are asked for while the blocks are built."""
     asked = []
     original = reads.ReadSource.read
 
@@ -134,98 +144,84 @@ def read_regions(source: BlockTensors, blocks: list[Block]) -> list[tuple[str, i
     reads.ReadSource.read = noting  # type: ignore[method-assign]
     try:
         for block in blocks:
-            source.build(source.records(block), block)
+            build(block)
     finally:
         reads.ReadSource.read = original  # type: ignore[method-assign]
     return asked
 
 
-def measure_set(inputs: Inputs, runs: int, limit: int | None = None) -> dict[str, Any]:
-    """The rates of one set, in alleles a second; at most ``limit`` blocks of it."""
+def measure_set(name: str, inputs: Inputs, runs: int, limit: int | None = None) -> dict[str, Any]:
+    """The figures of one set; at most ``limit`` blocks of it."""
     blocks = blocks_of(inputs.vcf)[:limit]
     with VcfSource(inputs.vcf) as callset:
         names = default_annotations(callset.header)
     source = BlockTensors(inputs, names, TensorSettings())
-    regions = read_regions(source, blocks)
-    batches = [source.build(source.records(block), block)[0] for block in blocks]
-    alleles = sum(len(batch) for batch in batches)
+
+    def build(block: Block) -> TensorBatch:
+        return source.build(source.records(block), block)[0]
+
+    regions = read_regions(build, blocks)
+    alleles = sum(len(build(block)) for block in blocks)
 
     def everything() -> None:
         for block in blocks:
-            source.build(source.records(block), block)
+            build(block)
 
     def by_stage() -> None:
         with stage_seconds() as spent:
-            started = time.perf_counter()
+            started = time.process_time()
             everything()
-            whole = time.perf_counter() - started
+            whole = time.process_time() - started
         for stage, seconds in spent.items():
             stages.setdefault(stage, []).append(seconds)
-        core = spent["reading"] + spent["encoding"] + spent["features"]
-        stages.setdefault("records, haplotypes, rest", []).append(whole - core - spent["annotations"])
+        stages.setdefault("records, haplotypes, rest", []).append(whole - sum(spent.values()))
 
     stages: dict[str, list[float]] = {}
-    whole = repeat(everything, runs)
-    repeat(by_stage, runs)
-    decoding = repeat(lambda: pysam_decoding(inputs, regions), max(3, runs // 3))
-    with tempfile.TemporaryDirectory() as folder:
-        run = dataset.dataset_folder(folder)
-        run.open({}, blocks, "fail")
+    found = by_turns(
+        {"everything": everything, "stages": by_stage, "decoding": lambda: pysam_decoding(inputs, regions)}, runs
+    )
+    decoding = found["decoding"]
 
-        def write() -> None:
-            for block, batch in zip(blocks, batches, strict=True):
-                dataset.write_block(run, block, batch, np.full(len(batch), UNKNOWN), inputs.sample, {})
+    def of(stage: str, work: Timing) -> dict[str, Any]:
+        return figure(f"{name}: {stage}", alleles, "alleles", work, decoding, "pysam decoding")
 
-        writing = repeat(write, max(3, runs // 3))
-
-    medians = {stage: statistics.median(seconds[1:]) for stage, seconds in stages.items()}
-    rates = {stage: Timing(tuple(seconds[1:])).rate(alleles) for stage, seconds in stages.items()}
-    core_seconds = medians["reading"] + medians["encoding"] + medians["features"]
+    figures = [of(stage, Timing(tuple(seconds[1:]), tuple(seconds[1:]))) for stage, seconds in stages.items()]
     return {
         "records": sum(block.records for block in blocks),
         "alleles": alleles,
         "reads": pysam_decoding(inputs, regions),
-        "runs": runs,
-        "stages": rates,
-        "reading_encoding_features": round(alleles / core_seconds, 1),
-        "everything": whole.rate(alleles),
-        "writing": writing.rate(alleles),
-        "pysam_decoding": decoding.rate(alleles),
-        "ratio_to_pysam_decoding": round(statistics.median(decoding.wall) / statistics.median(whole.wall), 2),
+        "figures": [*figures, of("everything", found["everything"])],
         "machine": machine(),
     }
 
 
 def report(name: str, result: dict[str, Any]) -> str:
     """One set's rates as text."""
-    rows_ = [{"stage": stage} | rate for stage, rate in result["stages"].items()]
-    rows_ += [
-        {"stage": stage} | result[stage.replace(" ", "_")] for stage in ("everything", "writing", "pysam decoding")
-    ]
     facts = result["machine"]
     return (
         f"{name}: {result['records']:,} records, {result['alleles']:,} alleles, {result['reads']:,} reads, one core of "
-        f"{facts['processor']}, load {facts['load']}; alleles a second, {result['runs']} runs\n{table(rows_)}\n"
-        f"reading + encoding + features: {result['reading_encoding_features']:,.0f} alleles/s; everything is "
-        f"{result['ratio_to_pysam_decoding']} x as fast as pysam decoding alone"
+        f"{facts['processor']}, load {facts['load']}\n{figures_table(result['figures'])}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--set", dest="sets", action="append", choices=sorted(SETS), help="[HG002]")
-    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--set", dest="sets", action="append", choices=[*SETS, *generated.SETS], help="[HG002]")
+    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--blocks", type=int, metavar="N", help="the first N blocks of each set alone")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     pin_to_one_core()
-    results = {}
+    sets: dict[str, Any] = {}
+    figures = []
     for name in options.sets or ["HG002"]:
-        results[name] = measure_set(inputs_of(options.data, name), options.runs, options.blocks)
-        print(report(name, results[name]) + "\n", flush=True)
+        with opened_set(options.data, name) as inputs:
+            sets[name] = measure_set(name, inputs, options.runs, options.blocks)
+        print(report(name, sets[name]) + "\n", flush=True)
+        figures += sets[name].pop("figures")
     if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps({"sets": sets, "figures": figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python -m benchmarks.training --data ../shared/data [--dataset DIR] [--model reads] [--only networks|replicas]
 
 ``networks``: every network there is, batches of 32 alleles with 32 reads each, one thread on one core, without reading
-from disk. ``replicas``: one training by two replicas, and two independent ones of the same settings by one replica each
-at the same time, in turns; alleles a second of all epochs but the first, in which functions are compiled. Reading,
-decoding and dealing are in it, validation is not.
+from disk, in processor time, beside one matrix product of a step's operations. ``replicas``: one training by two
+replicas, and two independent ones of the same settings by one replica each at the same time, in turns; alleles a second
+of all epochs but the first, in which functions are compiled. Reading, decoding and dealing are in it, validation is
+not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import machine, pin_to_one_core, table
+from benchmarks.limits import FLOPS, LEAST_FLOPS, matrix_product
+from benchmarks.measure import by_turns, figure, figures_table, machine, pin_to_one_core, table
 from cnnspark.alleles import VariantType
 from cnnspark.config import InputPaths, load_config
 from cnnspark.guard import known_values
@@ -45,29 +46,29 @@ BATCH, ROWS = 32, 32
 LARGEST = {"read_bases": 6, "read_quals": 41, "read_mapqs": 60, "read_support": 3, "reference": 4, "alternate": 4}
 
 
-def random_batch(spec: ModelSpec, seed: int = 1) -> dict[str, np.ndarray]:
-    """BATCH alleles of ROWS reads whose fields hold what their codes may be."""
+def random_batch(spec: ModelSpec, seed: int = 1, batch: int = BATCH, rows: int = ROWS) -> dict[str, np.ndarray]:
+    """Alleles of ``rows`` reads each whose fields hold what their codes may be."""
     rng = np.random.default_rng(seed)
-    sizes = {"R": ROWS, "A": len(spec.annotation_names), "F": len(spec.feature_names), WINDOW: WINDOW}
-    batch: dict[str, np.ndarray] = {}
+    sizes = {"R": rows, "A": len(spec.annotation_names), "F": len(spec.feature_names), WINDOW: WINDOW}
+    arrays: dict[str, np.ndarray] = {}
     for field in FIELDS:
-        shape = (BATCH, *(sizes[size] for size in field.shape))
+        shape = (batch, *(sizes[size] for size in field.shape))
         if field.dtype == np.float32:
-            batch[field.name] = rng.normal(size=shape).astype(np.float32)
+            arrays[field.name] = rng.normal(size=shape).astype(np.float32)
         elif field.name == "read_flags":
-            batch[field.name] = rng.choice([83, 99, 147, 163], shape).astype(np.int32)
+            arrays[field.name] = rng.choice([83, 99, 147, 163], shape).astype(np.int32)
         else:
-            batch[field.name] = rng.integers(1, LARGEST[field.name] + 1, shape).astype(field.dtype)
-    return batch | {
-        "row_count": np.full(BATCH, ROWS, np.int32),
-        "label": (np.arange(BATCH) % 2).astype(np.float32),
-        "weight": np.ones(BATCH, np.float32),
-        "example_key": rng.integers(-(2**31), 2**31, BATCH).astype(np.int32),
-        "variant_type": np.full(BATCH, VariantType.SNV, np.int32),
+            arrays[field.name] = rng.integers(1, LARGEST[field.name] + 1, shape).astype(field.dtype)
+    return arrays | {
+        "row_count": np.full(batch, rows, np.int32),
+        "label": (np.arange(batch) % 2).astype(np.float32),
+        "weight": np.ones(batch, np.float32),
+        "example_key": rng.integers(-(2**31), 2**31, batch).astype(np.int32),
+        "variant_type": np.full(batch, VariantType.SNV, np.int32),
     }
 
 
-def measure_network(model: str, seconds: float) -> dict[str, Any]:
+def measure_network(model: str, runs: int) -> dict[str, Any]:
     """Size, cost and rates of one network, in this process."""
     import tensorflow as tf
 
@@ -87,35 +88,33 @@ def measure_network(model: str, seconds: float) -> dict[str, Any]:
     lanes = [{name: values[i :: job.lanes] for name, values in batch.items()} for i in range(job.lanes)]
     parameters, mmac = complexity(trainer.model, ROWS)
     steps = iter(range(1 << 30))
+    # Operations of a step: forward, and backward by the inputs and by the weights.
+    flops = 3 * FLOPS * 1e6 * mmac * BATCH
+    times = max(1, round(LEAST_FLOPS / flops))
+    found = by_turns(
+        {
+            "train": lambda: [trainer.train(lanes, next(steps), 1e-4) for _ in range(times)],
+            "score": lambda: [trainer.measure(batch) for _ in range(times)],
+            "limit": matrix_product(flops * times),
+        },
+        runs,
+    )
+    count = BATCH * times
     return {
         "model": model,
         "parameters": parameters,
         "MMAC": round(mmac, 2),
-        "train/s": _rate(lambda: trainer.train(lanes, next(steps), 1e-4), seconds),
-        "score/s": _rate(lambda: trainer.measure(batch), seconds),
+        "train/s": round(count / statistics.median(found["train"].cpu), 1),
+        "score/s": round(count / statistics.median(found["score"].cpu), 1),
+        "figure": figure(f"training step {model}", count, "alleles", found["train"], found["limit"], "matrix product"),
     }
 
 
-def _rate(work: Callable[[], object], seconds: float) -> float:
-    """Alleles a second: the median of five runs of so many seconds, after what is compiled and warms up."""
-    work()
-    started = time.perf_counter()
-    work()
-    calls = max(1, int(seconds / (time.perf_counter() - started)))
-    rates = []
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(calls):
-            work()
-        rates.append(calls * BATCH / (time.perf_counter() - started))
-    return round(statistics.median(rates), 1)
-
-
-def networks(models: Sequence[str], seconds: float) -> list[dict[str, Any]]:
+def networks(models: Sequence[str], runs: int) -> list[dict[str, Any]]:
     """Each network in a process of its own, so that none warms the next one up."""
     rows = []
     for model in models:
-        command = [sys.executable, "-m", "benchmarks.training", "--one", model, "--seconds", str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.training", "--one", model, "--runs", str(runs)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{model} cannot be measured: {done.stderr.strip().splitlines()[-1]}")
@@ -222,7 +221,8 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each of the five runs of a network")
+    parser.add_argument("--runs", type=int, default=7, help="of each network")
+    parser.add_argument("--network", action="append", help="of 'networks'; may be repeated [all]")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="train.KEY=VALUE")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -231,12 +231,15 @@ def main() -> None:
     if options.one:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         pin_to_one_core()
-        print(json.dumps(measure_network(options.one, options.seconds)))
+        print(json.dumps(measure_network(options.one, options.runs)))
         return
     results: dict[str, Any] = {"machine": machine(), "options": vars(options)}
     if options.only != "replicas":
-        results["networks"] = networks(MODELS, options.seconds)
-        print(f"batches of {BATCH} with {ROWS} reads, one thread\n{table(results['networks'])}", flush=True)
+        rows = networks(options.network or MODELS, options.runs)
+        results["figures"] = [row.pop("figure") for row in rows]
+        results["networks"] = rows
+        print(f"batches of {BATCH} with {ROWS} reads, one thread, processor time\n{table(rows)}")
+        print(figures_table(results["figures"]), flush=True)
     if options.only != "networks":
         with tempfile.TemporaryDirectory() as folder:
             dataset = options.dataset or build_dataset(options.data, f"{folder}/tensors")

@@ -1,7 +1,8 @@
 """The stages for a Python caller: what the commands do, with paths in and a small result object out.
 
 ``import cnnspark`` loads none of this; ``cnnspark.score`` does. A Spark session is made where none is active or given,
-and stays for the next call; Spark's own ``stop()`` ends it. Failures are raised as :mod:`cnnspark.errors` has them.
+and stays for the next call; Spark's own ``stop()`` ends it. With ``spark=cnnspark.tasks.LocalSession()`` scoring,
+filtering and evaluation run in this process, without Spark. Failures are raised as :mod:`cnnspark.errors` has them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import CnnsparkError, UsageError
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+    from cnnspark.tasks import Session
     from cnnspark.training import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
 Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]  # noqa: UP007 (used at run time)
 Paths = Union[str, "os.PathLike[str]"]  # noqa: UP007
+S = TypeVar("S", bound="Session")
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def score(
     strict: bool = False,
     output_type: str = "z",
     cascade: bool | None = None,
-    spark: SparkSession | None = None,
+    spark: Session | None = None,
 ) -> Scored:
     """Scores a callset, as ``cnnspark score``. ``reads`` of several samples are given by sample.
 
@@ -146,7 +149,7 @@ def filter(  # noqa: A001 (the command's name)
     *,
     config: Settings = None,
     if_exists: str = "fail",
-    spark: SparkSession | None = None,
+    spark: Session | None = None,
     **how: Any,
 ) -> Filtered:
     """Sets FILTER by score, as ``cnnspark filter``; ``vcf`` may be a :class:`Scored`'s ``out``.
@@ -175,7 +178,7 @@ def evaluate(
     regions: Sequence[str] = (),
     config: Settings = None,
     if_exists: str = "fail",
-    spark: SparkSession | None = None,
+    spark: Session | None = None,
     **how: Any,
 ) -> Evaluated:
     """Measures a callset's scores against a truth or a table of labels, as ``cnnspark evaluate``.
@@ -278,7 +281,7 @@ def _run(stage: Any, *given: Any, **named: Any) -> Any:
         raise failure(error) from error
 
 
-def _session(spark: SparkSession | None, app: str) -> SparkSession:
+def _session(spark: S | None, app: str) -> S | SparkSession:
     if spark is not None:
         return spark
     from cnnspark.session import active_session, spark_session

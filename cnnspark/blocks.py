@@ -12,19 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING
 
 from cnnspark.alleles import unscorable_reason
 from cnnspark.balance import share_out
 from cnnspark.costs import Expected, Weigher, line_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region, merge_regions
+from cnnspark.tasks import LocalSession, Session, run_tasks, slices, slots
 from cnnspark.vcf import VcfSource
-
-if TYPE_CHECKING:
-    from pyspark import RDD
-    from pyspark.sql import SparkSession
 
 # Every multiple of this is a block boundary, so that the counting pass can be cut there. Part of the format of a run.
 WINDOW_BASES = 10_000_000
@@ -195,7 +190,7 @@ def windows_of(
 
 
 def _cut_windows(
-    windows: Iterator[Region], path: str, settings: BlockSettings, expected: Expected
+    windows: Iterable[Region], path: str, settings: BlockSettings, expected: Expected
 ) -> Iterator[tuple[Region, list[_Cut]]]:
     weigher = expected.open()
     with VcfSource(path) as source:
@@ -204,7 +199,7 @@ def _cut_windows(
 
 
 def plan_blocks(
-    spark: SparkSession,
+    spark: Session,
     vcf: str,
     lengths: Mapping[str, int | None],
     regions: Sequence[Region] = (),
@@ -223,13 +218,9 @@ def plan_blocks(
         windows = windows_of(source.contigs, lengths, regions)
     if not windows:
         return []
-    tasks = min(len(windows), 4 * spark.sparkContext.defaultParallelism)
-    counted = (
-        spark.sparkContext.parallelize(windows, tasks)
-        .mapPartitions(partial(_cut_windows, path=vcf, settings=settings, expected=expected))
-        .collect()
-    )
-    return number_blocks(counted)
+    cut = partial(_cut_windows, path=vcf, settings=settings, expected=expected)
+    groups = slices(windows, TASKS_PER_SLOT * slots(spark))
+    return number_blocks(run_tasks(spark, groups, cut, "count records and cut blocks"))
 
 
 def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
@@ -255,14 +246,14 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
     return blocks
 
 
-def deal(spark: SparkSession, blocks: Sequence[Block]) -> RDD[Block]:
-    """The blocks as an RDD of TASKS_PER_SLOT tasks for each slot, each of about the same predicted cost.
+def deal(spark: Session, blocks: Sequence[Block]) -> list[list[Block]]:
+    """The blocks in groups, one a task: TASKS_PER_SLOT for each slot, each of about the same predicted cost. Without
+    Spark there is one, in the callset's order.
 
     Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks. Which
     task a block is in has no part in its bytes.
     """
-    groups = share_out(blocks, TASKS_PER_SLOT * spark.sparkContext.defaultParallelism)
-    return spark.sparkContext.parallelize(groups, max(1, len(groups))).mapPartitions(chain.from_iterable)
+    return share_out(blocks, 1 if isinstance(spark, LocalSession) else TASKS_PER_SLOT * slots(spark))
 
 
 def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:

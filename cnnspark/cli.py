@@ -23,6 +23,7 @@ from cnnspark.cli_options import (
     config_options,
     exists_option,
     filter_options,
+    local_option,
     model_option,
     output_options,
     reads_option,
@@ -38,6 +39,7 @@ from cnnspark.cli_options import (
     with_setting,
 )
 from cnnspark.failures import explain
+from cnnspark.lean import own_process
 from cnnspark.log import fail, progress, quiet_stderr, set_format
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.names import MODELS
@@ -116,6 +118,7 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
 @region_option
 @sample_option
 @replace_option
+@local_option
 @common_options
 def candidates(
     reads: str, reference: str, out: str, regions: tuple[str, ...], sample: str, if_exists: str, **options: Any
@@ -125,7 +128,7 @@ def candidates(
     from cnnspark import stages
 
     paths = run.paths(reads=reads, reference=reference, regions=regions, sample=sample)
-    result = stages.call_candidates(run.spark("candidates"), paths, out, run.config, if_exists == "overwrite")
+    result = stages.call_candidates(run.session("candidates"), paths, out, run.config, if_exists == "overwrite")
     run.show(result, f"{result['records']} candidate alleles: {out}")
 
 
@@ -295,6 +298,7 @@ def plan(model: str | None, sheet: str | None, cores: int | None, **options: Any
 @cascade_option
 @strict_option
 @exists_option
+@local_option
 @common_options
 def score(
     model: str | None,
@@ -326,7 +330,7 @@ def score(
     from cnnspark import scoring, stages
 
     result = stages.score_callset(
-        run.spark("score"),
+        run.session("score"),
         run.paths(**options),
         model,
         out,
@@ -344,6 +348,7 @@ def score(
 @click.option("--out", required=True, metavar="VCF", help="Callset to write, .vcf.gz or .bcf.")
 @filter_options
 @replace_option
+@local_option
 @common_options
 def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: str, **options: Any) -> None:
     """Set FILTER by score: by a number, by the precision or sensitivity that the model's card promises, by an expected
@@ -354,7 +359,7 @@ def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: st
     ways = ("threshold", "precision", "sensitivity", "fdr")
     snp, indel = ({way: options.pop(f"{kind}_{way}") for way in ways} for kind in ("snp", "indel"))
     result = stages.filter_callset(
-        run.spark("filter"), vcf, out, run.config, snp=snp, indel=indel, keep_filters=not invalidate_previous_filters,
+        run.session("filter"), vcf, out, run.config, snp=snp, indel=indel, keep_filters=not invalidate_previous_filters,
         overwrite=if_exists == "overwrite", **options,
     )  # fmt: skip
     run.show(result, filtering.filter_text(result, out))
@@ -383,6 +388,7 @@ def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: st
 @click.option("--causes", metavar="TSV", help="Why false alleles are there, as 'cnnspark simulate' writes it.")
 @region_option
 @replace_option
+@local_option
 @common_options
 def evaluate(
     vcfs: tuple[str, ...], out: str, scores: tuple[str, ...], compare: tuple[str, ...], stratify: tuple[str, ...],
@@ -393,7 +399,7 @@ def evaluate(
     from cnnspark import stages
 
     result = stages.evaluate_callset(
-        run.spark("evaluate"),
+        run.session("evaluate"),
         run.paths(vcf=vcfs[0] if vcfs else None, **options),
         out,
         run.config,
@@ -544,6 +550,7 @@ def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool,
 @cascade_option
 @strict_option
 @exists_option
+@local_option
 @common_options
 def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exists: str, **options: Any) -> None:
     """Do all of it, from a YAML or flags, for one callset or for a sheet's.
@@ -561,7 +568,7 @@ def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exi
         return
     from cnnspark import pipeline
 
-    result = pipeline.run_all(run.spark("run"), run.paths(**options), out, run.config, model, if_exists, strict)
+    result = pipeline.run_all(run.session("run"), run.paths(**options), out, run.config, model, if_exists, strict)
     run.show(result.to_dict(), result.text())
 
 
@@ -582,6 +589,8 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
+    if arguments is None:
+        own_process()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     set_format("text")  # until the command's own options are known
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cnnspark.config import Config, InputPaths
     from cnnspark.sheet_run import CohortResult, CohortSettings
+    from cnnspark.tasks import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +60,7 @@ output_options = _stack(
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
 common_options = _stack(config_options, spark_options, output_options)
+local_option = click.option("--local", is_flag=True, help="Without Spark, in this process alone: for small callsets.")
 exists_option = click.option(
     "--if-exists",
     type=click.Choice(["fail", "resume", "overwrite"]),
@@ -181,6 +183,18 @@ class Run:
         chosen = {name: value for name, value in given.items() if value not in (None, ())}
         return dataclasses.replace(self.config.inputs, **chosen)
 
+    def session(self, app: str) -> Session:
+        """Where the command's tasks run: in Spark, or with --local here."""
+        if not self.options["local"]:
+            return self.spark(app)
+        given = [f"--{name.replace('_', '-')}" for name in ("master", "properties_file") if self.options[name]]
+        given += ["--conf-spark"] if self.options["conf_spark"] else []
+        if given:
+            raise errors.UsageError(f"--local runs without Spark; leave {' and '.join(given)} out, or --local")
+        from cnnspark.tasks import LocalSession
+
+        return LocalSession()
+
     def spark(self, app: str) -> SparkSession:
         from cnnspark.session import read_properties, spark_session
 
@@ -209,6 +223,8 @@ class Run:
             if at_once is not None or max_failed is not None:
                 raise errors.UsageError("--at-once and --max-failed are for --sheet; give the sheet")
             return None
+        if self.options.get("local"):
+            raise errors.UsageError("--local is for one callset; a sheet's are worked on by Spark: leave --local out")
         return sheet, CohortSettings(at_once, max_failed)
 
     def show_cohort(self, result: CohortResult) -> None:
@@ -232,5 +248,5 @@ def with_setting(kept: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 def common_values(options: dict[str, Any]) -> dict[str, Any]:
     """What :class:`Run` takes, taken out of a command's ``options``: the rest is the command's own."""
     of_spark = ("master", "conf_spark", "properties_file")
-    names = ("config_path", "settings", *of_spark, "as_json", "quiet", "log_format", "debug")
+    names = ("config_path", "settings", *of_spark, "local", "as_json", "quiet", "log_format", "debug")
     return {name: options.pop(name) for name in names if name in options}

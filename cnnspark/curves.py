@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cnnspark.evaluation import is_log_odds
 from cnnspark.metrics import GROUPS, AlleleScores, probability_of_score, thresholds_by_precision
@@ -140,6 +139,8 @@ def draw_curves(alleles: AlleleScores, regions: Sequence[str] = ()) -> Curves:
 def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
     ranks = _ranked(scores)
     # The first point of a step curve may stand on a handful of alleles; it is drawn all the same.
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     precision, recall, _ = precision_recall_curve(label, ranks)
     false_rate, true_rate, _ = roc_curve(label, ranks)
     chosen, chosen_roc = _thinned(len(recall)), _thinned(len(false_rate))

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from cnnspark.blocks import Block, deal
 from cnnspark.config import check_share
@@ -19,14 +19,11 @@ from cnnspark.files import absolute, is_url
 from cnnspark.filtering import GROUPS, SCORE_KEYS, FilterSettings, card_threshold, score_counts
 from cnnspark.runs import file_digest, file_identity
 from cnnspark.score_counts import ScoreCounts
-from cnnspark.session import described
+from cnnspark.tasks import Session, run_tasks
 from cnnspark.tranche_filter import FirstPass, TrancheFilter, first_pass, open_resource
 from cnnspark.tranche_filter import settle as settle_tranches
 from cnnspark.tranches import Tranches
 from cnnspark.vcf import VcfHeader, VcfSource
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 T = TypeVar("T")
 THRESHOLD, PRECISION, SENSITIVITY, FDR = WAYS = ("threshold", "precision", "sensitivity", "fdr")
@@ -130,7 +127,7 @@ def _one_way(given: Mapping[str, float | None], prefix: str) -> Way | None:
 
 
 def settle(
-    spark: SparkSession, request: FilterRequest, key: str, known: Mapping[str, float], header: VcfHeader, vcf: str,
+    spark: Session, request: FilterRequest, key: str, known: Mapping[str, float], header: VcfHeader, vcf: str,
     blocks: Sequence[Block],
 ) -> tuple[FilterSettings | TrancheFilter, list[str]]:  # fmt: skip
     """What is filtered, and warnings; after a pass over the callset where its scores decide.
@@ -196,7 +193,7 @@ def merged_counts(parts: Iterable[Mapping[str, ScoreCounts]]) -> dict[str, Score
 
 
 def _collect(
-    spark: SparkSession, blocks: Sequence[Block], make_work: Callable[[], Callable[[Block], T]],
+    spark: Session, blocks: Sequence[Block], make_work: Callable[[], Callable[[Block], T]],
     merge: Callable[[Iterable[T]], T], what: str,
 ) -> list[T]:  # fmt: skip
     """One merged result for each task."""
@@ -205,5 +202,4 @@ def _collect(
         work = make_work()
         yield merge(work(block) for block in part)
 
-    with described(spark, f"collect {what}"):
-        return deal(spark, blocks).mapPartitions(task).collect()
+    return run_tasks(spark, deal(spark, blocks), task, f"collect {what}")

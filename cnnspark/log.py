@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TextIO
 
 FORMATS = ("text", "json")
 _WARNING = "warning: "
@@ -26,6 +26,7 @@ _started = time.monotonic()
 _quiet = False
 _format = "text"
 _live = False  # whether the terminal's last line is one that will be overwritten
+_unsilenced: TextIO | None = None  # the process's stderr while quiet_stderr keeps others from it
 _lock = threading.Lock()  # a line comes from the driver's main thread, and from those that follow the work
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("fields", default={})  # noqa: B039 (never changed in place)
 
@@ -85,7 +86,7 @@ def fail(message: str, code: int) -> None:
 
 def has_terminal() -> bool:
     """Whether a person watches: then :func:`live` says how far it is."""
-    return _format == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return _format == "text" and _stderr().isatty() and os.environ.get("TERM") != "dumb"
 
 
 def live(text: str) -> None:
@@ -95,17 +96,26 @@ def live(text: str) -> None:
         return
     width = shutil.get_terminal_size().columns - 1  # a line that wraps is not erased as one
     with _lock:
-        sys.stderr.write(_ERASE_LINE + text[:width])
-        sys.stderr.flush()
+        stderr = _stderr()
+        stderr.write(_ERASE_LINE + text[:width])
+        stderr.flush()
         _live = bool(text)
 
 
 def _write(line: str) -> None:
     global _live
     with _lock:
-        sys.stderr.write(f"{_ERASE_LINE if _live else ''}{line}\n")
-        sys.stderr.flush()
+        stderr = _stderr()
+        stderr.write(f"{_ERASE_LINE if _live else ''}{line}\n")
+        stderr.flush()
         _live = False
+
+
+def _stderr() -> TextIO:
+    """Where lines go. A test's or a notebook's own stderr is not the process's, and nothing keeps lines from it."""
+    if _unsilenced is None or sys.stderr is not sys.__stderr__:
+        return sys.stderr
+    return _unsilenced
 
 
 def _json_line(level: str, message: str, fields: Mapping[str, Any]) -> str:
@@ -116,17 +126,23 @@ def _json_line(level: str, message: str, fields: Mapping[str, Any]) -> str:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Nothing reaches the process's stderr: TensorFlow writes lines when it is loaded that no log level holds back.
+    """Nothing but this module's lines reaches the process's stderr: TensorFlow writes lines when it is loaded that no
+    log level holds back.
 
     Exceptions are raised as ever.
     """
+    global _unsilenced
     sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+    with os.fdopen(os.dup(2), "w") as kept:
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            # Without Spark other threads still have something to say meanwhile.
+            with _lock:
+                _unsilenced = kept
+            yield
+        finally:
+            sys.stderr.flush()
+            with _lock:
+                os.dup2(kept.fileno(), 2)
+                _unsilenced = None

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from cnnspark.alleles import VariantType
 from cnnspark.bootstrap import FIGURES, bootstrap, replicates_for
@@ -128,12 +127,16 @@ class AlleleScores:
 
 def auprc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Average precision (module docstring); None without both classes."""
+    from sklearn.metrics import average_precision_score
+
     labels, scores = checked(labels, scores)
     return float(average_precision_score(labels, scores)) if two_classes(labels) else None
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Area under the ROC curve; None without both classes. Weights of the classes do not change it."""
+    from sklearn.metrics import roc_auc_score
+
     labels, scores = checked(labels, scores)
     return float(roc_auc_score(labels, scores)) if two_classes(labels) else None
 
@@ -152,6 +155,8 @@ def _operating_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
 
     Empty where there is no true allele. Missing scores are no thresholds.
     """
+    from sklearn.metrics import precision_recall_curve
+
     missing = np.isnan(np.asarray(scores, dtype=np.float64))
     labels, finite = checked(labels, scores)
     if not labels.any() or missing.all():

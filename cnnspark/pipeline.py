@@ -28,6 +28,7 @@ from cnnspark.run_facts import read_run
 from cnnspark.runs import file_identity, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
+from cnnspark.tasks import LocalSession, Session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -84,7 +85,7 @@ class PipelineResult:
 
 
 def run_all(
-    spark: SparkSession,
+    spark: Session,
     paths: InputPaths,
     out: str,
     config: Config,
@@ -114,11 +115,13 @@ def run_all(
     else:
         trained_model = chosen_model(trained_model, paths.has_reads)
     _check(paths, truth, trained_model, config)
+    if trained_model is None and isinstance(spark, LocalSession):
+        raise UsageError("a model is trained by Spark; give --model, or leave --local out")
     make_folder(folder)
     if paths.vcf is None:
         progress("candidates")
         paths = dataclasses.replace(paths, vcf=_candidates(spark, paths, folder, config, if_exists), regions=())
-    if trained_model is None:
+    if trained_model is None and not isinstance(spark, LocalSession):
         progress("tensors")
         data, model = str(folder / TENSORS), str(folder / MODEL)
         # A network that looks at no reads is trained without them, as it will score.
@@ -127,7 +130,7 @@ def run_all(
         progress("train")
         training.train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
     else:
-        model = trained_model
+        model = str(trained_model)
     card = read_card(model)
     resolved = dataclasses.replace(config, inputs=paths, model=model).to_dict()
 
@@ -197,7 +200,7 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
         ReadSource(required(paths.reads, "--reads"), paths.reference).close()
 
 
-def _candidates(spark: SparkSession, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
+def _candidates(spark: Session, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
     """The run's own callset; a finished one of the same reads and settings is kept where the run is resumed."""
     called, identity_file = folder / CANDIDATES, folder / f"{CANDIDATES}.json"
     identity = {
@@ -217,7 +220,7 @@ def _candidates(spark: SparkSession, paths: InputPaths, folder: Location, config
 
 
 def filter_with(
-    spark: SparkSession, scored: str, filtered: str, config: Config, card: Card, bundled: bool = False
+    spark: Session, scored: str, filtered: str, config: Config, card: Card, bundled: bool = False
 ) -> dict[str, Any]:
     """The filter of a run: by the configured number, sensitivity or precision, else by the usual precision, and with a
     bundled model by the usual sensitivity.

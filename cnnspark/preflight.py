@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
@@ -18,11 +17,8 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, check_regions
 from cnnspark.remote_inputs import is_seen, one_of_each_store
-from cnnspark.session import described
+from cnnspark.tasks import LocalSession, Session, run_tasks, slots
 from cnnspark.vcf import Record, VcfHeader, VcfSource
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 # Records of each contig whose REF is compared with the reference before the run.
 REF_SAMPLE_RECORDS = 200
@@ -319,12 +315,14 @@ def versions() -> dict[str, str]:
 _well: dict[str, set[str]] = {}
 
 
-def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
+def check_executors(spark: Session, paths: Sequence[str] = ()) -> None:
     """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
 
     What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
-    InputError naming the first difference.
+    InputError naming the first difference. Without Spark there is nothing to compare.
     """
+    if isinstance(spark, LocalSession):
+        return
     known = _well.setdefault(spark.sparkContext.applicationId, set())
     asked = [path for path in one_of_each_store(paths) if path not in known]
     if known and not asked:
@@ -334,10 +332,9 @@ def check_executors(spark: SparkSession, paths: Sequence[str] = ()) -> None:
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
         yield versions(), [path for path in asked if not is_seen(path)]
 
-    slots = spark.sparkContext.defaultParallelism
+    each = [[number] for number in range(slots(spark))]
     try:
-        with described(spark, "compare the executors with the driver"):
-            answers = spark.sparkContext.parallelize(range(slots), slots).mapPartitions(probe).collect()
+        answers = run_tasks(spark, each, probe, "compare the executors with the driver")
     except Exception as error:
         if "cnnspark" in str(error) and "ModuleNotFoundError" in str(error):
             raise InputError(

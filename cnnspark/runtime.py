@@ -1,7 +1,8 @@
 """Where a block's time goes: a stopwatch that the steps of a block's work find by themselves, and the run's report.
 
 ``measured`` goes around the work on one block, ``part`` around a step of it, wherever that is; a step within a step
-stops the outer one's clock, so that the parts add up to the whole. Without ``measured`` around it ``part`` does
+stops the outer one's clock, so that the parts add up to the whole (where a block is prepared ahead in another thread,
+:mod:`cnnspark.ahead`, to the work of both threads). Without ``measured`` around it ``part`` does
 nothing. Times are seconds of wall clock, memory is MiB.
 """
 
@@ -18,12 +19,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from cnnspark.blocks import Block
 
+T = TypeVar("T")
 PARTS = ("read", "encode", "label", "predict", "write")
+_WAITING = ""  # for what another thread does: no part
 # The columns of blocks.tsv.
 COLUMNS = (
     *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds", "predicted_seconds"),
@@ -36,7 +41,7 @@ class Stopwatch:
     """The time since it was made, by part; ``base`` is the part of everything that is in no other."""
 
     def __init__(self, base: str):
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys((*PARTS, _WAITING), 0.0)
         self.counts: Counter[str] = Counter()
         self._part = base
         self._started = self._since = time.perf_counter()
@@ -57,12 +62,22 @@ class Stopwatch:
         self._since = now
         return before
 
+    def stop(self) -> None:
+        """Counts what has passed until now."""
+        self._switch(self._part)
+
+    def add(self, other: Stopwatch) -> None:
+        """Adds parts and counts of work that was done beside, or before."""
+        self.counts.update(other.counts)
+        for name, seconds in other.seconds.items():
+            self.seconds[name] += seconds
+
     def report(self) -> dict[str, Any]:
         """What a block's row says of its work: plain values."""
-        self._switch(self._part)
+        self.stop()
         return {
             "seconds": round(self._since - self._started, 3),
-            "parts": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
+            "parts": {name: round(self.seconds[name], 4) for name in PARTS},
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
             "reads": self.counts["reads"],
             "alleles": self.counts["alleles"],
@@ -70,19 +85,32 @@ class Stopwatch:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "task": task_name(),
+            "start_seconds": dict(_start_seconds),
         }
 
 
+# What this process does once, before its first block: Spark's start in the driver, loading the model in a worker.
+_start_seconds: dict[str, float] = {}
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
 @contextmanager
-def measured(base: str) -> Iterator[None]:
+def starting(name: str) -> Iterator[None]:
+    """Measures the start of ``name`` within, for the report of the run."""
+    started = time.perf_counter()
+    yield
+    _start_seconds[name] = round(time.perf_counter() - started, 3)
+
+
+@contextmanager
+def measured(base: str) -> Iterator[Stopwatch]:
     """Measures the work within, or as a decorator each call."""
-    token = _stopwatch.set(Stopwatch(base))
+    stopwatch = Stopwatch(base)
+    token = _stopwatch.set(stopwatch)
     try:
-        yield
+        yield stopwatch
     finally:
+        stopwatch.stop()
         _stopwatch.reset(token)
 
 
@@ -101,6 +129,18 @@ def add_count(name: str, number: int) -> None:
     """Adds to the counts of what is measured: "reads" or "alleles"."""
     if stopwatch := _stopwatch.get():
         stopwatch.counts[name] += number
+
+
+def joined(future: Future[tuple[T, Stopwatch]]) -> T:
+    """Waits for what another thread does and measures. The wait is no part; the work's parts are added to those of what
+    is measured here."""
+    stopwatch = _stopwatch.get()
+    if stopwatch is None:
+        return future.result()[0]
+    with stopwatch.part(_WAITING):
+        value, beside = future.result()
+    stopwatch.add(beside)
+    return value
 
 
 def report() -> dict[str, Any]:
@@ -157,8 +197,8 @@ def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0
 
     ``predicted_seconds`` are those of all blocks, to be compared with ``cpu_seconds`` (:mod:`cnnspark.costs`).
 
-    A task's seconds are those of its blocks. What a worker does once, before its first block, is in none: it loads the
-    model, which is some seconds.
+    A task's seconds are those of its blocks. What is done once, before the first block, is in none, but in
+    ``start_seconds``: the driver waits for Spark, and each worker loads the model (that of the slowest one).
     """
     known = [each for each in reports if each]
     if not known:
@@ -166,8 +206,13 @@ def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0
     of_task: Counter[tuple[str, int, str]] = Counter()
     for each in known:
         of_task[each["host"], each["pid"], each["task"]] += each["seconds"]
+    start_seconds = dict(_start_seconds)
+    for each in known:
+        for name, seconds in each.get("start_seconds", {}).items():
+            start_seconds[name] = max(seconds, start_seconds.get(name, 0.0))
     return {
         "seconds": round(sum(each["seconds"] for each in known), 3),
+        "start_seconds": start_seconds,
         "cpu_seconds": round(sum(each["cpu_seconds"] for each in known), 3),
         "predicted_seconds": round(predicted_seconds, 3),
         "parts": {name: round(sum(each["parts"][name] for each in known), 3) for name in PARTS},
@@ -191,7 +236,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     blocks = summary["block_seconds"]
     total = sum(summary["parts"].values()) or 1.0
     shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in summary["parts"].items() if seconds)
+    starts = "".join(f"; {name} took {seconds:.1f} s" for name, seconds in summary["start_seconds"].items())
     return (
         f"a block took {blocks['mean']:.2f} s, the slowest {blocks['max']:.2f} s ({shares}); "
-        f"workers held {summary['peak_mib']} MiB at most"
+        f"workers held {summary['peak_mib']} MiB at most{starts}"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cnnspark import __version__
+from cnnspark.ahead import Steps
 from cnnspark.alleles import unscorable_reason
 from cnnspark.annotations import AnnotationReader
 from cnnspark.batches import scoring_batches
@@ -29,6 +30,7 @@ from cnnspark.first_stage import (
     stages_text,
 )
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
+from cnnspark.lean import without_unused_packages
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.members import Member, carried_alts, column_of, starts_of
 from cnnspark.models.card import Card, score
@@ -38,7 +40,7 @@ from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.remote_inputs import prepare_htslib
 from cnnspark.runs import write_json
-from cnnspark.runtime import add_count, part
+from cnnspark.runtime import add_count, part, starting
 from cnnspark.sample_columns import set_sample_values
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.tensors import TensorSettings, build_tensors
@@ -58,15 +60,20 @@ SCORE_DIGITS = 3
 class ScoreSettings:
     """How a callset is scored."""
 
-    batch_size: int = 64  # alleles; larger batches gain nothing on a CPU and cost memory at depth
+    batch_size: int = 64  # alleles; at most; a batch of deep ones is smaller (cnnspark.batches)
     threads: int = 1  # TensorFlow threads per task; one per core is the job of Spark's tasks
     # Of a callset of several samples: carriers of an allele that are scored. A common allele costs as much as 20 rare
     # ones, and the mean of 20 is known to a fifth of the spread between samples.
     max_carriers: int = 20
     # Whether a first model scores alone what it is sure of (cnnspark.first_stage). None: as the model's card says.
     cascade: bool | None = None
+    # Blocks that are decoded while the network runs on another: it pays where a task has more than one core, or a GPU.
+    # No byte depends on it, so a run may be resumed with another number.
+    read_ahead: int = 0
 
     def __post_init__(self) -> None:
+        if self.read_ahead < 0:
+            raise UsageError("score.read_ahead must be 0 or more")
         if self.batch_size < 1 or self.threads < 1 or self.max_carriers < 1:
             raise UsageError("score.batch_size, score.threads and score.max_carriers must be 1 or more")
 
@@ -253,7 +260,7 @@ def format_score(value: float | None) -> str:
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
     prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
-    with quiet_stderr():
+    with starting("loading the model"), quiet_stderr(), without_unused_packages():
         from cnnspark.models.bundle import load_bundle
 
         bundle = load_bundle(path, threads)
@@ -272,9 +279,12 @@ def score_work(
     source = BlockTensors(inputs, card.annotation_names, tensors)
     key, has_old, had_stages = score_key(card), has_sample_scores(source.vcf.header), has_stages(source.vcf.header)
 
-    def work(block: Block) -> BlockOutput:
+    def prepare(block: Block) -> tuple[list[Record], TensorBatch, Counter]:
         records = source.records(block)
-        batch, counts = source.build(records, block)
+        return records, *source.build(records, block)
+
+    def finish(block: Block, prepared: tuple[list[Record], TensorBatch, Counter]) -> BlockOutput:
+        records, batch, counts = prepared
         predicted = predict(batch, block)
         if had_stages:
             drop_stages(records)
@@ -289,7 +299,7 @@ def score_work(
         counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
         return BlockOutput(lines_of(records), counts, input_counts(card, batch))
 
-    return work
+    return Steps(prepare, finish, settings.read_ahead)
 
 
 class Predicted(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cnnspark.errors import UsageError
 from cnnspark.log import subject
+from cnnspark.runtime import starting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,6 +38,9 @@ LOCAL_DEFAULTS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "1g",
 }
+# Of a JVM on one machine, which starts and hands out tasks: the compiler that is quick, not the one that optimizes. It
+# halves the processor time until the first task is done (docs/performance.md).
+_QUICK_JVM = "-XX:TieredStopAtLevel=1"
 
 
 def use_bundled_java() -> None:
@@ -85,7 +89,10 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
     conf.setIfMissing("spark.app.name", f"cnnspark {app}")
     for key, value in defaults_for(conf.get("spark.master", "")).items():
         conf.setIfMissing(key, value)
-    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    if _is_local(conf.get("spark.master", "")):
+        os.environ.setdefault("SPARK_LAUNCHER_OPTS", _QUICK_JVM)  # of the JVM that makes up the other one's command
+    with starting("starting Spark"):
+        spark = SparkSession.builder.config(conf=conf).getOrCreate()
     if not conf.get("spark.driver.extraJavaOptions", "").startswith("-Dlog4j2.configurationFile="):
         spark.sparkContext.setLogLevel("ERROR")
     return spark
@@ -103,11 +110,16 @@ def active_session() -> SparkSession | None:
 def defaults_for(master: str) -> dict[str, str]:
     """What cnnspark wants of Spark under this master, unless the user's properties say otherwise."""
     defaults = dict(DEFAULTS)
-    if re.match(r"local(\[|$)", master):
+    if _is_local(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
-        defaults |= LOCAL_DEFAULTS | {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j}"}
+        options = f"-Dlog4j2.configurationFile={log4j} {_QUICK_JVM}"
+        defaults |= LOCAL_DEFAULTS | {"spark.driver.extraJavaOptions": options}
     return defaults
+
+
+def _is_local(master: str) -> bool:
+    return re.match(r"local(\[|$)", master) is not None
 
 
 @contextmanager

@@ -17,12 +17,14 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
+from cnnspark.ahead import in_turn
 from cnnspark.bgzf import BgzfWriter, write_failure
 from cnnspark.blocks import Block, RecordsDigest, deal
 from cnnspark.errors import RunError
@@ -32,12 +34,11 @@ from cnnspark.pace import Tally, following
 from cnnspark.regions import END_OF_CONTIG
 from cnnspark.runs import RunFolder
 from cnnspark.runtime import measured, report
-from cnnspark.session import block_range, described
+from cnnspark.session import block_range
+from cnnspark.tasks import Session, run_tasks
 from cnnspark.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from cnnspark.files import Location
 
 SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "guard.json"
@@ -188,7 +189,7 @@ def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRo
 
 
 def write_shards(
-    spark: SparkSession,
+    spark: Session,
     folder: RunFolder,
     blocks: Sequence[Block],
     header: VcfHeader,
@@ -205,15 +206,16 @@ def write_shards(
 
     def write(part: Iterable[Block]) -> Iterator[int]:
         work = make_work()
-        for block in part:
-            # An earlier attempt of this task may have come this far.
-            if block.index not in {row.block for row in finished_rows(folder, block)}:
-                write_shard(folder, block, text, work, csi)
-            yield block.index
+        # An earlier attempt of this task may have come this far.
+        left = (block for block in part if block.index not in {row.block for row in finished_rows(folder, block)})
+        with closing(in_turn(left, work)) as turns:
+            for block, work_of_block in turns:
+                write_shard(folder, block, text, work_of_block, csi)
+                yield block.index
 
     if missing:
-        with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
-            deal(spark, missing).mapPartitions(write).count()
+        with following(Tally(folder, blocks, missing)):
+            run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:

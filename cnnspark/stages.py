@@ -1,6 +1,7 @@
 """The stages as one call each: preflight, blocks, work in executors, commit.
 
-Commands, jobs and Python callers use these. Each takes a SparkSession, the paths and the configuration, and returns a
+Commands, jobs and Python callers use these. Each takes a SparkSession, or where no JVM is wanted a
+:class:`cnnspark.tasks.LocalSession` (``tensors`` alone needs Spark), the paths and the configuration, and returns a
 summary of plain values.
 """
 
@@ -82,6 +83,7 @@ from cnnspark.shards import (
 )
 from cnnspark.strata import dimensions, parse_region_files
 from cnnspark.tally import add_tallies
+from cnnspark.tasks import Session, run_tasks
 from cnnspark.tensors import feature_names
 from cnnspark.vcf import VcfHeader
 
@@ -91,13 +93,12 @@ if TYPE_CHECKING:
     from cnnspark.files import Location
 
 
-def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+def _plan(spark: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
     # Where one sample's reads are dense, those of the others are, too.
     reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
     expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
-    with described(spark, "count records and cut blocks"):
-        blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
+    blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -111,9 +112,7 @@ def _plan(spark: SparkSession, checked: CheckedInputs, config: Config, costs: Co
     return blocks
 
 
-def _merge(
-    spark: SparkSession, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
-) -> None:
+def _merge(spark: Session, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location) -> None:
     """Merges the shards to ``target``, in a task: the driver would have to copy a whole sheet's callsets by itself."""
     # Of the rows as much as the merge looks at.
     light = [dataclasses.replace(row, input_counts=(), runtime={}, counts={}) for row in rows]
@@ -123,15 +122,14 @@ def _merge(
         merge_shards(out, light, text, target)
         yield 1
 
-    with described(spark, f"merge {len(rows)} shards"):
-        try:
-            spark.sparkContext.parallelize([0], 1).mapPartitions(merge).count()
-        except Exception as error:
-            raise explain(error) from error
+    try:
+        run_tasks(spark, [[0]], merge, f"merge {len(rows)} shards")
+    except Exception as error:
+        raise explain(error) from error
 
 
 def _finish(
-    spark: SparkSession, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
+    spark: Session, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
     target: Location | None, facts: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
@@ -169,7 +167,7 @@ def _report(folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Ma
 
 @about(stage="score")
 def score_callset(
-    spark: SparkSession, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
+    spark: Session, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
     merge: bool = True, strict: bool = False, output_type: str = "z",
 ) -> dict[str, Any]:  # fmt: skip
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
@@ -212,7 +210,8 @@ def score_callset(
             "stage": "score",
             "model": card.sha256,
             "tensors": dataclasses.asdict(tensors),
-            "score": dataclasses.asdict(config.score) | {"cascade": first and first.identity()},
+            "score": {k: v for k, v in dataclasses.asdict(config.score).items() if k != "read_ahead"}
+            | {"cascade": first and first.identity()},
         }
         stack.enter_context(folder.opened(identity, blocks, if_exists))
         inputs, settings = checked.inputs, config.score
@@ -237,7 +236,7 @@ def score_callset(
 
 @about(stage="filter")
 def filter_callset(
-    spark: SparkSession, vcf: str, out: str, config: Config, precision: float | None = None,
+    spark: Session, vcf: str, out: str, config: Config, precision: float | None = None,
     threshold: float | None = None, key: str | None = None, keep_filters: bool = True, overwrite: bool = False,
     sensitivity: float | None = None, fdr: float | None = None, snp: Mapping[str, float | None] | None = None,
     indel: Mapping[str, float | None] | None = None, resources: Sequence[str] = (),
@@ -380,8 +379,8 @@ def build_dataset(
             dataset.materialize(spark, folder, len(names), len(features)),
         ):
             if missing:
-                with described(spark, block_range(missing, len(blocks))), following(Tally(folder, blocks, missing)):
-                    deal(spark, missing).mapPartitions(write).count()
+                with following(Tally(folder, blocks, missing)):
+                    run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
         facts = {
             "sample": inputs.sample,
             "with_reads": with_reads,
@@ -453,7 +452,7 @@ class Evaluation:
 
 @about(stage="evaluate")
 def evaluate_callset(
-    spark: SparkSession, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
+    spark: Session, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
     min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
     history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
     stratify: Sequence[str] = (), compare: Sequence[str] = (), others: Sequence[str] = (), run: RunFacts | None = None,
@@ -501,8 +500,7 @@ def evaluate_callset(
             for block in part:
                 yield collector.collect(block)
 
-        with described(spark, block_range(blocks, len(blocks))):
-            collected = deal(spark, blocks).mapPartitions(collect).collect()
+        collected = run_tasks(spark, deal(spark, blocks), collect, block_range(blocks, len(blocks)))
     collected.sort(key=lambda part: part.block)
     counts = [sum((part.counts[i] for part in collected), Counter()) for i in range(len(callsets))]
     require_both_labels(sum(counts, Counter()), " and ".join(given))
@@ -537,7 +535,7 @@ def evaluate_callset(
 
 @about(stage="candidates")
 def call_candidates(
-    spark: SparkSession, paths: InputPaths, out: str, config: Config, overwrite: bool = False
+    spark: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
     """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
     target = _new_callset(out, overwrite)

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 PARTS = (("features", "reads"),)
 
 
-def starting_card(path: str, model: str, model_out: str) -> Card:
-    """The card of the bundle at ``path`` that a training of ``model`` starts from.
+def starting_card(path: str, model: str, model_out: str, whole: bool = False) -> Card:
+    """The card of the bundle at ``path`` that a training of ``model`` starts from; ``whole``: of that very network.
 
     Raises InputError where it is no bundle, UsageError where it is one of another network or the bundle to be written.
     """
     if os.path.realpath(absolute(path)) == os.path.realpath(absolute(model_out)):
         raise UsageError(f"{path} is where training starts from and where it would write; choose another --model-out")
     card = read_card(path)
-    if card.model != model and (card.model, model) not in PARTS:
+    if card.model != model and (whole or (card.model, model) not in PARTS):
         raise UsageError(
             f"{path} is a '{card.model}' model, '{model}' cannot start from it; leave --model out, or choose another "
-            "--init"
+            f"{'train.picture' if whole else '--init'}"
         )
     return card
 

@@ -124,8 +124,9 @@ def train(
     make_room(folder, "--model-out")
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
-    if settings.init:
-        settings = dataclasses.replace(settings, init=absolute_model(chosen_model(settings.init, with_reads=True)))
+    given = {name: path for name in ("init", "picture") if (path := getattr(settings, name))}
+    found: dict[str, Any] = {name: absolute_model(chosen_model(path, with_reads=True)) for name, path in given.items()}
+    settings = dataclasses.replace(settings, **found)
     job = prepare_job(data, model_out, settings, say)
     if settings.if_exists == "resume" and location(model_out).exists():
         card = read_card(model_out)
@@ -151,6 +152,12 @@ def train(
     if len(card.history) < settings.epochs:
         figure = "loss" if settings.pretrains else "AUPRC"
         say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
+    if dead := card.training.get("dead_layers"):
+        say(
+            f"warning: layers of {model_out} say the same of nearly all held-out alleles, and so does what lies behind "
+            f"them: {', '.join(dead)}; look at its figures, and train again with another train.seed or a lower "
+            "train.learning_rate"
+        )
     remove(folder)
     return TrainResult(model_out, card)
 
@@ -193,11 +200,14 @@ def prepare_job(
     annotations, features, datasets = opened.feature_sample(settings.quantile_sample)
     if not settings.use_annotations:
         annotations = annotations[:, :0]
+    if not settings.use_site_features:
+        features = features[:, :0]
+    known_features = tuple(opened.feature_names) if settings.use_site_features else ()
     columns: tuple[int, ...] = ()
     if settings.init and start:
         limit = int(opened.tensor_settings["read_limit"])
         own = opened.annotation_names if settings.use_annotations else ()
-        spec, columns = starting_spec(settings.init, start, own, opened.feature_names, limit, settings.dropout)
+        spec, columns = starting_spec(settings.init, start, own, known_features, limit, settings.dropout)
         annotations = arranged(annotations, columns)
         if say and (text := columns_text(spec.annotation_names, own, columns)):
             say(text)
@@ -228,6 +238,9 @@ def prepare_job(
         ),
         lanes=settings.lanes_used(opened.n_row_groups),
         init_sha256=start.sha256 if start else "",
+        picture_sha256=starting_card(settings.picture, settings.model, model_out, whole=True).sha256
+        if settings.picture
+        else "",
         annotation_columns=columns,
     )
 
@@ -255,7 +268,7 @@ def new_spec(settings: TrainSettings, opened: TrainingData, annotations: np.ndar
     (n, F) of the training alleles."""
     spec = ModelSpec(
         tuple(opened.annotation_names) if settings.use_annotations else (),
-        tuple(opened.feature_names),
+        tuple(opened.feature_names) if settings.use_site_features else (),
         quantile_edges(annotations),
         quantile_edges(features),
         int(opened.tensor_settings["read_limit"]),

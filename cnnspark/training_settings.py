@@ -51,6 +51,7 @@ class TrainSettings:
 
     model: str = "reads"
     init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
+    picture: str | None = None  # a `reads` model whose picture of the reads is taken, beside what `init` gives
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
@@ -71,6 +72,7 @@ class TrainSettings:
     dropout: float = 0.3
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
     use_annotations: bool = True  # without them a model knows reads alone, and is of no caller
+    use_site_features: bool = True  # without them reads and windows speak for themselves
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
@@ -107,6 +109,8 @@ class TrainSettings:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0")
         if not self.use_annotations and self.model in (*GATK_MODELS, "reference"):
             raise UsageError(f"'{self.model}' is little without annotations; leave train.use_annotations at true")
+        if self.picture and self.model != "reads":
+            raise UsageError(f"'{self.model}' has no picture of reads; leave train.picture out")
         if self.model not in MODELS:
             raise UsageError(f"there is no model '{self.model}'; choose one of {', '.join(MODELS)}")
         if self.loss not in LOSS_NAMES:
@@ -195,6 +199,7 @@ class TrainSettings:
             "if_exists",
             "log_dir",
             "init",
+            "picture",
         )
         free += ONLY_CLASSIFY if self.pretrains else ONLY_PRETRAIN
         return {name: value for name, value in asdict(self).items() if name not in free}
@@ -215,6 +220,7 @@ class ReplicaJob:
     lanes: int  # that this batch, these data and, where there are more of them, these replicas allow
     resume: bool = False
     init_sha256: str = ""  # of the network that training starts from
+    picture_sha256: str = ""  # of the network whose picture is taken
     annotation_columns: tuple[int, ...] = ()  # see cnnspark.starting.arranged; empty: as they stand in the data
 
     @property
@@ -223,8 +229,7 @@ class ReplicaJob:
         data = {name: value for name, value in self.data_facts.items() if name != "path"}  # a dataset may move
         identity = self.settings.identity() | {"lanes": self.lanes}
         facts = [identity, self.spec.to_json(), self.class_weights, data]
-        if self.init_sha256:
-            facts.append(self.init_sha256)
+        facts += [digest for digest in (self.init_sha256, self.picture_sha256) if digest]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

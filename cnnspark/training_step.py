@@ -7,7 +7,7 @@ numbers, of which the order of adding does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,10 +16,12 @@ import tensorflow as tf
 
 from cnnspark.augmentation import augment
 from cnnspark.errors import InputError
+from cnnspark.models.activity import activity
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.gatk import RepeatLastRow
 from cnnspark.models.layers import AddToRows, ClearPadding, KeyedDropout, KeyedSpatialDropout, noise_keys
 from cnnspark.models.pretraining import HEADS
+from cnnspark.models.reads import PICTURE_LOGIT, picture_part
 from cnnspark.models.registry import LEAST_ROWS, feed, model_inputs
 from cnnspark.schema import is_per_read
 from cnnspark.starting import arranged, take_weights, taken_text
@@ -36,7 +38,7 @@ LARGEST = 2.0**26
 # after so many that did not (Micikevicius et al. 2018, "Mixed precision training", 3.2).
 FIRST_SCALE, MOST_SCALE, SCALE_STEPS = 2.0**15, 2.0**24, 2000
 # Layers behind the last hidden one stay float32.
-EXACT = ("logit", "reads_logit", "residual", "classes", "logits")
+EXACT = ("logit", "counts_logit", "picture_logit", "residual", "classes", "logits")
 
 
 def in_mixed_precision(model: keras.Model, compute: str) -> keras.Model:
@@ -81,13 +83,21 @@ def pack_lanes(
     return arrays, starts.astype(np.int32), np.array(rows, np.int32)
 
 
-def _start_from_bundle(job: ReplicaJob, model: keras.Model) -> str:
-    """Gives the network the weights of the job's bundle; returns what was taken as a line of text."""
-    path = str(job.settings.init)
+def _start_from_bundle(job: ReplicaJob, path: str, sha256: str, model: keras.Model) -> str:
+    """Gives the network, or a part of it, the weights of a bundle; returns what was taken as a line of text."""
     bundle = load_bundle(path, job.settings.threads)
-    if bundle.card.sha256 != job.init_sha256:
+    if bundle.card.sha256 != sha256:
         raise InputError(f"{path} is not the model that training began with; start again with --if-exists overwrite")
     return taken_text(path, *take_weights(model, bundle.model, bundle.card.training.get("untrained_layers", ())))
+
+
+def _take_picture(job: ReplicaJob, model: keras.Model) -> str:
+    """Gives the network the picture of the job's other bundle, with half of its logit: the picture was trained by
+    itself, and much of what it says the rest says, too."""
+    said = _start_from_bundle(job, str(job.settings.picture), job.picture_sha256, picture_part(model))
+    for weight in model.get_layer(PICTURE_LOGIT).weights:
+        weight.assign(np.asarray(weight) / 2)
+    return said
 
 
 class Trainer:
@@ -106,7 +116,10 @@ class Trainer:
         self.model, self.network = self.objective.model, self.objective.network
         self._trained = self.network
         # What was taken from the bundle that training starts from; empty where it starts from nothing.
-        self.taken = _start_from_bundle(job, self.model) if settings.init else ""
+        taken = [_start_from_bundle(job, settings.init, job.init_sha256, self.model)] if settings.init else []
+        if settings.picture:
+            taken.append(_take_picture(job, self.model))
+        self.taken = "; ".join(taken)
         # The first replica's choice: a machine may have another GPU.
         names = ("float32", "bfloat16", "float16")
         own = np.array([names.index(compute_type(settings.mixed_precision))])
@@ -236,11 +249,20 @@ class Trainer:
     def measure(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """What validation keeps of each allele (the logit, or losses; :mod:`cnnspark.training_objectives`), in float32
         and without dropout."""
+        self._update_network()
+        batch = self.objective.prepare(self._arranged(batch), None)
+        return self._measured(feed(batch, self.dtypes), feed(batch, self._target_dtypes)).numpy()
+
+    def activity(self, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        """How many of the alleles each layer tells apart (:mod:`cnnspark.models.activity`)."""
+        self._update_network()
+        prepared = (self.objective.prepare(self._arranged(batch), None) for batch in batches)
+        return activity(self.network, (feed(batch, self.dtypes) for batch in prepared))
+
+    def _update_network(self) -> None:
         if not self._copied:
             self._copy_weights(self._trained, self.network)
             self._copied = True
-        batch = self.objective.prepare(self._arranged(batch), None)
-        return self._measured(feed(batch, self.dtypes), feed(batch, self._target_dtypes)).numpy()
 
     def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The batch with its annotations in the network's order."""

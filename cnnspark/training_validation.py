@@ -167,12 +167,24 @@ def _by_text(points: Mapping[float, OperatingPoint | None]) -> dict[str, float |
             for share, at in points.items()}  # fmt: skip
 
 
-def trained_card(job: ReplicaJob, state: TrainingState, findings: Findings, untrained: Sequence[str] = ()) -> Card:
-    """The card of a finished training; ``untrained`` names layers of the network that it did not have."""
+def trained_card(
+    job: ReplicaJob,
+    state: TrainingState,
+    findings: Findings,
+    untrained: Sequence[str] = (),
+    dead: Mapping[str, float] | None = None,
+) -> Card:
+    """The card of a finished training.
+
+    ``untrained`` names layers of the network that it did not have, ``dead`` those that say nothing
+    (:func:`cnnspark.models.activity.dead_layers`).
+    """
     packages = ("keras", "tensorflow", "numpy")
     facts: dict[str, Any] = {"init_sha256": job.init_sha256} if job.init_sha256 else {}
     if untrained:
         facts["untrained_layers"] = list(untrained)
+    if dead:
+        facts["dead_layers"] = dict(dead)
     return Card(
         model=job.settings.model,
         spec=job.spec,

@@ -17,25 +17,28 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from cnnspark.errors import CnnsparkError, RunError
+from cnnspark.models.activity import dead_layers
 from cnnspark.models.bundle import save_bundle
 from cnnspark.training_log import EpochProgress, EventLog, History
 from cnnspark.training_replicas import LOST_REPLICA, Replicas, use_one_gpu
 from cnnspark.training_settings import ReplicaJob, checkpoint_folder, learning_rate
 from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
-from cnnspark.training_validation import trained_card, validation_of
+from cnnspark.training_validation import VALIDATION_BATCH, trained_card, validation_of
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
     from cnnspark.training_data import TrainingData
 
 ENDED_BY_PARENT = 70
+LOOKED_AT = 512  # held-out alleles by which a layer is found dead
 # prctl(2)
 PR_SET_PDEATHSIG = 1
 
@@ -104,8 +107,10 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     trainer.set_weights(state.best)
     findings = validation.findings(validation.measure())
     if replicas.rank == 0:
+        some = islice(data.validation_batches(VALIDATION_BATCH), LOOKED_AT // VALIDATION_BATCH)
+        dead = {} if settings.pretrains else dead_layers(trainer.activity(some))
         with _said_where_full():
-            card = trained_card(job, state, findings, trainer.objective.untrained)
+            card = trained_card(job, state, findings, trainer.objective.untrained, dead)
             save_bundle(job.model_out, trainer.model, card, replace=True)
     return {"best_epoch": state.best_epoch, "epochs": state.epoch, "metrics": findings.metrics}
 

@@ -65,9 +65,10 @@ def jax_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, name in enumerate(sorted(BUILDERS)):
         keras.utils.set_random_seed(i)
         model = build_model(name, spec)
-        if name == "reads":  # whose part of the logit begins at 0
-            kernel = model.get_layer("reads_logit").kernel
-            kernel.assign(np.random.default_rng(1).normal(0, 0.2, kernel.shape))
+        if name == "reads":  # whose parts of the logit begin at 0
+            for head in ("counts_logit", "picture_logit"):
+                kernel = model.get_layer(head).kernel
+                kernel.assign(np.random.default_rng(1).normal(0, 0.2, kernel.shape))
         np.savez(folder / f"{name}.npz", **{str(j): w for j, w in enumerate(model.get_weights())})
     command = [sys.executable, "-c", ON_JAX, str(folder), *sorted(BUILDERS)]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}

@@ -18,6 +18,7 @@ from cnnspark.costs import Weigher, scoring_costs
 from cnnspark.depths import ReadDepths
 from cnnspark.read_index import WINDOW_BASES
 from cnnspark.regions import Region
+from cnnspark.tasks import run_tasks
 from tests.conftest import Sample
 from tests.test_blocks import lines_at
 
@@ -52,11 +53,9 @@ def test_blocks_of_unknown_cost_are_shared_out_by_number() -> None:
 @pytest.mark.spark
 def test_dealt_tasks_are_the_groups(spark: SparkSession) -> None:
     blocks = blocks_of([1.0] * 9 + [8.0])
-    tasks = deal(spark, blocks).glom().collect()
-    assert [[b.index for b in task] for task in tasks] == [
-        [b.index for b in group] for group in share_out(blocks, 4 * spark.sparkContext.defaultParallelism)
-    ]
-    assert [b.index for b in tasks[0]] == [9]
+    tasks = run_tasks(spark, deal(spark, blocks), lambda part: iter([[b.index for b in part]]), "look")
+    assert tasks == [[b.index for b in group] for group in share_out(blocks, 4 * spark.sparkContext.defaultParallelism)]
+    assert tasks[0] == [9]
 
 
 @pytest.mark.spark

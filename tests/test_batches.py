@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnspark.batches import ROW_STEP, example_key, pad_rows, scoring_batches
+from cnnspark.batches import ROW_STEP, ROWS_AT_ONCE, example_key, pad_rows, scoring_batches
 from cnnspark.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
 
 
@@ -52,6 +52,32 @@ def test_scoring_batches_hold_each_allele_once() -> None:
     assert sorted(seen) == list(range(7))
 
 
+def test_scoring_batches_are_as_large_as_their_rows_allow() -> None:
+    """Rows by the slow and obvious way: an allele more would be too many."""
+    counts = np.random.default_rng(1).integers(0, 128, 400).tolist()
+    tensors = ragged([*counts, 2 * ROWS_AT_ONCE])
+    found = [batch["read_flags"].shape for _, batch in scoring_batches(tensors, 32)]
+    ascending = sorted([*counts, 2 * ROWS_AT_ONCE])
+    expected = []
+    while ascending:
+        n = 1
+        while n < min(32, len(ascending)) and (n + 1) * max(4, -(-ascending[n] // 4) * 4) <= ROWS_AT_ONCE:
+            n += 1
+        expected.append((n, max(4, -(-ascending[n - 1] // 4) * 4)))
+        ascending = ascending[n:]
+    assert found == expected
+    assert found[0][0] == 32 > found[-2][0] and found[-1] == (1, 2 * ROWS_AT_ONCE)
+
+
+def test_a_network_that_looks_at_no_reads_gets_none_and_larger_batches() -> None:
+    tensors = ragged([40] * 10)
+    found = list(scoring_batches(tensors, 2, ("site_features", "reference")))
+    assert [len(chosen) for chosen, _ in found] == [8, 2]
+    for chosen, batch in found:
+        assert set(batch) == {"row_count", "site_features", "reference", "variant_type", "example_key"}
+        assert np.array_equal(batch["site_features"], tensors.site_features[chosen])
+
+
 def test_taking_and_concatenating_tensors_are_inverse() -> None:
     tensors = ragged([5, 1, 0, 7])
     again = TensorBatch.concatenate([tensors.take([0, 1]), tensors.take([2]), tensors.take([3])])
@@ -75,13 +101,3 @@ def test_example_keys_are_the_same_in_every_process() -> None:
     # Written down once: noise, hence weights, depend on them.
     assert example_key("chr1", 99, "A", "C") == -550996034
     assert example_key("chr2", 5, "ACG", "T") == -632471098
-
-
-def test_a_network_that_looks_at_no_reads_is_given_none() -> None:
-    tensors = ragged([3, 0, 5])
-    whole = list(scoring_batches(tensors, 2))
-    few = list(scoring_batches(tensors, 2, {"site_features", "noise_key"}))
-    assert [chosen.tolist() for chosen, _ in few] == [chosen.tolist() for chosen, _ in whole]
-    for (_, batch), (_, every) in zip(few, whole, strict=True):
-        assert set(batch) == {"row_count", "site_features", "variant_type", "example_key"}
-        assert all(np.array_equal(values, every[name]) for name, values in batch.items())

@@ -7,24 +7,18 @@ import tempfile
 
 import numpy as np
 import pytest
-from pysam import TabixFile
+from pysam import AlignmentFile, FastaFile, TabixFile, VariantFile
 
-from benchmarks import accuracy, draws, merging
+from benchmarks import accuracy, draws, generated, merging, rate
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
-from benchmarks.measure import Timing, blocks_of, table
+from benchmarks.measure import blocks_of, table
 from cnnspark import kernels
 from cnnspark.dataset import Dataset
 from cnnspark.metrics import auprc
 from cnnspark.reads import ReadSource
 from tests.conftest import Sample
 from tests.test_tensors import DATA, needs_data
-
-
-def test_rates_are_things_by_seconds():
-    rate = Timing((1.0, 2.0, 4.0), (1.0, 1.0, 1.0)).rate(100)
-    assert rate == {"median": 50.0, "low": 25.0, "high": 100.0, "by_cpu_time": 100.0}
-    assert Timing((2.0,)).rate(3)["by_cpu_time"] is None
 
 
 def test_a_table_is_aligned():
@@ -38,6 +32,7 @@ def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
     merged = tmp_path / "run" / "merged.vcf.gz"
     assert (tmp_path / "run" / "copy.out").stat().st_size == found["bytes"] > merged.stat().st_size
     assert set(found["medians"]) == set(merging.WORK)
+    assert [figure["name"] for figure in found["figures"]] == ["merge"]
     with TabixFile(str(merged)) as indexed:
         assert sum(1 for contig in indexed.contigs for _ in indexed.fetch(contig)) == 400
 
@@ -45,13 +40,43 @@ def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
 @needs_data
 def test_every_stage_of_the_tensors_is_timed_and_the_functions_are_put_back():
     before = kernels.observe, ReadSource.read
-    result = tensors_benchmark.measure_set(tensors_benchmark.inputs_of(str(DATA), "HG002"), runs=3)
+    result = tensors_benchmark.measure_set("HG002", tensors_benchmark.inputs_of(str(DATA), "HG002"), runs=2)
     assert (kernels.observe, ReadSource.read) == before
     assert (result["records"], result["alleles"], result["reads"]) == (492, 516, 20856)
-    assert set(result["stages"]) == {"reading", "encoding", "features", "annotations", "records, haplotypes, rest"}
+    figures = {figure["name"].removeprefix("HG002: "): figure for figure in result["figures"]}
+    stages = {"reading", "encoding", "features", "annotations", "records, haplotypes, rest"}
+    assert set(figures) == {*stages, "everything"}
     # Other programs of the machine may slow down any run: no figure is compared with another but far beyond noise.
-    assert 0 < result["everything"]["low"] < 3 * result["stages"]["reading"]["high"]
-    assert result["ratio_to_pysam_decoding"] > 0
+    assert 0 < figures["everything"]["low"] < 3 * figures["reading"]["high"]
+    assert all(figure["ratio"] > 0 for figure in figures.values())
+
+
+def test_long_reads_are_accurate_and_carry_the_samples_alleles(tmp_path):
+    inputs = generated.long_reads(tmp_path)
+    assert inputs.reads is not None
+    with AlignmentFile(inputs.reads) as reads, FastaFile(inputs.reference) as fasta:
+        found = [read for read in reads if read.query_sequence]
+        lengths = [read.query_length for read in found]
+        depth = sum(lengths) / sum(fasta.lengths)
+        with VariantFile(str(tmp_path / "long" / "truth.vcf.gz")) as truth:
+            snvs = [r for r in truth if len(r.ref) == len(r.alts[0]) == 1]
+        shares = []
+        for snv in snvs:
+            counts = reads.count_coverage(snv.contig, snv.start, snv.stop)
+            shares.append(counts["ACGT".index(snv.alts[0])][0] / max(1, sum(each[0] for each in counts)))
+    assert 20 < depth < 40 and np.median(lengths) > 5_000
+    assert 0.35 < np.median(shares) < 0.65
+
+
+@needs_data
+def test_a_callset_of_several_samples_has_a_column_for_each_and_the_same_records(tmp_path):
+    alone = tensors_benchmark.inputs_of(str(DATA), "HG002")
+    joined = generated.several_samples(alone, 3, tmp_path)
+    with VariantFile(joined.vcf) as both, VariantFile(alone.vcf) as one:
+        assert list(both.header.samples) == [member.sample for member in joined.members] == ["S1", "S2", "S3"]
+        lines = [str(record).split("\t") for record in both]
+        assert [line[:9] for line in lines] == [str(record).split("\t")[:9] for record in one]
+    assert all(len({call.strip() for call in line[9:]}) == 1 for line in lines)
 
 
 @needs_data
@@ -70,6 +95,19 @@ def test_the_dataset_is_measured_as_it_lies_on_disk():
         assert sum(len(part["label"]) for part in dataset_benchmark.padded_batches(written)) == count
     assert written.card["bytes"] / count < dataset_benchmark.lone_bytes(batch, inputs.sample, names) < 8_000
     assert dataset_benchmark.peak_bytes() > 50 * 2**20
+
+
+@needs_data
+def test_a_task_scores_all_records_and_its_limit_does_the_same_work(tmp_path):
+    model = rate.bundled("features")
+    made, start = rate.measure_rate(str(DATA), "features", model, repeats=1, runs=1, each=3)
+    assert (made["name"], made["records"]) == ("score features, genome", 164)
+    assert made["limit"] == "decode + product + compress"  # its site features are of reads
+    assert made["ratio"] > 0 and 50 < made["bytes_by_record"] < 500
+    assert start["start-up s, processor"] > 0
+    task = rate.Task(tensors_benchmark.inputs_of(str(DATA), "HG002"), model, tmp_path)
+    (row,) = task.run()
+    assert row.records_in == row.records_out == task.records == 492
 
 
 def test_a_model_is_trained_its_scores_are_kept_and_compared_with_trees(sample: Sample, tmp_path, capsys, monkeypatch):

@@ -51,8 +51,9 @@ def reads_model(batch: dict) -> keras.Model:
         if len(weight.shape) == 1:
             weight.assign(np.asarray(weight) + rng.uniform(0.1, 0.3, weight.shape))
     # At first it is 0: what reads say would not show.
-    kernel = model.get_layer("reads_logit").kernel
-    kernel.assign(rng.normal(0, 0.2, kernel.shape))
+    for head in ("counts_logit", "picture_logit"):
+        kernel = model.get_layer(head).kernel
+        kernel.assign(rng.normal(0, 0.2, kernel.shape))
     return model
 
 

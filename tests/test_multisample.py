@@ -34,6 +34,7 @@ from cnnspark.regions import Region
 from cnnspark.sample_columns import set_sample_values
 from cnnspark.sheet_stages import score_sheet
 from cnnspark.simulate import SimulatedFiles, simulate
+from cnnspark.tasks import slices
 from cnnspark.tensors import TensorSettings
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import read_lines
@@ -83,7 +84,7 @@ CONFIG = load_config(None, ["blocks.records=50"])
 def in_tasks(number: int) -> pytest.MonkeyPatch:
     """Deals the blocks to so many tasks."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(shards, "deal", lambda spark, blocks: spark.sparkContext.parallelize(blocks, number))
+    patch.setattr(shards, "deal", lambda spark, blocks: slices(blocks, number))
     return patch
 
 

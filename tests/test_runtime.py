@@ -97,6 +97,16 @@ def test_the_summary_has_blocks_and_tasks() -> None:
     assert runtime.summarise([{}]) == {}
 
 
+def test_what_is_done_once_is_in_the_report_and_the_slowest_workers_in_the_summary() -> None:
+    with runtime.starting("a probe"), runtime.measured("read") as stopwatch:
+        time.sleep(0.01)
+    assert 0.01 <= stopwatch.report()["start_seconds"]["a probe"] < 1
+    loaded = [report(1.0, task) | {"start_seconds": {"the model": of}} for task, of in (("1.0.0", 3.0), ("1.1.0", 5.0))]
+    found = runtime.summarise([*loaded, report(1.0, "1.2.0")])
+    assert found["start_seconds"]["the model"] == 5.0
+    assert "; the model took 5.0 s" in runtime.summary_text(found)
+
+
 def test_the_table_has_a_row_for_each_block_with_what_is_known_of_it() -> None:
     blocks = [Block(0, Region("chr1", 0, 1000), 20), Block(1, Region("chr1", 1000, 5000), 30, cost=1.5)]
     table = runtime.blocks_table(blocks, {1: report(2.0, "1.1.0")}, "HG002")

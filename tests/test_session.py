@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,13 @@ def test_loopback_addresses_are_for_one_machine_alone(monkeypatch: pytest.Monkey
     assert "spark.driver.host" not in capture(monkeypatch, properties={"spark.master": "yarn"})
     assert "spark.driver.host" not in capture(monkeypatch, master="local-cluster[2,1,1024]")
     assert capture(monkeypatch, master="local[2]")["spark.driver.host"] == "127.0.0.1"
+
+
+def test_the_quick_compiler_is_for_one_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARK_LAUNCHER_OPTS", raising=False)
+    name, flag = "spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1"
+    assert name not in capture(monkeypatch, properties={"spark.master": "yarn"})
+    assert "SPARK_LAUNCHER_OPTS" not in os.environ
+    assert flag in capture(monkeypatch, master="local[2]")[name]
+    assert os.environ["SPARK_LAUNCHER_OPTS"] == flag
+    assert capture(monkeypatch, master="local", properties={name: "-Xss4m"})[name] == "-Xss4m"

@@ -15,8 +15,8 @@ import pytest
 from cnnspark.config import load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import known_values
-from cnnspark.models.bundle import load_bundle
-from cnnspark.models.card import training_ranges
+from cnnspark.models.bundle import load_bundle, save_bundle
+from cnnspark.models.card import read_card, training_ranges
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.starting import arranged, columns_text, take_weights, taken_text
@@ -45,7 +45,7 @@ def finished(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory)
     return run(spark, dataset, tmp_path_factory.mktemp("finished") / "model")[0].model_out
 
 
-def started(data: str, init: str, **changes: Any) -> tuple[ReplicaJob, list[str]]:
+def started(data: str, init: str | None, **changes: Any) -> tuple[ReplicaJob, list[str]]:
     lines: list[str] = []
     settings = dataclasses.replace(SETTINGS, init=init, **changes)
     return prepare_job(data, "unused", settings, lines.append), lines
@@ -78,6 +78,20 @@ def test_fine_tuning_a_finished_model_says_so_and_knows_the_new_data(
     assert card.known == known_values(("QD", "FS", "MQ", "f1", "f2", "f3", "f4"), values)
     assert card.ranges == training_ranges(("QD", "FS", "MQ"), trained["annotations"])
     assert card.data["train"] == 40 and card.calibration != before.calibration
+
+
+@pytest.mark.spark
+def test_a_layer_that_ends_at_zero_is_said_and_kept_in_the_card(
+    spark: Any, dataset: str, finished: str, tmp_path: Path
+) -> None:
+    bundle = load_bundle(finished)
+    _, bias = bundle.model.get_layer("dense_2").weights
+    bias.assign(np.full(bias.shape, -1e4, np.float32))
+    save_bundle(tmp_path / "dead", bundle.model, bundle.card)
+    result, lines = run(spark, dataset, tmp_path / "model", init=str(tmp_path / "dead"), epochs=1)
+    assert set(result.card.training["dead_layers"]) == {"dense_2", "logit"}
+    assert any("say the same of nearly all held-out alleles" in line and "dense_2, logit" in line for line in lines)
+    assert "dead_layers" not in read_card(finished).training
 
 
 @pytest.mark.spark
@@ -116,16 +130,38 @@ def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, f
 @pytest.mark.spark
 def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finished: str) -> None:
     trainer = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
-    assert "5 of 28 layers" in trainer.taken
+    assert "5 of 34 layers" in trainer.taken
     held = dict(np.load(Path(others) / "validation.npz"))
     np.testing.assert_allclose(trainer.measure(held), load_bundle(finished).logits(held), atol=1e-5)
     batch = dict(np.load(Path(others) / "train.npz"))
     trainer.train([batch], 0, 1e-2)
     trainer.train([batch], 1, 1e-2)
     fresh = Trainer(started(others, finished, model="reads")[0], Replicas(0, 1, 60))
-    for name in ("reads_1", "classifier", "dense_1"):  # what reads say is learned, too
+    for name in ("reads_1", "picture", "classifier", "dense_1"):  # what reads say is learned, too
         before, after = (t.model.get_layer(name).kernel.numpy() for t in (fresh, trainer))
         assert np.abs(after - before).max() > 1e-4, name
+
+
+@pytest.mark.spark
+def test_a_picture_is_taken_with_half_of_its_logit_and_nothing_else(others: str, finished: str, tmp_path: Path) -> None:
+    job = started(others, None, model="reads", use_site_features=False)[0]
+    alone = Trainer(job, Replicas(0, 1, 60))
+    batch = dict(np.load(Path(others) / "train.npz"))
+    for step in range(2):
+        alone.train([batch], step, 1e-2)
+    card = dataclasses.replace(load_bundle(finished).card, model="reads", spec=job.spec)
+    save_bundle(tmp_path / "picture", alone.model, card)
+    both = Trainer(started(others, finished, model="reads", picture=str(tmp_path / "picture"))[0], Replicas(0, 1, 60))
+    assert "training starts from 5 of 34 layers" in both.taken and f"all 27 layers of {tmp_path}" in both.taken
+    for name, share in (("reads_3", 1), ("window_1", 1), ("picture", 1), ("picture_logit", 0.5), ("counts_logit", 0)):
+        theirs, ours = (trainer.model.get_layer(name).kernel.numpy() for trainer in (alone, both))
+        np.testing.assert_array_equal(ours, share * theirs)
+        assert np.abs(theirs).max() > 0
+    assert both.job.fingerprint != started(others, finished, model="reads")[0].fingerprint
+    with pytest.raises(UsageError, match=r"'reads' cannot start from it; .* train.picture"):
+        started(others, finished, model="reads", picture=finished)
+    with pytest.raises(UsageError, match="'features' has no picture of reads"):
+        started(others, finished, picture=finished)
 
 
 @pytest.mark.spark

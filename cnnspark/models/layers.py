@@ -22,6 +22,9 @@ CODES = 7
 # mate is a row, too: both are one observation.
 FLAG_BITS = (0x1, 0x2, 0x10, 0x20, 0x40, 0x80, MATE_ROW)
 UNKNOWN_MAPPING_QUALITY = 255
+# Of the last hidden layers of a picture: a rectifier may be pushed below zero for every allele at once, and then no
+# gradient brings it back (Lu et al. 2019, "Dying ReLU and initialization"). This has a slope there.
+DEEP_ACTIVATION = "leaky_relu"
 
 
 def _as_int(x: Any) -> Any:

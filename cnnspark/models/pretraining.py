@@ -19,12 +19,12 @@ from cnnspark.models.layers import CODES
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import TARGET, WINDOW
 
-# The last map that still has each read (or column), and the last layer before the logit's dropout.
+# The last map that still has each read (or column), and the last layers before the logit's dropout.
 MAPS = {"reads": "reads_3_mask", "reference": "window_5_norm"}
-LAST_HIDDEN = {"features": "dense_2", "reads": "classifier", "reference": "classifier"}
+LAST_HIDDEN = {"features": ("dense_2",), "reads": ("classifier", "picture"), "reference": ("classifier",)}
 # The heads' layers: their weights are in no bundle.
 CELLS, WINDOWS, VALUES = "pretrain_cells", "pretrain_windows", "pretrain_values"
-HEADS = (CELLS, f"{CELLS}_shape", f"{CELLS}_sum", WINDOWS, f"{WINDOWS}_shape", VALUES)
+HEADS = (CELLS, f"{CELLS}_shape", f"{CELLS}_sum", WINDOWS, f"{WINDOWS}_shape", f"{VALUES}_join", VALUES)
 # Errors of numbers in 0..1, squared, are some .1 for who knows nothing, the cross-entropy of six codes is 1.8.
 NUMBERS_WEIGHT = 10.0
 LARGEST_QUALITY, QUALITY_UNIT = 60.0, 40.0
@@ -57,7 +57,9 @@ def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras
     edges = {"annotations": spec.annotation_edges, "site_features": spec.feature_edges}
     count = sum(len(edges[field]) for field in fields if field in edges)
     if count:
-        outputs["values"] = keras.layers.Dense(count, name=VALUES)(model.get_layer(LAST_HIDDEN[name]).output)
+        hidden = [model.get_layer(layer).output for layer in LAST_HIDDEN[name]]
+        x = keras.layers.Concatenate(name=f"{VALUES}_join")(hidden) if hidden[1:] else hidden[0]
+        outputs["values"] = keras.layers.Dense(count, name=VALUES)(x)
     return keras.Model({tensor.name: tensor for tensor in model.inputs}, outputs, name=f"{name}_pretraining")
 
 

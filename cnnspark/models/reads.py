@@ -3,8 +3,8 @@
 Kernels run along the sequence (1, k) or along the reads (k, 1), never both; bases and qualities keep to towers of their
 own at full resolution, what is known of a whole read joins behind them, the window is halved step by step, and pooling
 comes last. Annotations and site features have the layers of ``features``, by the same names, so that training can start
-from such a model: its logit is added to that of the reads. Nothing depends on other examples of a batch (no batch
-statistics), so that n replicas compute what one computes.
+from such a model: its logit is added to those of the picture and of the counts of reads. Nothing depends on other
+examples of a batch (no batch statistics), so that n replicas compute what one computes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from keras import layers
 
 from cnnspark.models.features import encoded_features, feature_layers
 from cnnspark.models.layers import (
+    DEEP_ACTIVATION,
     AddToRows,
     BaseChannels,
     ClearPadding,
@@ -33,6 +34,7 @@ from cnnspark.schema import WINDOW
 # Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
 # with it the rounding by which replicas differ.
 NORM_EPSILON = 0.01
+PICTURE_LOGIT = "picture_logit"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
@@ -81,23 +83,35 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     window = WindowChannels(name="window_channels")(inputs["reference"], inputs["alternate"])  # (B, W, 13)
     for i, (filters, kernel) in enumerate(((16, 7), (24, 5), (32, 3)), 1):
         window = layers.Conv1D(filters, kernel, 2, padding="same", activation="relu", name=f"window_{i}")(window)
+        window = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"window_{i}_norm")(window)
     x = layers.Concatenate(name="join_window")([x, window])  # (B, W/8, 160)
-    x = layers.Conv1D(48, 3, padding="same", activation="relu", name="joint_1")(x)
-    x = layers.Conv1D(48, 3, padding="same", activation="relu", name="joint_2")(x)
+    for i in (1, 2):
+        x = layers.Conv1D(48, 3, padding="same", activation=DEEP_ACTIVATION, name=f"joint_{i}")(x)
+        x = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"joint_{i}_norm")(x)
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 48)
-    x = layers.Dense(64, activation="relu", name="picture")(layers.Flatten(name="flatten")(x))
+    x = layers.Dense(64, activation=DEEP_ACTIVATION, name="picture")(layers.Flatten(name="flatten")(x))
+    picture = KeyedDropout(spec.dropout, salt=3, name="picture_dropout")(x, inputs["noise_key"])
 
-    parts = [x, SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)]
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
+    counts = SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)
+    logits = []
     if features is not None:
         features = feature_layers(features)
-        parts.append(features)
-    x = layers.Concatenate(name="shortcut")(parts)
-    x = layers.Dense(64, activation="relu", name="classifier")(x)
-    x = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(x, inputs["noise_key"])
-    # From zero: a network that starts from trained ``features`` is at first as good as they are.
-    logit = layers.Dense(1, kernel_initializer="zeros", name="reads_logit")(x)
-    if features is not None:
-        logit = layers.Add(name="residual")([layers.Dense(1, name="logit")(features), logit])
+        logits.append(layers.Dense(1, name="logit")(features))
+        counts = layers.Concatenate(name="shortcut")([counts, features])
+    counts = layers.Dense(64, activation="relu", name="classifier")(counts)
+    counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
+    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
+    # logit of its own: where it has nothing to add, as on the bundled models' data, it would disturb the counts.
+    logits += [
+        layers.Dense(1, kernel_initializer="zeros", name=name)(part)
+        for name, part in (("counts_logit", counts), (PICTURE_LOGIT, picture))
+    ]
+    logit = layers.Add(name="residual")(logits)
     logit = layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
+
+
+def picture_part(model: keras.Model) -> keras.Model:
+    """Of a ``reads`` network the layers that its picture's logit stands on, with that."""
+    return keras.Model(model.inputs, model.get_layer(PICTURE_LOGIT).output)

@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from cnnspark.models.features import encoded_features
-from cnnspark.models.layers import KeyedDropout, WindowChannels
+from cnnspark.models.layers import DEEP_ACTIVATION, KeyedDropout, WindowChannels
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import WINDOW
 
@@ -40,7 +40,7 @@ def build_reference(spec: ModelSpec) -> keras.Model:
         x = layers.Conv1D(filters, kernel, stride, padding="same", activation="relu", name=f"window_{i}")(x)
         x = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"window_{i}_norm")(x)
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 64)
-    x = layers.Dense(64, activation="relu", name="picture")(layers.Flatten(name="flatten")(x))
+    x = layers.Dense(64, activation=DEEP_ACTIVATION, name="picture")(layers.Flatten(name="flatten")(x))
 
     parts = [x]
     without_reads = dataclasses.replace(spec, feature_names=(), feature_edges=())

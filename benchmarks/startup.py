@@ -1,0 +1,106 @@
+"""How long a small job takes, and what of it is start: the 492 records of HG002, scored by Spark and without.
+
+    python -m benchmarks.startup --data ../shared/data --runs 5
+
+Each run is the command in a process of its own, by turns, so that what else the machine does falls on all alike.
+Seconds by the clock are what a user waits; processor time, of all processes together, is what can be compared on a busy
+machine. The parts are those that the run's manifest has: Spark's start (the JVM and its session), the loading of the
+model in the process that scores (most of it is TensorFlow's import), and the only block. The rest is Python's own
+start, counting, the first task's worker and the merge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.growth import Watch
+from benchmarks.measure import machine, table
+
+Run = dict[str, float]
+
+
+def timed(command: Sequence[str]) -> Run:
+    """Seconds by the clock and processor time of a command with all that it starts."""
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        watch = Watch(process.pid)
+        watch.start()
+        _, said = process.communicate()
+        wall = time.monotonic() - started
+        watch.over.set()
+        watch.join()
+    if process.returncode:
+        sys.exit(said)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The watch sees the JVM and its workers, which nobody waits for, but not the last moments of each process.
+    waited_for = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall s": wall, "cpu s": max(sum(watch.cpu.values()), waited_for)}
+
+
+def scored(arguments: Sequence[str], more: Sequence[str]) -> Run:
+    """A scoring run, with the parts that its manifest says."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out")
+        found = timed([sys.executable, "-m", "cnnspark.cli", "score", "-q", *arguments, *more, "--out", str(out)])
+        runtime = json.loads((out / "manifest.json").read_text())["runtime"]
+    starts = runtime["start_seconds"]
+    return found | {
+        "Spark s": starts.get("starting Spark", 0.0),
+        "model s": starts["loading the model"],
+        "block s": runtime["block_seconds"]["max"],
+    }
+
+
+def row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Medians, and of the whole command the fastest and the slowest."""
+    walls = [run["wall s"] for run in runs]
+    of_each: dict[str, Any] = {"command": name, "runs": len(runs)}
+    for key in ("wall s", "cpu s", "Spark s", "model s", "block s"):
+        known = [run[key] for run in runs if key in run]
+        of_each[key] = round(statistics.median(known), 2) if known else None
+    return of_each | {"fastest s": round(min(walls), 2), "slowest s": round(max(walls), 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--model", default="reads")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    folder = Path(options.data, "real", "HG002").absolute()
+    files = {"vcf": "HG002.freebayes.vcf.gz", "reads": "HG002.20.bam", "reference": "ref.b37.20.fa.gz"}
+    arguments = [text for name, file in files.items() for text in (f"--{name}", str(folder / file))]
+    arguments += ["--model", options.model]
+    ways = {
+        "--help": lambda: timed([sys.executable, "-m", "cnnspark.cli", "--help"]),
+        "score": lambda: scored(arguments, ["--master", f"local[{options.cores}]"]),
+        "score --local": lambda: scored(arguments, ["--local"]),
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    for turn in range(options.runs + 1):
+        for name, way in ways.items():
+            found = way()
+            if turn:  # the first round compiles, and brings the files into memory
+                runs[name].append(found)
+                print(json.dumps({"command": name, **found}), file=sys.stderr, flush=True)
+    rows = [row(name, of_way) for name, of_way in runs.items()]
+    print(machine())
+    print(table(rows))
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": machine(), "rows": rows, "runs": runs}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
