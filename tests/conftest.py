@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pysam
 import pytest
 
+from cnnspark import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.remote_inputs import prepare_htslib
 from tests.small_disk import SmallDisk, mounted
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 prepare_htslib()
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def talkative() -> Iterator[None]:
+    """A command that was told to be quiet, or to write JSON, has no say in the tests that follow it."""
+    yield
+    log.set_quiet(False)
+    log.set_format("text")
 
 
 @pytest.fixture(scope="session")
