@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from cnnspark import log
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    log.set_format("text")
-    log.set_quiet(False)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:

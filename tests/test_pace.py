@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ from cnnspark.runs import RunFolder
 from tests.conftest import ROOT
 
 BLOCKS = [Block(i, Region("c1", 10 * i, 10 * i + 10), records=i + 1) for i in range(4)]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    log.set_format("text")
-    log.set_quiet(False)
 
 
 @pytest.fixture
