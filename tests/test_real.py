@@ -79,7 +79,8 @@ def test_bam_and_cram_give_the_same_scores(spark: Any, data: Path, config: Confi
     for reads in ("NA12878.chr20.bam", "NA12878.chr20.cram"):
         paths = InputPaths(str(folder / NA12878[1]), str(folder / reads), str(folder / NA12878[2]))
         stages.score_callset(spark, paths, model, str(tmp_path / reads), config)
-        outcomes.append((tmp_path / reads / "merged.vcf.gz").read_bytes())
+        outcomes.append(read_lines(tmp_path / reads / "merged.vcf.gz"))
+    # Not the compressed bytes: blocks are cut by the costs that the reads' index tells, and each has its own shard.
     assert outcomes[0] == outcomes[1]
 
 
