@@ -180,7 +180,8 @@ def trained_card(
     (:func:`cnnspark.models.activity.dead_layers`).
     """
     packages = ("keras", "tensorflow", "numpy")
-    facts: dict[str, Any] = {"init_sha256": job.init_sha256} if job.init_sha256 else {}
+    sources = {"init_sha256": job.init_sha256, "picture_sha256": job.picture_sha256}
+    facts: dict[str, Any] = {name: digest for name, digest in sources.items() if digest}
     if untrained:
         facts["untrained_layers"] = list(untrained)
     if dead:
