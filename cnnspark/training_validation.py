@@ -194,7 +194,8 @@ def trained_card(
         sensitivity_thresholds=findings.sensitivity_thresholds,
         calibration=findings.calibration,
         metrics=findings.metrics,
-        known=job.known,
+        # A network that takes neither has nothing by which a callset could be compared with the training data.
+        known=job.known if job.spec.annotation_names or job.spec.feature_names else None,
         # What depends on the clock stays out: the same training gives the same card.
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history

@@ -16,6 +16,7 @@ from cnnspark.config import load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle, save_bundle
+from cnnspark.models.calibration import Platt
 from cnnspark.models.card import read_card, training_ranges
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
@@ -24,6 +25,7 @@ from cnnspark.training import prepare_job, train
 from cnnspark.training_replicas import Replicas
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_step import Trainer
+from cnnspark.training_validation import Findings, trained_card
 from tests.synthetic_training import OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 
@@ -144,12 +146,13 @@ def test_reads_start_as_good_as_the_features_that_they_hold(others: str, finishe
 
 @pytest.mark.spark
 def test_a_picture_is_taken_with_half_of_its_logit_and_nothing_else(others: str, finished: str, tmp_path: Path) -> None:
-    job = started(others, None, model="reads", use_site_features=False)[0]
+    job = started(others, None, model="reads", use_site_features=False, use_annotations=False)[0]
     alone = Trainer(job, Replicas(0, 1, 60))
     batch = dict(np.load(Path(others) / "train.npz"))
     for step in range(2):
         alone.train([batch], step, 1e-2)
     card = dataclasses.replace(load_bundle(finished).card, model="reads", spec=job.spec)
+    assert trained_card(job, alone.state(), Findings({}, {}, {}, Platt())).known is None  # there is no input to compare
     save_bundle(tmp_path / "picture", alone.model, card)
     both = Trainer(started(others, finished, model="reads", picture=str(tmp_path / "picture"))[0], Replicas(0, 1, 60))
     assert "training starts from 5 of 34 layers" in both.taken and f"all 27 layers of {tmp_path}" in both.taken
