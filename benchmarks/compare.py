@@ -33,7 +33,7 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
 from cnnspark.metrics import auprc, thresholds_by_precision
 from cnnspark.session import spark_session
-from cnnspark.training import prepare_job
+from cnnspark.training_job import prepare_job
 
 PRECISION = 0.99
 

@@ -1,4 +1,4 @@
-"""Simulated samples on real sequence: six to train the bundled models on, and others to measure them on.
+"""Simulated samples on real sequence: nine to train the bundled models on, and others to measure them on.
 
     python -m benchmarks.draws --data ../shared/data --work DIR
 
@@ -61,6 +61,11 @@ TRAINING = (
     _draw(
         "train-106", 106, TRAINED, "contamination=1.67 low_complexity=2 misaligned=2 mosaic=1 paralogs=0.7", coverage=25
     ),
+    # Little depth; and false alleles of which few are paralogs: what holds for both, and for all above, holds for more.
+    _draw("train-107", 107, TRAINED, coverage=12),
+    _draw("train-108", 108, TRAINED, "paralogs=0.3 deamination=2 contamination=1.67 duplicates=2", coverage=16),
+    # True alleles as dense as where both haplotypes have long been apart: models took such clusters for paralogs.
+    _draw("train-109", 109, TRAINED, coverage=40, read_length=100, variants=3),
 )
 # "mechanisms" is the one of the tables; the others differ from it in one thing each.
 EVALUATION = (

@@ -1,6 +1,8 @@
 """What pre-training without labels is worth where labels are few: 1 %, 10 % and all of a sample's.
 
     python -m benchmarks.pretraining --data ../shared/data --work DIR --model features --seeds 1,2,3
+    python -m benchmarks.pretraining --data ../shared/data --work DIR --model reads --name picture \
+        --set train.use_annotations=false --set train.use_site_features=false
 
 A network is pre-trained on one simulated sample's tensors (``train-101`` of ``benchmarks.draws``), whose labels it does
 not see. Then it is trained on the labels of evenly spread stretches of that sample, from the pre-trained weights and
@@ -66,6 +68,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--pretrain-epochs", type=int, default=4)
     parser.add_argument("--shares", default=",".join(EPOCHS))
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="of pre-training and training")
+    parser.add_argument("--name", help="folder of the models in --work/pretraining [--model]")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     draws.make_samples([SAMPLE, TESTED], str(Path(options.data, draws.REFERENCE)), options.work)
@@ -74,12 +78,12 @@ def main() -> None:
     tested = dataset_of(draw_part(options.data, options.work, TESTED), options.model, options.work)
     labels = tabled(Dataset(tested))[0]["label"]
     spark = spark_session("pretraining", "local[*]")
-    folder = Path(options.work, "pretraining", options.model)
+    folder = Path(options.work, "pretraining", options.name or options.model)
     rows = []
     for seed in map(int, options.seeds.split(",")):
 
         def run(paths: str, out: str, epochs: int, flags: dict[str, str], seed: int = seed) -> None:
-            given = [f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
+            given = [*options.settings, f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
             settings = load_config(None, given).train.with_flags(("0.2",), **{"model": options.model, **flags})
             training.train(spark, paths, out, settings, progress)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from cnnspark.schema import FIELDS, AlleleKey, TensorBatch, is_per_read
+from cnnspark.schema import FIELDS, AlleleKey, TensorBatch
 
 # Rows are padded to a multiple of this, so that few shapes occur: each new shape costs the convolutions a set-up.
 ROW_STEP = 8
@@ -17,7 +17,7 @@ SCORING_ROW_STEP = 4
 # from memory by what scales it, which takes as long as the convolution.
 ROWS_AT_ONCE = 1024
 # Small networks on few numbers: most of a batch's time is what each call costs, whatever it holds.
-WITHOUT_READS = 4
+WITHOUT_PICTURE = 4
 
 
 def example_key(contig: str, start: int, ref: str, alt: str) -> int:
@@ -75,15 +75,15 @@ def scoring_batches(
     """Batches of alleles of like depth, each with the positions of its alleles in ``tensors``.
 
     A batch has at most ``size`` alleles, and at most ``ROWS_AT_ONCE`` rows unless one allele has more. Of named
-    ``fields`` alone where some are named; where none of these is of the reads, nothing of them is padded, and a batch
-    has ``WITHOUT_READS`` times as many alleles. Sorting by the number of reads keeps padding small; the order is fixed
+    ``fields`` alone where some are named; where the reads' bases are not among these, a batch has ``WITHOUT_PICTURE``
+    times as many alleles, whatever their rows. Sorting by the number of reads keeps padding small; the order is fixed
     by the data, so the bytes are too.
     """
     counts = np.diff(tensors.row_offsets)
     order = np.argsort(counts, kind="stable")
     rows = padded(counts[order], SCORING_ROW_STEP)
-    if fields is not None and not any(map(is_per_read, fields)):
-        size, rows = WITHOUT_READS * size, np.zeros_like(rows)
+    if fields is not None and "read_bases" not in fields:
+        size, rows = WITHOUT_PICTURE * size, np.zeros_like(rows)
     first = 0
     while first < len(order):
         # Rows ascend: with its last allele's a batch of n has n times as many.

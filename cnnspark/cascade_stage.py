@@ -15,7 +15,7 @@ from cnnspark.cascade import TOLERANCE, ChosenBand, choose_band
 from cnnspark.dataset import Dataset, decode, training_columns
 from cnnspark.errors import UsageError
 from cnnspark.files import absolute, has_files, location
-from cnnspark.first_stage import FIRST_MODEL, require_pair
+from cnnspark.first_stage import require_pair
 from cnnspark.joined_dataset import DATASET, JoinedDataset, open_dataset
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.metrics import BLOCK_BASES
@@ -108,8 +108,8 @@ def make_cascade(
 
 def _usual_first(model: str) -> str:
     if model != chosen_model("reads", with_reads=True):
-        raise UsageError(f"there is no model to come before {model}; give a '{FIRST_MODEL}' model with --first")
-    return FIRST_MODEL
+        raise UsageError(f"there is no model to come before {model}; give one with --first")
+    return f"{model}/{FIRST}"
 
 
 def validation_blocks(
@@ -155,9 +155,7 @@ def probabilities_of(
     trained = {n: v for n, v in cards[1].data.get("tensors", wanted).items() if n != "on_ref_mismatch"}
     limit = int(wanted["read_limit"])
     # Of both models, which have the same annotations.
-    _, columns = starting_spec(
-        models[1], cards[1], dataset.annotation_names, dataset.feature_names, limit, cards[1].spec.dropout
-    )
+    _, columns = starting_spec(models[1], cards[1], dataset.annotation_names, dataset.feature_names, limit, {})
     if wanted != trained:
         odd = sorted(name for name in {*wanted, *trained} if wanted.get(name) != trained.get(name))
         raise UsageError(

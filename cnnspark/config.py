@@ -167,13 +167,12 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         values["inputs"] = inputs
     if isinstance(values.get("model"), str) and values["model"] not in BUNDLED and not scheme_of(values["model"]):
         values["model"] = str(folder / values["model"])
-    if (
-        isinstance(values.get("train"), dict)
-        and isinstance(values["train"].get("init"), str)
-        and values["train"]["init"] not in BUNDLED
-        and not scheme_of(values["train"]["init"])
-    ):
-        values["train"] = {**values["train"], "init": str(folder / values["train"]["init"])}
+    if isinstance(values.get("train"), dict):
+        train = dict(values["train"])
+        for name in ("init", "picture"):
+            if isinstance(train.get(name), str) and train[name] not in BUNDLED and not scheme_of(train[name]):
+                train[name] = str(folder / train[name])
+        values["train"] = train
     return values
 
 

@@ -18,7 +18,8 @@ from cnnspark.models.names import FIRST
 from cnnspark.preflight import check_header_field
 from cnnspark.vcf import VcfHeader
 
-# The networks that can come first and second: both take the same tensors, and one is 25 times as fast.
+# The networks that can come first and second: both take the same tensors, and one is 25 times as fast. First may come
+# `reads` without its picture, too.
 FIRST_MODEL, SECOND_MODEL = "features", "reads"
 STAGE = "CNN_STAGE"
 STAGES = (1, 2)
@@ -58,7 +59,7 @@ def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | Non
     if first.sha256 != card.cascade.first_sha256:
         raise InputError(f"{path} is not the model that the band of {model} was chosen for; copy the bundle again")
     require_pair(path, first, model, card)
-    return FirstStage(path, first.model, first.sha256, card.cascade.band)
+    return FirstStage(path, first.title, first.sha256, card.cascade.band)
 
 
 def refuse_untrained(wanted: bool | None) -> None:
@@ -72,9 +73,9 @@ def refuse_untrained(wanted: bool | None) -> None:
 
 def require_second(model: str, card: Card) -> None:
     """Raises UsageError where no other model can come before this one."""
-    if card.model != SECOND_MODEL:
+    if card.model != SECOND_MODEL or not card.spec.picture:
         raise UsageError(
-            f"{model} is a '{card.model}' model, and a cascade is '{FIRST_MODEL}' before '{SECOND_MODEL}'; leave "
+            f"{model} is a '{card.title}' model, and a cascade is '{FIRST_MODEL}' before '{SECOND_MODEL}'; leave "
             "--cascade out"
         )
 
@@ -82,8 +83,11 @@ def require_second(model: str, card: Card) -> None:
 def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
     """Raises UsageError where one model's tensors are not the other's."""
     require_second(model, card)
-    if first.model != FIRST_MODEL:
-        raise UsageError(f"{first_path} is a '{first.model}' model; what comes first is a '{FIRST_MODEL}' model")
+    if first.model != FIRST_MODEL and (first.model != SECOND_MODEL or first.spec.picture):
+        raise UsageError(
+            f"{first_path} is a '{first.title}' model; what comes first is '{FIRST_MODEL}', or '{SECOND_MODEL}' "
+            "without its picture (train.use_picture=false)"
+        )
     require_finished(first, first_path)
     require_finished(card, model)
 

@@ -70,7 +70,7 @@ def family_of(feature: str) -> str | None:
 
 def parts_of(tensors: TensorBatch, inputs: Sequence[Familiar], uses: frozenset[str]) -> Iterator[Part]:
     """The parts of the one allele in ``tensors``. ``uses`` are the fields that the network takes."""
-    if "read_bases" in uses:
+    if uses & {"read_bases", "read_support"}:
         yield from _reads(tensors.read_support)
     if uses & {"read_bases", "reference"}:
         for first in range(0, WINDOW, COLUMN_STEP):

@@ -29,6 +29,7 @@ from cnnspark.runs import file_identity, write_json
 from cnnspark.scoring import looks_at_reads, model_tensors
 from cnnspark.shards import MERGED
 from cnnspark.tasks import LocalSession, Session
+from cnnspark.training_job import check_data
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -188,7 +189,7 @@ def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, confi
     else:
         refuse_untrained(config.score.cascade)
         needs_reads = config.train.model not in MODELS_WITHOUT_READS
-        training.check_data(config.train.model, config.tensors.encoding, needs_reads)
+        check_data(config.train.model, config.tensors.encoding, needs_reads)
     if truth is not None:
         truth.check(paths.reference)
     if paths.vcf is not None:

@@ -300,7 +300,7 @@ def _card(card: Card, model: str) -> dict[str, Any]:
         if by_group
     ]
     about = {
-        "model": card.model,
+        "model": card.title,
         "bundle": model,
         "SHA-256": card.sha256,
         "annotations": list(card.annotation_names),

@@ -203,7 +203,7 @@ def score_callset(
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
         check_executors(spark, seen)
-        blocks = _plan(spark, checked, config, scoring_costs(card.model, needs_reads))
+        blocks = _plan(spark, checked, config, scoring_costs(card.title, needs_reads))
         if output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {

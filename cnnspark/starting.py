@@ -41,17 +41,24 @@ def starting_card(path: str, model: str, model_out: str, whole: bool = False) ->
             f"{path} is a '{card.model}' model, '{model}' cannot start from it; leave --model out, or choose another "
             f"{'train.picture' if whole else '--init'}"
         )
+    if whole and not card.spec.picture:
+        raise UsageError(f"{path} has no picture (train.use_picture=false); choose another train.picture")
     return card
 
 
 def starting_spec(
-    path: str, card: Card, annotations: Sequence[str], features: Sequence[str], read_limit: int, dropout: float
+    path: str,
+    card: Card,
+    annotations: Sequence[str],
+    features: Sequence[str],
+    read_limit: int,
+    chosen: Mapping[str, Any],
 ) -> tuple[ModelSpec, tuple[int, ...]]:
     """The spec of a network that starts from a bundle, and where its annotations stand in the data: :func:`arranged`.
 
     Args:
         annotations, features, read_limit: those of the data.
-        dropout: of the new training.
+        chosen: what of the spec the new training says, whatever the bundle's is; by the spec's names.
 
     Raises UsageError where the data have other site features, or tensors of another number of reads.
     """
@@ -67,7 +74,7 @@ def starting_spec(
         )
     places = {_full_name(name): place for place, name in enumerate(annotations)}
     columns = tuple(places.get(_full_name(name), -1) for name in card.annotation_names)
-    return dataclasses.replace(card.spec, dropout=dropout), columns
+    return dataclasses.replace(card.spec, **chosen), columns
 
 
 def _odd(card: Card, features: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -29,27 +28,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cnnspark import errors
-from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
-from cnnspark.files import absolute, explained, is_remote, location, make_parents, make_room, remove, size
-from cnnspark.guard import known_values
+from cnnspark.errors import CnnsparkError, RunError, UsageError
+from cnnspark.files import absolute, explained, has_files, is_remote, location, make_parents, make_room, remove, size
 from cnnspark.log import about
 from cnnspark.models.bundled import absolute_model, chosen_model
-from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
-from cnnspark.models.spec import ModelSpec, moments, quantile_edges
+from cnnspark.models.card import Card, read_card
 from cnnspark.session import described
 from cnnspark.sheet_run import sample_folders
-from cnnspark.starting import arranged, columns_text, starting_card, starting_spec
+from cnnspark.training_job import prepare_job
+from cnnspark.training_parts import parts_folder, parts_of
 from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.files import Location
-    from cnnspark.training_data import TrainingData
 
 # Last lines of a failed replica's standard error that go into the message.
 TAIL_LINES = 30
@@ -106,7 +100,8 @@ def train(
     """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
 
     The folder of ``tensors --sheet`` stands for the datasets of all its samples. With the objective ``pretrain`` labels
-    are not looked at, and the bundle is one to start from (``settings.init``).
+    are not looked at, and the bundle is one to start from (``settings.init``). With ``by_parts`` it is several
+    trainings, one after another.
 
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
@@ -118,20 +113,62 @@ def train(
     say = progress or _to_stderr
     data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
     model_out = absolute(model_out)
-    folder = checkpoint_folder(model_out)
-    with explained(model_out):
-        _check_folders(location(model_out), folder, settings.if_exists)
-    make_room(folder, "--model-out")
     if settings.log_dir and "://" not in settings.log_dir:
         settings = dataclasses.replace(settings, log_dir=os.path.abspath(settings.log_dir))
     given = {name: path for name in ("init", "picture") if (path := getattr(settings, name))}
     found: dict[str, Any] = {name: absolute_model(chosen_model(path, with_reads=True)) for name, path in given.items()}
     settings = dataclasses.replace(settings, **found)
-    job = prepare_job(data, model_out, settings, say)
+    train_all = _train_by_parts if settings.by_parts else _train_at_once
+    return train_all(spark, data, model_out, settings, say)
+
+
+def _train_by_parts(
+    spark: SparkSession, data: Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None]
+) -> TrainResult:
+    """The trainings of :mod:`cnnspark.training_parts` one after another; their bundles are removed at the end."""
+    folder = parts_folder(model_out)
+    with explained(model_out):
+        for checkpoints in (folder, checkpoint_folder(model_out)):
+            _check_folders(location(model_out), checkpoints, settings.if_exists)
+    whole = prepare_job(data, model_out, settings).fingerprint
+    if settings.if_exists == "resume" and location(model_out).exists() and not has_files(folder):
+        card = read_card(model_out)
+        _require_same(model_out, card.training.get("by_parts"), whole)
+        return TrainResult(model_out, card)
+    if settings.if_exists != "resume":
+        for path in (folder, checkpoint_folder(model_out), location(model_out)):
+            remove(path)
+    starts_whole = settings.init is not None and read_card(settings.init).model == "features"
+    parts = parts_of(settings, model_out, starts_whole)
+    for i, part in enumerate(parts, 1):
+        say(f"part {i} of {len(parts)}: {part.title}")
+        result = _train_at_once(spark, data, part.model_out, part.settings, say, whole)
+    remove(folder)
+    return result
+
+
+def _require_same(model_out: str, found: object, wanted: str) -> None:
+    if found != wanted:
+        raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
+
+
+def _train_at_once(
+    spark: SparkSession,
+    data: Sequence[str],
+    model_out: str,
+    settings: TrainSettings,
+    say: Callable[[str], None],
+    whole: str = "",
+) -> TrainResult:
+    """One training; ``whole`` is the fingerprint of that which it is a part of."""
+    folder = checkpoint_folder(model_out)
+    with explained(model_out):
+        _check_folders(location(model_out), folder, settings.if_exists)
+    make_room(folder, "--model-out")
+    job = dataclasses.replace(prepare_job(data, model_out, settings, say), whole=whole)
     if settings.if_exists == "resume" and location(model_out).exists():
         card = read_card(model_out)
-        if card.training.get("fingerprint") != job.fingerprint:
-            raise UsageError(f"{model_out} was trained with other settings or data; use --if-exists overwrite")
+        _require_same(model_out, card.training.get("fingerprint"), job.fingerprint)
         if not (folder / STATE_FILE).exists():
             return TrainResult(model_out, card)
     if job.lanes != settings.lanes:
@@ -180,124 +217,6 @@ def _check_folders(model_out: Location, folder: Location, if_exists: str) -> Non
         and (model_out.is_file() or any(model_out.iterdir()))
     ):
         raise UsageError(f"{model_out} is not a model bundle; choose another --model-out")
-
-
-def prepare_job(
-    data: str | Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None] | None = None
-) -> ReplicaJob:
-    """What all replicas must agree on, from the training alleles: quantiles, ranges and histograms, class weights.
-
-    With ``settings.init`` the spec, quantiles included, is that bundle's. Raises InputError where a class is missing or
-    there is no such bundle, UsageError where the data do not suit the network or the bundle.
-    """
-    paths = tuple(absolute(path) for path in ((data,) if isinstance(data, str) else data))
-    start = starting_card(settings.init, settings.model, model_out) if settings.init else None
-    module, _, function = settings.data_opener.partition(":")
-    opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
-    encoding = opened.tensor_settings.get("encoding", "cnnspark")
-    check_data(settings.model, encoding, opened.with_reads, settings.drop_reads)
-    class_weights = (1.0, 1.0) if settings.pretrains else class_weights_of(opened, paths, settings.balance_classes)
-    annotations, features, datasets = opened.feature_sample(settings.quantile_sample)
-    if not settings.use_annotations:
-        annotations = annotations[:, :0]
-    if not settings.use_site_features:
-        features = features[:, :0]
-    known_features = tuple(opened.feature_names) if settings.use_site_features else ()
-    columns: tuple[int, ...] = ()
-    if settings.init and start:
-        limit = int(opened.tensor_settings["read_limit"])
-        own = opened.annotation_names if settings.use_annotations else ()
-        spec, columns = starting_spec(settings.init, start, own, known_features, limit, settings.dropout)
-        annotations = arranged(annotations, columns)
-        if say and (text := columns_text(spec.annotation_names, own, columns)):
-            say(text)
-    else:
-        spec = new_spec(settings, opened, annotations, features)
-    facts = {
-        "path": list(paths),
-        "train": opened.n_train,
-        "validation": opened.n_validation,
-        "held_out": list(opened.held_out),
-        "train_false": int(opened.label_counts[0]),
-        "train_true": int(opened.label_counts[1]),
-        "tensors": opened.tensor_settings,
-        "sha256": opened.digest,
-    }
-    return ReplicaJob(
-        settings=settings,
-        data=paths,
-        model_out=model_out,
-        spec=spec,
-        ranges=training_ranges(spec.annotation_names, annotations),
-        class_weights=class_weights,
-        data_facts=facts,
-        known=known_values(
-            (*spec.annotation_names, *spec.feature_names),
-            np.concatenate([annotations, features], axis=1),
-            datasets,
-        ),
-        lanes=settings.lanes_used(opened.n_row_groups),
-        init_sha256=start.sha256 if start else "",
-        picture_sha256=starting_card(settings.picture, settings.model, model_out, whole=True).sha256
-        if settings.picture
-        else "",
-        annotation_columns=columns,
-    )
-
-
-def class_weights_of(opened: TrainingData, paths: Sequence[str], balanced: bool) -> tuple[float, float]:
-    """What a false and a true allele weigh; balanced, both classes weigh the same.
-
-    Raises InputError where alleles have no label, or a class is missing.
-    """
-    if opened.n_unlabelled:
-        raise InputError(
-            f"{', '.join(paths)} has tensors without a label; build it with --truth and --bed or --labels, or use it "
-            "for 'cnnspark pretrain'"
-        )
-    false_count, true_count = (int(count) for count in opened.label_counts)
-    for count, name in ((false_count, "false"), (true_count, "true")):
-        if not count:
-            raise InputError(f"{', '.join(paths)} has no {name} allele to train on; use more or other data")
-    both = false_count + true_count
-    return (both / (2 * false_count), both / (2 * true_count)) if balanced else (1.0, 1.0)
-
-
-def new_spec(settings: TrainSettings, opened: TrainingData, annotations: np.ndarray, features: np.ndarray) -> ModelSpec:
-    """The spec of a network that starts from nothing: its quantiles are of these annotations (n, A) and site features
-    (n, F) of the training alleles."""
-    spec = ModelSpec(
-        tuple(opened.annotation_names) if settings.use_annotations else (),
-        tuple(opened.feature_names) if settings.use_site_features else (),
-        quantile_edges(annotations),
-        quantile_edges(features),
-        int(opened.tensor_settings["read_limit"]),
-        settings.dropout,
-    )
-    if settings.model not in GATK_MODELS:
-        return spec
-    means, variances = moments(annotations)
-    return dataclasses.replace(spec, annotation_edges=(), annotation_means=means, annotation_variances=variances)
-
-
-def check_data(model: str, encoding: str, with_reads: bool, drop_reads: float = 0.0) -> None:
-    """Raises UsageError where the network cannot be trained on tensors that were built so.
-
-    A network that looks at no reads is scored without them; tensors built with reads have columns that the reads'
-    insertions open, which it would never see again.
-    """
-    wanted = "gatk" if model in GATK_MODELS else "cnnspark"
-    if encoding != wanted and model != "features":
-        raise UsageError(
-            f"'{model}' takes tensors of encoding {wanted}, these are of {encoding}; "
-            f"build them with --set tensors.encoding={wanted}"
-        )
-    if model in MODELS_WITHOUT_READS and with_reads:
-        raise UsageError(f"'{model}' looks at no reads; build its dataset without --reads")
-    if drop_reads and model in (*MODELS_WITHOUT_READS, "features"):
-        raise UsageError(f"'{model}' looks at no reads, there are none to drop; leave train.drop_reads at 0")
-    if model not in (*MODELS_WITHOUT_READS, "features") and not with_reads:
-        raise UsageError(f"'{model}' looks at reads, these tensors have none; build the dataset with --reads")
 
 
 def check_slots(spark: SparkSession, settings: TrainSettings) -> None:

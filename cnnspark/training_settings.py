@@ -16,7 +16,7 @@ from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import chosen_model
 from cnnspark.models.card import Range, read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
-from cnnspark.models.spec import ModelSpec
+from cnnspark.models.spec import BINS, HIDDEN_UNITS, ModelSpec
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
@@ -70,9 +70,14 @@ class TrainSettings:
     hard_examples: float = 0.0  # what the network gets wrong weighs up to 1 + this
     balance_classes: bool = True
     dropout: float = 0.3
+    bins: int = BINS  # of the encoding of annotations and site features
+    hidden_units: tuple[int, ...] = HIDDEN_UNITS  # of the layers behind them
+    hidden_dropout: float = 0.0  # behind each of these layers
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
     use_annotations: bool = True  # without them a model knows reads alone, and is of no caller
     use_site_features: bool = True  # without them reads and windows speak for themselves
+    use_picture: bool = True  # without it `reads` has no convolutions, only the counts of reads
+    by_parts: bool = False  # `reads` in four trainings: site features, counts of reads, picture, all together
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
@@ -94,7 +99,16 @@ class TrainSettings:
     objective: str = field(default="classify", metadata={"internal": True})
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "epochs", "batch_size", "lanes", "threads", "timeout_seconds", "quantile_sample"):
+        for name in (
+            "replicas",
+            "epochs",
+            "batch_size",
+            "lanes",
+            "threads",
+            "timeout_seconds",
+            "quantile_sample",
+            "bins",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.batch_size < self.replicas:
@@ -109,15 +123,14 @@ class TrainSettings:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0")
         if not self.use_annotations and self.model in (*GATK_MODELS, "reference"):
             raise UsageError(f"'{self.model}' is little without annotations; leave train.use_annotations at true")
-        if self.picture and self.model != "reads":
-            raise UsageError(f"'{self.model}' has no picture of reads; leave train.picture out")
+        self._check_parts()
         if self.model not in MODELS:
             raise UsageError(f"there is no model '{self.model}'; choose one of {', '.join(MODELS)}")
         if self.loss not in LOSS_NAMES:
             raise UsageError(f"there is no loss '{self.loss}'; choose one of {', '.join(LOSS_NAMES)}")
-        if not 0 <= self.warmup_share < 1 or not 0 <= self.dropout < 1:
-            raise UsageError("warmup_share and dropout must be at least 0 and below 1")
-        for name in ("label_smoothing", "drop_reads", "drop_annotations"):
+        if not self.hidden_units or min(self.hidden_units) < 1:
+            raise UsageError(f"hidden_units is {list(self.hidden_units)}; give one or more numbers of at least 1")
+        for name in ("warmup_share", "dropout", "hidden_dropout", "label_smoothing", "drop_reads", "drop_annotations"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
@@ -135,6 +148,19 @@ class TrainSettings:
             check_share(self.validation)
         if self.if_exists not in ("fail", "resume", "overwrite"):
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
+
+    def _check_parts(self) -> None:
+        """Raises UsageError where parts of ``reads`` are asked for that it, or another network, does not have."""
+        asked = {"picture": bool(self.picture), "use_picture": not self.use_picture, "by_parts": self.by_parts}
+        odd = [name for name, is_asked in asked.items() if is_asked]
+        if odd and self.model != "reads":
+            raise UsageError(f"'{self.model}' has no picture of reads; leave train.{odd[0]} out")
+        if len(odd) > 1:
+            raise UsageError(f"train.{odd[0]} and train.{odd[1]} exclude each other; leave one of them out")
+        if self.by_parts and not self.use_site_features:
+            raise UsageError("training by parts begins with the site features; leave train.use_site_features at true")
+        if self.pretrains and (self.by_parts or not self.use_picture):
+            raise UsageError(f"pre-training takes the network whole; leave train.{odd[0]} out")
 
     def with_flags(self, validation: Sequence[str] = (), **flags: Any) -> TrainSettings:
         """These settings with the command line's flags over them; None stands for a flag that was not given.
@@ -157,6 +183,10 @@ class TrainSettings:
         if self.init is None or self.model != TrainSettings.model:
             return self
         return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
+
+    def chosen(self) -> dict[str, Any]:
+        """What a spec has of the settings, whatever model training starts from."""
+        return {"dropout": self.dropout, "hidden_dropout": self.hidden_dropout, "picture": self.use_picture}
 
     @property
     def pretrains(self) -> bool:
@@ -221,6 +251,7 @@ class ReplicaJob:
     resume: bool = False
     init_sha256: str = ""  # of the network that training starts from
     picture_sha256: str = ""  # of the network whose picture is taken
+    whole: str = ""  # the fingerprint of the training that this one is a part of
     annotation_columns: tuple[int, ...] = ()  # see cnnspark.starting.arranged; empty: as they stand in the data
 
     @property
@@ -243,6 +274,7 @@ class ReplicaJob:
         settings = values["settings"]
         if isinstance(settings["validation"], list):
             settings["validation"] = tuple(settings["validation"])
+        settings["hidden_units"] = tuple(settings["hidden_units"])
         values["settings"] = TrainSettings(**settings)
         values["data"] = tuple(values["data"])
         values["spec"] = ModelSpec.from_json(values["spec"])

@@ -180,7 +180,7 @@ def trained_card(
     (:func:`cnnspark.models.activity.dead_layers`).
     """
     packages = ("keras", "tensorflow", "numpy")
-    sources = {"init_sha256": job.init_sha256, "picture_sha256": job.picture_sha256}
+    sources = {"init_sha256": job.init_sha256, "picture_sha256": job.picture_sha256, "by_parts": job.whole}
     facts: dict[str, Any] = {name: digest for name, digest in sources.items() if digest}
     if untrained:
         facts["untrained_layers"] = list(untrained)

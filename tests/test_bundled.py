@@ -51,7 +51,7 @@ def test_a_bundled_model_that_is_not_there_is_one_sentence(tmp_path: Path, monke
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
     card = read_card(f"bundled:{name}")
-    assert card.model == name
+    assert card.title == name
     assert "simulated" in card.data["kind"]
     assert card.data["train"] > 200_000
     text = (bundle_folder(f"bundled:{name}") / "model.json").read_text()
@@ -68,20 +68,27 @@ def test_all_of_them_are_small() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 4_000_000
 
 
-def test_a_bundle_of_two_models_is_installed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cards = read_card("bundled:features"), read_card("bundled:reads")
-    made = replace(cards[1], cascade=Cascade(cards[0].sha256, Band(0.01, 0.99), by_default=False))
-    write_cascade(str(tmp_path / "both"), "bundled:features", "bundled:reads", made)
+def test_the_first_of_the_bundled_cascade_is_the_bundled_counts() -> None:
+    first = first_stage("bundled:reads", read_card("bundled:reads"), True)
+    assert first is not None and first.model == "bundled:reads/first"
+    assert first.sha256 == read_card("bundled:counts").sha256
+    assert bundle_folder(first.model) == bundle_folder("bundled:counts")
+    assert (
+        first_stage("bundled:reads", read_card("bundled:reads"), None) is None
+    ) != benchmarks.bundled.CASCADE_BY_DEFAULT
+    for name in ("bundled:reads/second", "bundled:features/first"):
+        with pytest.raises(InputError, match="no bundled model"):
+            read_card(name)
+
+
+def test_a_bundle_is_installed_without_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:counts").sha256, Band(0.01, 0.99)))
+    write_cascade(str(tmp_path / "both"), "bundled:counts", "bundled:reads", made)
     monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
     size = benchmarks.bundled.install(tmp_path / "both", "reads")
     assert size > (tmp_path / "both" / "model.keras").stat().st_size
-    monkeypatch.setattr(bundled, "_FOLDER", tmp_path / "package")
-    first = first_stage("bundled:reads", read_card("bundled:reads"), True)
-    assert first is not None and first.model == "bundled:reads/first"
-    assert first_stage("bundled:reads", read_card("bundled:reads"), None) is None
-    assert read_card("bundled:reads/first").data["kind"] == cards[0].data["kind"]
-    with pytest.raises(InputError, match="no bundled model"):
-        read_card("bundled:reads/second")
+    assert sorted(path.name for path in (tmp_path / "package" / "reads").iterdir()) == ["model.json", "model.keras"]
+    assert read_card(str(tmp_path / "package" / "reads")).cascade == made.cascade
 
 
 @pytest.mark.parametrize("with_reads", [True, False])

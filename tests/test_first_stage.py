@@ -79,7 +79,7 @@ def test_what_cannot_come_first_or_second_is_one_sentence(tmp_path: Path) -> Non
     for name in ("features", "gatk_2d"):
         with pytest.raises(UsageError, match=f"is a '{name}' model, and a cascade is 'features' before 'reads'"):
             first_stage("mine", dataclasses.replace(alone, model=name), True)
-    with pytest.raises(UsageError, match="what comes first is a 'features' model"):
+    with pytest.raises(UsageError, match="a 'reads' model; what comes first is 'features', or 'reads' without"):
         require_pair("a", card, "b", card)
     features = read_card(FEATURES)
     other = dataclasses.replace(features, spec=dataclasses.replace(features.spec, feature_names=(), feature_edges=()))

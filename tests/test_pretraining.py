@@ -25,7 +25,7 @@ from cnnspark.models.pretraining import loss_names, masked_losses, pretraining_n
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.schema import WINDOW
-from cnnspark.training import prepare_job
+from cnnspark.training_job import prepare_job
 from cnnspark.training_replicas import Replicas
 from cnnspark.training_step import Trainer
 from cnnspark.training_validation import validation_of

@@ -21,7 +21,8 @@ from cnnspark.models.card import read_card, training_ranges
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.starting import arranged, columns_text, take_weights, taken_text
-from cnnspark.training import prepare_job, train
+from cnnspark.training import train
+from cnnspark.training_job import prepare_job
 from cnnspark.training_replicas import Replicas
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_step import Trainer

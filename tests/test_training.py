@@ -18,7 +18,8 @@ from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import file_digest
-from cnnspark.training import TrainResult, _Follower, _run_child, prepare_job, progress_line, train
+from cnnspark.training import TrainResult, _Follower, _run_child, progress_line, train
+from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
 from cnnspark.training_state import TrainingState
 from cnnspark.training_worker import ENDED_BY_PARENT

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, RunError
-from cnnspark.training import prepare_job, train
+from cnnspark.training import train
+from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import checkpoint_folder
 from tests.conftest import ROOT
 from tests.synthetic_training import write_synthetic

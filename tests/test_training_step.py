@@ -20,7 +20,7 @@ from cnnspark.models.bundle import load_bundle
 from cnnspark.models.layers import noise_keys
 from cnnspark.models.registry import build_model, feed
 from cnnspark.models.spec import ModelSpec
-from cnnspark.training import prepare_job
+from cnnspark.training_job import prepare_job
 from cnnspark.training_log import POINT_STEPS, EventLog
 from cnnspark.training_replicas import Replicas, compute_type
 from cnnspark.training_settings import TrainSettings

@@ -20,6 +20,7 @@ from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import read_card
 from cnnspark.models.spec import moments
 from cnnspark.preflight import choose_column
+from cnnspark.training_job import check_data, prepare_job
 from cnnspark.training_settings import TrainSettings
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import read_lines, write_vcf
@@ -69,9 +70,7 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
     stages.score_callset(spark, unlabelled, str(tmp_path / "model"), str(tmp_path / "out"), config)
     assert all("CNN_1D=" in line for line in read_lines(tmp_path / "out" / "merged.vcf.gz"))
     with pytest.raises(UsageError, match="'reads' looks at reads"):
-        training.prepare_job(
-            str(tmp_path / "tensors"), str(tmp_path / "m"), dataclasses.replace(config.train, model="reads")
-        )
+        prepare_job(str(tmp_path / "tensors"), str(tmp_path / "m"), dataclasses.replace(config.train, model="reads"))
 
 
 @pytest.mark.spark
@@ -112,15 +111,15 @@ def test_networks_are_trained_on_tensors_that_they_will_be_given(
     model: str, encoding: str, with_reads: bool, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        training.check_data(model, encoding, with_reads)
+        check_data(model, encoding, with_reads)
 
 
 def test_what_fits_is_not_refused() -> None:
     for fits in (("gatk_1d", "gatk", False), ("gatk_2d", "gatk", True), ("reads", "cnnspark", True)):
-        training.check_data(*fits)
+        check_data(*fits)
     for encoding in ("gatk", "cnnspark"):
         for with_reads in (False, True):
-            training.check_data("features", encoding, with_reads)
+            check_data("features", encoding, with_reads)
 
 
 def test_the_samples_column_without_reads_is_the_one_asked_for(tmp_path: Path) -> None:

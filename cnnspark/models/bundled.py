@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from cnnspark.errors import InputError
 from cnnspark.files import absolute, fetched, is_url, location
-from cnnspark.models.names import FIRST
+from cnnspark.models.names import COUNTS, FIRST
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
 
 # benchmarks.bundled makes them.
-BUNDLED = ("features", "reads", "reference")
+BUNDLED = ("features", COUNTS, "reads", "reference")
 PREFIX = "bundled:"
 _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
 
@@ -31,8 +31,8 @@ def is_bundled(model: str) -> bool:
 
 
 def chosen_model(model: str | None, with_reads: bool) -> str:
-    """The model that is meant: a folder as it is, ``reads``, ``features`` or ``reference`` the bundled one of that name
-    (unless there is such a folder), and none the bundled ``reads``, without reads ``reference``."""
+    """The model that is meant: a folder as it is, a name of ``BUNDLED`` the bundled one of that name (unless there is
+    such a folder), and none the bundled ``reads``, without reads ``reference``."""
     if model is None:
         return PREFIX + ("reads" if with_reads else "reference")
     return PREFIX + model if model in BUNDLED and not os.path.isdir(model) else model
@@ -58,15 +58,17 @@ def bundle_folder(model: str | Path) -> Path:
     if not isinstance(model, str) or not is_bundled(model):
         return Path(absolute(str(model)))
     name, _, within = model.removeprefix(PREFIX).partition("/")
-    if name not in BUNDLED or within not in ("", FIRST):
+    if name not in BUNDLED or within and (name, within) != ("reads", FIRST):
         raise InputError(f"there is no bundled model '{name}'; choose one of {', '.join(BUNDLED)}")
+    if within:
+        name = COUNTS  # kept once, as it can be used by itself
     folder = _FOLDER / name
     if not folder.is_dir():
         raise InputError(
             f"this installation of cnnspark has no bundled models (it is imported from {_FOLDER.parent}); install it "
             "with pip on every machine, or give --model a folder that all of them see"
         )
-    return folder / within
+    return folder
 
 
 def absolute_model(model: str) -> str:

@@ -9,6 +9,7 @@ examples of a batch (no batch statistics), so that n replicas compute what one c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -34,24 +35,47 @@ from cnnspark.schema import WINDOW
 # Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
 # with it the rounding by which replicas differ.
 NORM_EPSILON = 0.01
-PICTURE_LOGIT = "picture_logit"
+COUNTS_LOGIT, PICTURE_LOGIT = "counts_logit", "picture_logit"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
     """The network; inputs by their names in the schema, output the logit (B,) of "this allele is real"."""
     inputs: dict[str, Any] = {
-        "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
-        "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
         "read_flags": keras.Input((None,), dtype="int32", name="read_flags"),
-        "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
         "read_support": keras.Input((None,), dtype="uint8", name="read_support"),
-        "reference": keras.Input((WINDOW,), dtype="uint8", name="reference"),
-        "alternate": keras.Input((WINDOW,), dtype="uint8", name="alternate"),
         "row_count": keras.Input((), dtype="int32", name="row_count"),
         "noise_key": keras.Input((), dtype="int32", name="noise_key"),
     }
     mask = RowMask(name="row_mask")(inputs["row_count"], inputs["read_flags"])
+    if spec.picture:
+        inputs |= {
+            "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
+            "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
+            "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
+            "reference": keras.Input((WINDOW,), dtype="uint8", name="reference"),
+            "alternate": keras.Input((WINDOW,), dtype="uint8", name="alternate"),
+        }
+        picture = _picture(spec, inputs, mask)
+    feature_inputs, features = encoded_features(spec, inputs["noise_key"])
+    counts = SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)
+    logits = []
+    if features is not None:
+        features = feature_layers(spec, features, inputs["noise_key"])
+        logits.append(layers.Dense(1, name="logit")(features))
+        counts = layers.Concatenate(name="shortcut")([counts, features])
+    counts = layers.Dense(64, activation="relu", name="classifier")(counts)
+    counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
+    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
+    # logit of its own: where it has nothing to add, as on the bundled models' data, it would disturb the counts.
+    parts = {COUNTS_LOGIT: counts} | ({PICTURE_LOGIT: picture} if spec.picture else {})
+    logits += [layers.Dense(1, kernel_initializer="zeros", name=name)(part) for name, part in parts.items()]
+    logit = layers.Add(name="residual")(logits) if len(logits) > 1 else logits[0]
+    logit = layers.Reshape((), name="logits")(logit)
+    return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
 
+
+def _picture(spec: ModelSpec, inputs: Mapping[str, Any], mask: Any) -> Any:
+    """The last hidden layer (B, 64) of the convolutions over reads and windows."""
     bases = BaseChannels(name="base_channels")(
         inputs["read_bases"], inputs["reference"], inputs["alternate"], mask
     )  # (B, R, W, 8)
@@ -90,26 +114,7 @@ def build_reads(spec: ModelSpec) -> keras.Model:
         x = layers.RMSNormalization(epsilon=NORM_EPSILON, name=f"joint_{i}_norm")(x)
     x = layers.MaxPooling1D(2, name="pool_window")(x)  # (B, W/16, 48)
     x = layers.Dense(64, activation=DEEP_ACTIVATION, name="picture")(layers.Flatten(name="flatten")(x))
-    picture = KeyedDropout(spec.dropout, salt=3, name="picture_dropout")(x, inputs["noise_key"])
-
-    feature_inputs, features = encoded_features(spec, inputs["noise_key"])
-    counts = SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)
-    logits = []
-    if features is not None:
-        features = feature_layers(features)
-        logits.append(layers.Dense(1, name="logit")(features))
-        counts = layers.Concatenate(name="shortcut")([counts, features])
-    counts = layers.Dense(64, activation="relu", name="classifier")(counts)
-    counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
-    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
-    # logit of its own: where it has nothing to add, as on the bundled models' data, it would disturb the counts.
-    logits += [
-        layers.Dense(1, kernel_initializer="zeros", name=name)(part)
-        for name, part in (("counts_logit", counts), (PICTURE_LOGIT, picture))
-    ]
-    logit = layers.Add(name="residual")(logits)
-    logit = layers.Reshape((), name="logits")(logit)
-    return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
+    return KeyedDropout(spec.dropout, salt=3, name="picture_dropout")(x, inputs["noise_key"])
 
 
 def picture_part(model: keras.Model) -> keras.Model:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-# Bins of the piecewise-linear encoding. With the number itself beside them four were better than eight: finer codes let
-# the network learn places by heart.
+# Bins of the piecewise-linear encoding. With the number itself beside them four were better than eight on 7,600
+# alleles: finer codes let the network learn places by heart. On 240,000 eight are better.
 BINS = 4
+# Units of the layers behind the encoded annotations and site features, from first to last.
+HIDDEN_UNITS = (128, 64)
 # The most that one value counts among the quantiles, as a share of a bin. Many features have one value nearly
 # everywhere: plain quantiles would give all bins to it and one ramp to the rest, which is what there is to learn from.
 MOST_OF_A_BIN = 0.25
@@ -22,10 +24,11 @@ NEVER_SEEN = 3e38
 class ModelSpec:
     """Everything that fixes a network's shape and its constants; stored in the card.
 
-    ``annotation_edges`` and ``feature_edges`` hold one ascending row of ``BINS + 1`` edges (:func:`quantile_edges`) for
-    each name, or no row at all where the network does not encode by quantiles. ``annotation_means`` and
-    ``annotation_variances`` are of the training values with 0 where one is missing, for networks that standardise;
-    empty means 0 and 1.
+    ``annotation_edges`` and ``feature_edges`` hold one ascending row of edges (:func:`quantile_edges`) for each name,
+    or no row at all where the network does not encode by quantiles. ``annotation_means`` and ``annotation_variances``
+    are of the training values with 0 where one is missing, for networks that standardise; empty means 0 and 1.
+    ``hidden_units`` and ``hidden_dropout`` are of the layers behind the encoded numbers. ``picture``: whether ``reads``
+    has its convolutions, or only the counts of reads.
     """
 
     annotation_names: tuple[str, ...] = ()
@@ -37,6 +40,9 @@ class ModelSpec:
     dropout: float = 0.3
     annotation_means: tuple[float, ...] = ()
     annotation_variances: tuple[float, ...] = ()
+    hidden_units: tuple[int, ...] = HIDDEN_UNITS
+    hidden_dropout: float = 0.0
+    picture: bool = True
 
     def __post_init__(self) -> None:
         for names, edges in ((self.annotation_names, self.annotation_edges), (self.feature_names, self.feature_edges)):
@@ -45,6 +51,8 @@ class ModelSpec:
         for moments in (self.annotation_means, self.annotation_variances):
             if moments and len(moments) != len(self.annotation_names):
                 raise ValueError(f"{len(self.annotation_names)} annotations but {len(moments)} means or variances")
+        if not self.hidden_units or min(self.hidden_units) < 1:
+            raise ValueError(f"hidden_units are {list(self.hidden_units)}: one layer or more of one unit or more")
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON values."""
@@ -60,6 +68,7 @@ class ModelSpec:
             values[name] = tuple(tuple(float(v) for v in row) for row in values[name])
         for name in ("annotation_means", "annotation_variances"):
             values[name] = tuple(float(v) for v in values.get(name, ()))
+        values["hidden_units"] = tuple(int(v) for v in values.get("hidden_units", HIDDEN_UNITS))
         return ModelSpec(**values)
 
 

@@ -1,0 +1,166 @@
+"""``reads`` without its picture, and trained by parts: as the four trainings by hand, and resumed where it was."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnspark.errors import UsageError
+from cnnspark.models.bundle import load_bundle
+from cnnspark.models.card import read_card
+from cnnspark.models.registry import build_model, feed, model_inputs
+from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.training_parts import parts_folder, parts_of
+from cnnspark.training_settings import ReplicaJob, TrainSettings
+from tests.synthetic_training import synthetic_batch, write_synthetic
+from tests.test_training import SETTINGS, run, weights
+
+BY_PARTS = {"model": "reads", "by_parts": True, "epochs": 1, "drop_reads": 0.5, "hidden_dropout": 0.2}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
+
+
+def spec_of(batch: dict[str, Any], **changes: Any) -> ModelSpec:
+    edges = [quantile_edges(batch[name], 3) for name in ("annotations", "site_features")]
+    return ModelSpec(("a", "b", "c"), ("f1", "f2", "f3", "f4"), *edges, **changes)
+
+
+def test_the_parts_in_their_order(tmp_path: Path) -> None:
+    settings = TrainSettings(by_parts=True, epochs=5, drop_reads=0.5, log_dir="logs", if_exists="overwrite")
+    parts = parts_of(settings, str(tmp_path / "m"), starts_whole=False)
+    assert [part.title for part in parts] == ["site features", "counts of reads", "picture", "all together"]
+    features, counts, picture, last = parts
+    assert [part.model_out for part in parts] == [
+        *(str(tmp_path / "m.parts" / name) for name in ("features", "counts", "picture")), str(tmp_path / "m")
+    ]  # fmt: skip
+    assert features.settings.model == "features" and not features.settings.drop_reads
+    assert counts.settings.init == features.model_out and not counts.settings.use_picture
+    assert not picture.settings.use_site_features and picture.settings.init is None
+    assert (last.settings.init, last.settings.picture) == (counts.model_out, picture.model_out)
+    assert last.settings.epochs == 2 and last.settings.learning_rate == pytest.approx(1e-4)
+    assert {part.settings.log_dir for part in parts} == {f"logs/{n}" for n in ("features", "counts", "picture", "all")}
+    assert {part.settings.if_exists for part in parts} == {"resume"}
+    of_mine = parts_of(dataclasses.replace(settings, init="mine"), str(tmp_path / "m"), starts_whole=True)
+    assert [part.title for part in of_mine] == ["counts of reads", "picture", "all together"]
+    assert of_mine[0].settings.init == "mine"
+
+
+def test_without_its_picture_reads_looks_at_counts_alone() -> None:
+    batch = synthetic_batch(20, 3)
+    model = build_model("reads", spec_of(batch, picture=False))
+    assert {"read_support", "read_flags"} <= set(model_inputs(model))
+    assert not {"read_bases", "read_quals", "reference"} & set(model_inputs(model))
+    for layer in model.layers:  # the logits of counts and picture begin at zero
+        for weight in layer.trainable_weights:
+            weight.assign(weight + 0.05)
+
+    def logits(of: dict[str, Any]) -> np.ndarray:
+        return np.asarray(model(feed(of, model_inputs(model)), training=False))
+
+    before = logits(batch)
+    np.testing.assert_array_equal(before, logits(batch | {"read_bases": batch["read_bases"] * 0}))
+    assert np.abs(before - logits(batch | {"read_support": batch["read_support"] * 0})).max() > 1e-3
+
+
+def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
+    batch = synthetic_batch(40, 1)
+    spec = spec_of(batch, hidden_units=(32, 16, 8), hidden_dropout=0.5)
+    for name in ("features", "reads"):
+        model = build_model(name, spec)
+        assert [model.get_layer(f"dense_{i}").units for i in (1, 2, 3)] == [32, 16, 8]
+        fed = feed(batch | {"noise_key": np.arange(40, dtype=np.int32)}, model_inputs(model))
+        still, noisy = (np.asarray(model(fed, training=training)) for training in (False, True))
+        assert np.abs(still - noisy).max() > 1e-3
+    assert ModelSpec.from_json(spec.to_json()) == spec
+    older = {
+        name: value
+        for name, value in spec.to_json().items()
+        if name not in ("hidden_units", "hidden_dropout", "picture")
+    }
+    assert ModelSpec.from_json(older).hidden_units == (128, 64)
+    with pytest.raises(ValueError, match="hidden_units"):
+        ModelSpec(hidden_units=())
+
+
+@pytest.mark.spark
+def test_by_parts_is_the_four_trainings_one_after_another(spark: Any, dataset: str, tmp_path: Path) -> None:
+    whole, lines = run(spark, dataset, tmp_path / "whole", **BY_PARTS)
+    shown = [line for line in lines if line.startswith("part ")]
+    titles = ("site features", "counts of reads", "picture", "all together")
+    assert shown == [f"part {i} of 4: {title}" for i, title in enumerate(titles, 1)]
+    assert not parts_folder(whole.model_out).exists()
+    own = {name: value for name, value in BY_PARTS.items() if name != "by_parts"}
+    features = run(spark, dataset, tmp_path / "features", **own | {"model": "features", "drop_reads": 0.0})[0].model_out
+    counts = run(spark, dataset, tmp_path / "counts", **own, init=features, use_picture=False)[0].model_out
+    picture = run(spark, dataset, tmp_path / "picture", **own, use_site_features=False, use_annotations=False)[
+        0
+    ].model_out
+    last = run(spark, dataset, tmp_path / "last", **own, init=counts, picture=picture, learning_rate=1e-4)[0]
+    np.testing.assert_array_equal(weights(whole.model_out), weights(last.model_out))
+    model = load_bundle(whole.model_out).model
+    for name in ("logit", "counts_logit", "picture_logit"):
+        assert np.abs(model.get_layer(name).kernel.numpy()).max() > 1e-4, name
+    assert len(read_card(whole.model_out).training["by_parts"]) == 64
+    # Done is done; other settings are another training.
+    again, lines = run(spark, dataset, tmp_path / "whole", **BY_PARTS, if_exists="resume")
+    assert (lines, again.card.sha256) == ([], whole.card.sha256)
+    with pytest.raises(UsageError, match="trained with other settings"):
+        run(spark, dataset, tmp_path / "whole", **BY_PARTS | {"seed": 2}, if_exists="resume")
+    with pytest.raises(UsageError, match="choose another --model-out"):
+        run(spark, dataset, tmp_path / "whole", **BY_PARTS)
+
+
+@pytest.mark.spark
+def test_parts_that_an_interrupted_run_has_trained_are_kept(
+    spark: Any, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cnnspark import training
+
+    def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
+        if not job.settings.use_site_features:
+            raise KeyboardInterrupt
+        real(spark, job, say)
+
+    real = training._run_with_retries
+    monkeypatch.setattr(training, "_run_with_retries", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(spark, dataset, tmp_path / "m", **BY_PARTS)
+    monkeypatch.undo()
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(UsageError, match="from a training that is not finished"):
+        run(spark, dataset, tmp_path / "m", **BY_PARTS)
+    counts = read_card(str(parts_folder(str(tmp_path / "m")) / "counts")).sha256
+    resumed, lines = run(spark, dataset, tmp_path / "m", **BY_PARTS, if_exists="resume")
+    second = lines.index("part 2 of 4: counts of reads")
+    assert lines[second + 1] == "part 3 of 4: picture"  # nothing was trained between them
+    assert resumed.card.training["init_sha256"] == counts
+    through = run(spark, dataset, tmp_path / "through", **BY_PARTS)[0]
+    np.testing.assert_array_equal(weights(resumed.model_out), weights(through.model_out))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "features", "by_parts": True}, "'features' has no picture of reads; leave train.by_parts out"),
+        ({"model": "features", "use_picture": False}, "leave train.use_picture out"),
+        ({"use_picture": False, "by_parts": True}, "exclude each other"),
+        ({"picture": "p", "by_parts": True}, "exclude each other"),
+        ({"by_parts": True, "use_site_features": False}, "begins with the site features"),
+        ({"by_parts": True, "objective": "pretrain"}, "pre-training takes the network whole"),
+        ({"hidden_units": ()}, "hidden_units is"),
+        ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
+        ({"bins": 0}, "bins is 0"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(SETTINGS, **{"model": "reads", **changes})
