@@ -27,7 +27,7 @@ from cnnspark.familiarity import Familiar, familiar_inputs
 from cnnspark.files import location
 from cnnspark.first_stage import STAGES, FirstStage, first_stage, has_stages
 from cnnspark.inputs import checked_inputs, require_reads, required
-from cnnspark.models.bundled import absolute_model, notice
+from cnnspark.models.bundled import absolute_model, chosen_model, notice
 from cnnspark.models.calibration import Platt, probabilities
 from cnnspark.models.card import Card, read_card, require_finished
 from cnnspark.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
@@ -70,7 +70,8 @@ def explain(
     paths, model, config = of_the_run(paths, model, config or Config())
     paths = of_one_member(paths)
     required(paths.vcf, "--vcf")
-    model = absolute_model(model if model is not None else scored_with(str(paths.vcf), paths.has_reads))
+    given = chosen_model(model, paths.has_reads) if model is not None else scored_with(str(paths.vcf), paths.has_reads)
+    model = absolute_model(given)
     card = read_card(model)
     require_finished(card, model)
     needs_reads = looks_at_reads(card)

@@ -19,7 +19,7 @@ from cnnspark.costs import (
     tensor_costs,
 )
 from cnnspark.depths import ReadDepths
-from cnnspark.models.names import MODELS
+from cnnspark.models.names import COUNTS, MODELS
 from cnnspark.read_index import WINDOW_BASES
 from cnnspark.reads import ReadSource
 from cnnspark.regions import Region
@@ -44,7 +44,7 @@ def test_work_and_costs_add_up() -> None:
 
 
 def test_every_network_has_its_costs_and_reads_cost_where_they_are_looked_at() -> None:
-    assert set(NETWORKS) == set(MODELS)
+    assert set(NETWORKS) == {*MODELS, COUNTS}
     for name in MODELS:
         assert scoring_costs(name, True).read > 0 and scoring_costs(name, True).allele > 0
         assert scoring_costs(name, False).read == 0

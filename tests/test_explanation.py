@@ -320,7 +320,7 @@ def test_a_record_whose_ref_is_another_has_no_explanation(spark: Any, sample: Sa
         explain(inputs, "bundled:features", f"{columns[0]}:{columns[1]}", None, str(tmp_path / "x.html"))
     # One like that does not keep the others, of a plain VCF as well, from being explained.
     other = next(line.split("\t") for line in text[first + 1 :] if line.split("\t")[1] != columns[1])
-    assert explain(inputs, "bundled:features", f"{other[0]}:{other[1]}", None, str(tmp_path / "x.html"))["score"]
+    assert explain(inputs, "features", f"{other[0]}:{other[1]}", None, str(tmp_path / "x.html"))["score"]
 
 
 @pytest.mark.real
