@@ -7,7 +7,7 @@ whole (``--on all`` of ``benchmarks.accuracy``, which measures them on draws of 
 in ``--work`` already is kept. The same machine and versions give the same files.
 
 ``counts`` is ``reads`` without its picture. It comes before ``reads`` (``cnnspark cascade``), with the band of the
-blocks that both held out. That is of these very two models: install ``reads`` anew whenever ``counts`` is.
+blocks that both held out, and is installed with it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from pathlib import Path
 
 from benchmarks.accuracy import dataset_of, training_parts
 from cnnspark.cascade_stage import make_cascade
-from cnnspark.models.bundled import BUNDLED
 from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, read_card
-from cnnspark.models.names import COUNTS
+from cnnspark.models.names import COUNTS, FIRST
 
 PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
 # Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they
@@ -60,6 +59,7 @@ TRAINING: dict[str, tuple[str, list[str]]] = {
     ),
     "reference": ("reference", ["--epochs", "3", "--limit", "8"]),
 }
+INSTALLED = ("features", "reads", "reference")
 NEEDED = {"counts": ["features"], "reads": ["counts", "picture"]}
 VALIDATION = "0.07"
 # Whether the bundled ``reads`` scores in two stages where nothing is said: as benchmarks.cascade has measured it.
@@ -75,15 +75,16 @@ def installed_card(card: Card) -> Card:
 
 
 def install(bundle: Path, name: str) -> int:
-    """Copies a bundle into the package, without a first model in it; returns its size in bytes."""
+    """Copies a bundle into the package, with the model that comes first where there is one; returns bytes."""
     target = PRETRAINED / name
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    shutil.copyfile(bundle / NETWORK_FILE, target / NETWORK_FILE)
-    text = json.dumps(installed_card(read_card(bundle)).to_json(), allow_nan=False, separators=(",", ":"))
-    (target / CARD_FILE).write_text(text + "\n", encoding="utf-8")
-    read_card(target)
-    return sum(file.stat().st_size for file in target.iterdir())
+    for part in ("", FIRST) if (bundle / FIRST).is_dir() else ("",):
+        (target / part).mkdir(parents=True)
+        shutil.copyfile(bundle / part / NETWORK_FILE, target / part / NETWORK_FILE)
+        text = json.dumps(installed_card(read_card(bundle / part)).to_json(), allow_nan=False, separators=(",", ":"))
+        (target / part / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        read_card(target / part)
+    return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 
 
 def with_first(data: str, work: str) -> Path:
@@ -115,10 +116,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--work", required=True, help="folder for samples, tensors and models")
-    parser.add_argument("--only", action="append", choices=BUNDLED, help="may be repeated [all]")
+    parser.add_argument("--only", action="append", choices=INSTALLED, help="may be repeated [all]")
     parser.add_argument("--replicas", default="2", help="the weights do not depend on it")
     options = parser.parse_args()
-    for name in options.only or BUNDLED:
+    for name in options.only or INSTALLED:
         bundle = trained(name, options)
         if name == "reads":
             bundle = with_first(options.data, options.work)

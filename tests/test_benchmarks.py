@@ -144,4 +144,4 @@ def test_what_is_measured_is_on_sequence_that_no_draw_is_trained_on():
         for other, begin, end in spans(draws.EVALUATION):
             assert contig != other or last < begin or end < first
     seeds = [draw.settings.seed for draw in draws.DRAWS.values()]
-    assert len(set(seeds)) == len(seeds) == 11
+    assert len(set(seeds)) == len(seeds) == len(draws.TRAINING) + len(draws.EVALUATION)

@@ -64,7 +64,8 @@ def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
 
 def test_all_of_them_are_small() -> None:
     folder = bundle_folder("bundled:reads").parent
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(BUNDLED)
+    found = {str(path.parent.relative_to(folder)) for path in folder.rglob("model.json")}
+    assert found == {*BUNDLED, "reads/first"} - {"counts"}
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 4_000_000
 
 
@@ -81,14 +82,18 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_counts() -> None:
             read_card(name)
 
 
-def test_a_bundle_is_installed_without_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_installed_with_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:counts").sha256, Band(0.01, 0.99)))
     write_cascade(str(tmp_path / "both"), "bundled:counts", "bundled:reads", made)
     monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
     size = benchmarks.bundled.install(tmp_path / "both", "reads")
-    assert size > (tmp_path / "both" / "model.keras").stat().st_size
-    assert sorted(path.name for path in (tmp_path / "package" / "reads").iterdir()) == ["model.json", "model.keras"]
-    assert read_card(str(tmp_path / "package" / "reads")).cascade == made.cascade
+    installed = tmp_path / "package" / "reads"
+    names = sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file())
+    assert names == ["first/model.json", "first/model.keras", "model.json", "model.keras"]
+    assert size == sum((installed / name).stat().st_size for name in names)
+    assert read_card(str(installed)).cascade == made.cascade
+    first = first_stage(str(installed), read_card(str(installed)), True)
+    assert first is not None and first.sha256 == read_card("bundled:counts").sha256
 
 
 @pytest.mark.parametrize("with_reads", [True, False])

@@ -26,6 +26,7 @@ from cnnspark.members import Member
 from cnnspark.models.card import read_card
 from cnnspark.models.gatk_import import gatk_bundle
 from cnnspark.schema import WINDOW
+from cnnspark.scoring import ScoreSettings
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines
 from tests.test_gatk import random_arrays
@@ -88,14 +89,16 @@ Score = Callable[..., Path]
 @pytest.fixture(scope="module")
 def score(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Score:
     """Scores the sample with a model and gives the run's folder; the same one for the same model."""
-    made: dict[str, Path] = {}
+    made: dict[tuple[str, bool | None], Path] = {}
 
-    def scored(model: str, with_reads: bool = True) -> Path:
-        if model not in made:
+    def scored(model: str, with_reads: bool = True, cascade: bool | None = None) -> Path:
+        key = model, cascade
+        if key not in made:
             paths = sample.unlabelled if with_reads else dataclasses.replace(sample.unlabelled, reads=None)
-            made[model] = tmp_path_factory.mktemp("explained") / "scored"
-            stages.score_callset(spark, paths, model, str(made[model]), Config(blocks=sample.config.blocks))
-        return made[model]
+            made[key] = tmp_path_factory.mktemp("explained") / "scored"
+            config = Config(blocks=sample.config.blocks, score=ScoreSettings(cascade=cascade))
+            stages.score_callset(spark, paths, model, str(made[key]), config)
+        return made[key]
 
     return scored
 
@@ -123,7 +126,7 @@ def test_the_score_is_that_of_the_scored_callset(score: Score, sample: Sample, t
 
 @pytest.mark.spark
 def test_what_is_said_follows_from_the_values(score: Score, tmp_path: Path) -> None:
-    folder = score("bundled:reads")
+    folder = score("bundled:reads", cascade=False)
     scores = scores_of(folder / "merged.vcf.gz")
     card = read_card("bundled:reads")
     for at, alt in some(scores, 3):
@@ -250,7 +253,8 @@ def test_scores_of_another_model_are_said_to_be(score: Score, sample: Sample, tm
     assert found["stored"]["same_model"] is False
     assert any(s.startswith("The callset says") and "with another model" in s for s in found["summary"])
     unscored = explain(sample.unlabelled, None, at, alt, str(tmp_path / "x.html"))
-    assert unscored["model"]["path"] == "bundled:reads" and unscored["stored"] is None
+    # Of its cascade the model that the score is of.
+    assert unscored["model"]["path"] in ("bundled:reads", "bundled:reads/first") and unscored["stored"] is None
 
 
 @pytest.mark.spark

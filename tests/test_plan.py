@@ -158,4 +158,5 @@ def test_the_plan_of_a_sheet_is_that_of_its_samples(
     sheet.write_text("sample\tvcf\treads\nS1\t1.vcf.gz\t1.bam\nS2\t1.vcf.gz\t2.bam\n")
     assert main(["plan", "--sheet", str(sheet), "--model", "reads", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["records"] == 2 * one.records and "as if each carried every allele" in found["notes"][0]
+    assert found["records"] == 2 * one.records
+    assert any("as if each carried every allele" in note for note in found["notes"])

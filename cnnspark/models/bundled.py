@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BUNDLED = ("features", COUNTS, "reads", "reference")
 PREFIX = "bundled:"
 _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
+# `counts` comes before `reads`, and lies where any cascade has its first model: so `reads` can be copied whole.
+_FIRST_OF_READS = f"reads/{FIRST}"
 
 
 def is_bundled(model: str) -> bool:
@@ -57,12 +59,10 @@ def bundle_folder(model: str | Path) -> Path:
     """Where a bundle lies on this machine. Raises InputError where a bundled model is not in this installation."""
     if not isinstance(model, str) or not is_bundled(model):
         return Path(absolute(str(model)))
-    name, _, within = model.removeprefix(PREFIX).partition("/")
-    if name not in BUNDLED or within and (name, within) != ("reads", FIRST):
+    name = model.removeprefix(PREFIX)
+    if name not in (*BUNDLED, _FIRST_OF_READS):
         raise InputError(f"there is no bundled model '{name}'; choose one of {', '.join(BUNDLED)}")
-    if within:
-        name = COUNTS  # kept once, as it can be used by itself
-    folder = _FOLDER / name
+    folder = _FOLDER / (_FIRST_OF_READS if name == COUNTS else name)
     if not folder.is_dir():
         raise InputError(
             f"this installation of cnnspark has no bundled models (it is imported from {_FOLDER.parent}); install it "
