@@ -44,7 +44,7 @@ def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> lis
 
     def part(title: str, name: str, **changes: object) -> Part:
         # What an interrupted run has trained is kept; the driver has removed what is not wanted.
-        own = dataclasses.replace(settings, by_parts=False, if_exists="resume", **changes)  # type: ignore[arg-type]
+        own = dataclasses.replace(settings, **{"by_parts": False, "if_exists": "resume", "keep_start": 0.0, **changes})  # type: ignore[arg-type]
         if own.log_dir:
             own = dataclasses.replace(own, log_dir=f"{own.log_dir}/{name}")
         return Part(title, str(folder / name), own)
@@ -59,5 +59,6 @@ def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> lis
     counts, picture = parts[-2].model_out, parts[-1].model_out
     epochs = max(1, round(settings.epochs * LAST_EPOCHS))
     rate = settings.learning_rate * LAST_RATE
-    last = part("all together", "all", epochs=epochs, learning_rate=rate, init=counts, picture=picture)
+    changes = {"epochs": epochs, "learning_rate": rate, "keep_start": settings.keep_start}
+    last = part("all together", "all", init=counts, picture=picture, **changes)
     return [*parts, dataclasses.replace(last, model_out=model_out)]

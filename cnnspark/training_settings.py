@@ -52,6 +52,9 @@ class TrainSettings:
     model: str = "reads"
     init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
     picture: str | None = None  # a `reads` model whose picture of the reads is taken, beside what `init` gives
+    # The share of the weights that training started from in those it ends with (Wortsman et al. 2022, "Robust
+    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others.
+    keep_start: float = 0.0
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
@@ -130,9 +133,12 @@ class TrainSettings:
             raise UsageError(f"there is no loss '{self.loss}'; choose one of {', '.join(LOSS_NAMES)}")
         if not self.hidden_units or min(self.hidden_units) < 1:
             raise UsageError(f"hidden_units is {list(self.hidden_units)}; give one or more numbers of at least 1")
-        for name in ("warmup_share", "dropout", "hidden_dropout", "label_smoothing", "drop_reads", "drop_annotations"):
+        shares = ("warmup_share", "dropout", "hidden_dropout", "label_smoothing", "drop_reads", "drop_annotations")
+        for name in (*shares, "keep_start"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.keep_start and not (self.init or self.picture or self.by_parts):
+            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
     folder = checkpoint_folder(job.model_out)
     trainer = Trainer(job, replicas)
     data = open_data(job, trainer.dtypes)
+    start = trainer.state().weights
     state = _starting_state(job, trainer, folder)
     trainer.restore(state)
     validation = validation_of(trainer, data)
@@ -104,7 +105,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
                 state.save(folder, _fingerprint(job, trainer))
             history.write(row)
 
-    trainer.set_weights(state.best)
+    trainer.set_weights(_between(start, state.best, settings.keep_start))
     findings = validation.findings(validation.measure())
     if replicas.rank == 0:
         some = islice(data.validation_batches(VALIDATION_BATCH), LOOKED_AT // VALIDATION_BATCH)
@@ -146,6 +147,14 @@ def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Location) -> Trai
     state.epoch, state.best_epoch, state.highest_epoch = (int(count) for count in counters[:3])
     state.best_value = float(counters[3])
     return state
+
+
+def _between(start: Sequence[np.ndarray], end: Sequence[np.ndarray], kept: float) -> list[np.ndarray]:
+    """The weights of which a share is the start's."""
+    return [
+        (kept * old + (1 - kept) * new).astype(new.dtype) if np.issubdtype(new.dtype, np.floating) else new
+        for old, new in zip(start, end, strict=True)
+    ]
 
 
 def _finish_epoch(state: TrainingState, trainer: Trainer, epoch: int, value: float, row: Mapping[str, Any]) -> None:

@@ -106,6 +106,14 @@ def test_by_parts_is_the_four_trainings_one_after_another(spark: Any, dataset: s
     ].model_out
     last = run(spark, dataset, tmp_path / "last", **own, init=counts, picture=picture, learning_rate=1e-4)[0]
     np.testing.assert_array_equal(weights(whole.model_out), weights(last.model_out))
+    # A share of what the last part started from, and of nothing else.
+    kept = run(spark, dataset, tmp_path / "kept", **BY_PARTS, keep_start=0.75)[0]
+    of = [load_bundle(path).model for path in (counts, last.model_out, kept.model_out)]
+    for layer in ("dense_1", "counts_logit"):
+        began, ended, between = (np.array(model.get_layer(layer).kernel) for model in of)
+        assert np.abs(began - ended).max() > 1e-5
+        np.testing.assert_allclose(between, 0.75 * began + 0.25 * ended, atol=1e-6)
+    assert kept.card.metrics != last.card.metrics
     model = load_bundle(whole.model_out).model
     for name in ("logit", "counts_logit", "picture_logit"):
         assert np.abs(model.get_layer(name).kernel.numpy()).max() > 1e-4, name
@@ -159,6 +167,8 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
         ({"hidden_units": ()}, "hidden_units is"),
         ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
         ({"bins": 0}, "bins is 0"),
+        ({"keep_start": 0.3}, "no start to keep a share of"),
+        ({"keep_start": 1.0, "init": "m"}, "keep_start is 1.0"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
