@@ -16,6 +16,9 @@ SCORING_ROW_STEP = 4
 # A batch's rows, all alleles together. More would not fit a core's cache: what a convolution writes would be fetched
 # from memory by what scales it, which takes as long as the convolution.
 ROWS_AT_ONCE = 1024
+# On a GPU the other way round: it is the larger the better, until its memory is full. A block of 1,000 alleles at 30x
+# fits, so batches need not reach beyond blocks. Some 1 GiB of what the layers write.
+GPU_ROWS_AT_ONCE = 32 * ROWS_AT_ONCE
 # Small networks on few numbers: most of a batch's time is what each call costs, whatever it holds.
 WITHOUT_PICTURE = 4
 
@@ -70,11 +73,11 @@ def pad_rows(
 
 
 def scoring_batches(
-    tensors: TensorBatch, size: int, fields: Collection[str] | None = None
+    tensors: TensorBatch, size: int, fields: Collection[str] | None = None, rows_at_once: int = ROWS_AT_ONCE
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Batches of alleles of like depth, each with the positions of its alleles in ``tensors``.
 
-    A batch has at most ``size`` alleles, and at most ``ROWS_AT_ONCE`` rows unless one allele has more. Of named
+    A batch has at most ``size`` alleles, and at most ``rows_at_once`` rows unless one allele has more. Of named
     ``fields`` alone where some are named; where the reads' bases are not among these, a batch has ``WITHOUT_PICTURE``
     times as many alleles, whatever their rows. Sorting by the number of reads keeps padding small; the order is fixed
     by the data, so the bytes are too.
@@ -88,7 +91,7 @@ def scoring_batches(
     while first < len(order):
         # Rows ascend: with its last allele's a batch of n has n times as many.
         most = rows[first : first + size] * np.arange(1, min(size, len(order) - first) + 1)
-        chosen = order[first : first + max(1, int((most <= ROWS_AT_ONCE).sum()))]
+        chosen = order[first : first + max(1, int((most <= rows_at_once).sum()))]
         first += len(chosen)
         batch = pad_rows(tensors, chosen, fields, SCORING_ROW_STEP)
         batch["variant_type"] = np.array([tensors.keys[i].variant_type for i in chosen], dtype=np.int32)

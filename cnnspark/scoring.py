@@ -17,6 +17,7 @@ from cnnspark.alleles import unscorable_reason
 from cnnspark.annotations import AnnotationReader
 from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
+from cnnspark.devices import show_assigned_gpus
 from cnnspark.errors import InputError, QualityError, UsageError
 from cnnspark.features import FURTHEST, SITE_FEATURES
 from cnnspark.first_stage import (
@@ -260,7 +261,9 @@ def format_score(value: float | None) -> str:
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
     prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
-    with starting("loading the model"), quiet_stderr(), without_unused_packages():
+    show_assigned_gpus()
+    # Of two models the second takes next to nothing: TensorFlow is there.
+    with starting("loading the model", adds=True), quiet_stderr(), without_unused_packages():
         from cnnspark.models.bundle import load_bundle
 
         bundle = load_bundle(path, threads)
@@ -345,7 +348,7 @@ def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block:
 def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
     """The calibrated probability of each allele of a block, as :func:`predicted_scores`."""
     found = np.zeros(len(batch), np.float64)
-    for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs):
+    for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs, bundle.rows_at_once):
         found[chosen] = bundle.predict(arrays)
     if not np.isfinite(found).all():
         raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import errors
+from cnnspark.devices import VISIBLE, assigned_gpus
 from cnnspark.errors import CnnsparkError, RunError, UsageError
 from cnnspark.files import absolute, explained, has_files, is_remote, location, make_parents, make_room, remove, size
 from cnnspark.log import about
@@ -296,12 +297,11 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
     environment["TF_NUM_INTRAOP_THREADS"] = environment["OMP_NUM_THREADS"] = str(threads)
     environment["TF_NUM_INTEROP_THREADS"] = str(threads)
     environment.pop("TF_CONFIG", None)
-    gpus = context.resources().get("gpu")
-    if gpus is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.addresses)
+    if gpus := assigned_gpus():
+        environment[VISIBLE] = ",".join(gpus)
     elif replicas > 1:
         # Replicas of one machine would all take its first GPU; Spark's resource scheduling deals them out.
-        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        environment[VISIBLE] = "-1"
     if replicas > 1:
         host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
         with socket.socket() as probe:

@@ -51,14 +51,6 @@ class Replicas:
         return [part.reshape(a.shape).astype(a.dtype) for part, a in zip(parts, arrays, strict=True)]
 
 
-def use_one_gpu() -> None:
-    """One device for a replica, taking memory as it needs it; without a GPU nothing happens."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        tf.config.set_visible_devices(gpus[0], "GPU")
-        tf.config.experimental.set_memory_growth(gpus[0], True)
-
-
 def compute_type(mixed_precision: bool | str) -> str:
     """What the network computes in: ``float32``, ``bfloat16`` or ``float16``. Weights and sums are float32 always.
 

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from cnnspark.devices import use_one_gpu
 from cnnspark.errors import CnnsparkError, RunError
 from cnnspark.models.activity import dead_layers
 from cnnspark.models.bundle import save_bundle
 from cnnspark.training_log import EpochProgress, EventLog, History
-from cnnspark.training_replicas import LOST_REPLICA, Replicas, use_one_gpu
+from cnnspark.training_replicas import LOST_REPLICA, Replicas
 from cnnspark.training_settings import ReplicaJob, checkpoint_folder, learning_rate
 from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
@@ -185,7 +186,7 @@ def main() -> None:
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))
     rank = int(cluster["task"]["index"]) if cluster else 0
     try:
-        use_one_gpu()
+        use_one_gpu(tf)
         tf.config.experimental.enable_op_determinism()
         replicas = Replicas(rank, job.settings.replicas, job.settings.timeout_seconds)
         result: dict[str, Any] = {"result": train_replica(job, replicas)}

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cnnspark.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
+from cnnspark.devices import use_one_gpu
 from cnnspark.errors import InputError
 from cnnspark.models.bundle_folder import new_bundle
 from cnnspark.models.bundled import opened_bundle
@@ -42,10 +44,14 @@ def use_threads(threads: int) -> None:
 
 
 class Bundle:
-    """A trained network, ready to score: ``predict`` is compiled once, for any batch size and number of rows."""
+    """A trained network, ready to score: ``predict`` is compiled once, for any batch size and number of rows.
 
-    def __init__(self, card: Card, model: keras.Model):
+    ``on_gpu``: whether it runs on a GPU, which large batches keep busy.
+    """
+
+    def __init__(self, card: Card, model: keras.Model, on_gpu: bool = False):
         self.card, self.model = card, model
+        self.rows_at_once = GPU_ROWS_AT_ONCE if on_gpu else ROWS_AT_ONCE
         self._dtypes = model_inputs(model)
         signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
         self.inputs = frozenset(self._dtypes)  # fields of a batch that the network looks at
@@ -106,6 +112,7 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
     Raises InputError where it is not a bundle, is damaged, or holds what safe mode refuses.
     """
     use_threads(threads)
+    on_gpu = use_one_gpu(tf)
     with opened_bundle(path, BUNDLE_FILES) as folder:
         card = read_opened_card(path, folder)
         try:
@@ -115,4 +122,4 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
             raise InputError(f"{path} cannot be opened ({reason}); use a bundle written by 'cnnspark train'") from error
     if tuple(model.output_shape) != (None,):
         raise InputError(f"{path} gives {model.output_shape} instead of one logit an allele; use another model")
-    return Bundle(card, model)
+    return Bundle(card, model, on_gpu)
