@@ -92,6 +92,12 @@ def tested_parts(data: str, work: str, on: str) -> list[Part]:
     return parts
 
 
+def chosen_tests(options: argparse.Namespace) -> list[Part]:
+    """Those of :func:`tested_parts` that the command line names, or all."""
+    parts = tested_parts(options.data, options.work, options.on)
+    return [part for part in parts if not options.tests or part.name in options.tests]
+
+
 def draw_part(data: str, work: str, name: str) -> Part:
     """A simulated sample of ``benchmarks.draws``."""
     files = {"vcf": "callset.vcf.gz", "reads": "reads.bam", "labels": "labels.tsv"}
@@ -199,7 +205,7 @@ def train(options: argparse.Namespace) -> None:
     if options.on not in sim.CALLSETS:
         draws.make_samples(draws.DRAWS, str(Path(options.data, draws.REFERENCE)), options.work)
     parts = training_parts(options.data, options.work, options.on, options.limit)
-    tests = tested_parts(options.data, options.work, options.on)
+    tests = chosen_tests(options)
     paths = [dataset_of(part, options.model, options.work) for part in parts]
     tested = [dataset_of(part, options.model, options.work) for part in tests]
     kept.mkdir(parents=True, exist_ok=True)
@@ -276,9 +282,7 @@ def measure(options: argparse.Namespace) -> None:
     folder = Path(options.work, options.on)
     names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
     results: dict[str, Any] = {"facts": {n: json.loads((folder / n / "facts.json").read_text()) for n in names}}
-    for part in tested_parts(options.data, options.work, options.on):
-        if options.tests and part.name not in options.tests:
-            continue
+    for part in chosen_tests(options):
         alleles = alleles_of(part, options, names)
         measured = evaluate(alleles, baseline=options.baseline)
         rows = []
@@ -322,6 +326,7 @@ def main() -> None:
         command.add_argument("--data", default="../shared/data")
         command.add_argument("--work", required=True, help="folder for samples, tensors, models and scores")
         command.add_argument("--on", choices=[*sim.CALLSETS, "draws", "all"], required=True)
+        command.add_argument("--tests", type=lambda text: text.split(","), help="what is measured, of the set [all]")
         if name == "train":
             command.add_argument("--model", choices=[*MODELS, TREES, TREES_AND_COUNTS], required=True)
             command.add_argument("--name", help="under which it is kept [MODEL-SEED]")
@@ -333,7 +338,6 @@ def main() -> None:
             command.add_argument("--set", dest="settings", action="append", default=[])
         else:
             command.add_argument("--baseline", default=f"{TREES}-1", help="what the others are compared with")
-            command.add_argument("--tests", type=lambda text: text.split(","), help="of the set [all]")
             command.add_argument("--json", metavar="FILE")
             command.add_argument("names", nargs="*", help="which trainings [all]")
     options = parser.parse_args()
