@@ -1,0 +1,64 @@
+"""A callset from the reads alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from cnnspark import callset
+from cnnspark.blocks import Block, candidate_windows
+from cnnspark.candidates import candidate_header, candidate_lines
+from cnnspark.config import Config, InputPaths
+from cnnspark.errors import InputError
+from cnnspark.inputs import required
+from cnnspark.log import about, progress
+from cnnspark.preflight import check_executors, check_one_sample, check_reads
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.regions import check_regions, clip_to_contigs, parse_region
+from cnnspark.shards import BlockLines, BlockOutput, write_shards
+from cnnspark.stages.common import merge_in_task, new_callset, work_folder
+from cnnspark.tasks import Session
+from cnnspark.vcf import VcfHeader
+
+
+@about(stage="candidates")
+def call_candidates(
+    spark: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
+) -> dict[str, Any]:
+    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
+    target = new_callset(out, overwrite)
+    paths = paths.absolute()
+    callset.require_file(required(paths.reference, "--reference"), "reference")
+    reads, reference = (
+        ReadSource(required(paths.reads, "--reads"), paths.reference),
+        ReferenceSource(str(paths.reference)),
+    )
+    check_reads(reads, reference)
+    check_one_sample(reads)
+    sample = paths.sample or (reads.samples[0] if reads.samples else "SAMPLE")
+    regions = clip_to_contigs([parse_region(text, reference.lengths) for text in paths.regions], reference.lengths)
+    check_regions(regions, reference.lengths, reference.path)
+    contigs = {name: length for name, length in reference.lengths.items() if name in reads.contig_lengths}
+    header = VcfHeader(candidate_header(contigs, sample))
+    windows = candidate_windows(contigs, regions)
+    if not windows:
+        raise InputError("there is nothing to call in the chosen regions; check --region")
+    check_executors(spark, [str(paths.reads), str(paths.reference)])
+    read_path, reference_path, settings = str(paths.reads), str(paths.reference), config.candidates
+
+    def make_work() -> BlockLines:
+        source, genome = ReadSource(read_path, reference_path), ReferenceSource(reference_path)
+
+        def call(block: Block) -> BlockOutput:
+            return BlockOutput(candidate_lines(block.region, source, genome, settings, sample), Counter())
+
+        return call
+
+    with about(sample=sample), work_folder(target, "candidates") as work:
+        work.open({"stage": "candidates"}, windows, "overwrite")
+        rows = write_shards(spark, work, windows, header, make_work)
+        merge_in_task(spark, work, rows, header, target)
+    found = sum(row.records_out for row in rows)
+    progress(f"{found} candidate alleles in {len(windows)} windows")
+    return {"stage": "candidates", "out": out, "records": found, "sample": sample}

@@ -1,0 +1,97 @@
+"""A callset's scores, as shards and one merged file."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import ExitStack
+from typing import Any
+
+from cnnspark import bcf, cohort, scoring
+from cnnspark.config import Config, InputPaths
+from cnnspark.costs import scoring_costs
+from cnnspark.errors import UsageError
+from cnnspark.files import is_remote, make_room
+from cnnspark.first_stage import first_stage
+from cnnspark.inputs import checked_inputs, require_reads
+from cnnspark.log import about, progress
+from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
+from cnnspark.models.card import read_card, require_finished
+from cnnspark.preflight import check_executors
+from cnnspark.shards import GUARD, BlockLines, merged_file, shard_folder, write_shards
+from cnnspark.stages.common import finish_run, planned_blocks
+from cnnspark.tasks import Session
+
+
+def check_output_type(output_type: str, merge: bool) -> None:
+    """Raises UsageError where a merged file of some type is asked for and nothing is merged."""
+    if output_type != "z" and not merge:
+        raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
+
+
+@about(stage="score")
+def score_callset(
+    spark: Session, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
+    merge: bool = True, strict: bool = False, output_type: str = "z",
+) -> dict[str, Any]:  # fmt: skip
+    """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
+
+    The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
+    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundled.chosen_model`).
+
+    Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
+    ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
+    """
+    check_output_type(output_type, merge)
+    paths, folder = paths.absolute(), shard_folder(out)
+    folder.check(if_exists)
+    model = absolute_model(chosen_model(model, paths.has_reads))
+    card = read_card(model)
+    require_finished(card, model)
+    if said := notice(model):
+        progress(said)
+    if strict and card.known is None:
+        raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
+    needs_reads = scoring.looks_at_reads(card)
+    if needs_reads and not paths.members:
+        require_reads(paths.reads, model)
+    tensors = scoring.model_tensors(model, card, config.tensors)
+    first = first_stage(model, card, config.score.cascade)
+    with (
+        checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
+        ExitStack() as stack,
+    ):
+        scorer = cohort if checked.inputs.members else scoring
+        header = scorer.score_header(checked.header, str(paths.vcf), card, first)
+        make_room(folder.out)
+        own = [] if is_bundled(model) else [model]
+        seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
+        check_executors(spark, seen)
+        blocks = planned_blocks(spark, checked, config, scoring_costs(card.title, needs_reads))
+        if output_type == "b":
+            bcf.require_contigs(header, (block.region.contig for block in blocks))
+        identity = checked.identity | {
+            "stage": "score",
+            "model": card.sha256,
+            "tensors": dataclasses.asdict(tensors),
+            "score": {k: v for k, v in dataclasses.asdict(config.score).items() if k != "read_ahead"}
+            | {"cascade": first and first.identity()},
+        }
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
+        inputs, settings = checked.inputs, config.score
+
+        def make_work() -> BlockLines:
+            return scorer.score_work(inputs, model, card, tensors, settings, first)
+
+        rows = write_shards(spark, folder, blocks, header, make_work)
+        compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
+        facts = {
+            "stage": "score",
+            "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
+            "model": card.sha256,
+            "cascade": first and first.identity(),
+            "key": scoring.score_key(card),
+            "guard": compared,
+        }
+        target = merged_file(folder, output_type) if merge else None
+        summary = finish_run(spark, folder, blocks, rows, header, target, facts)
+        return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}

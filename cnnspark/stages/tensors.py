@@ -1,0 +1,133 @@
+"""Labelled tensors of a callset, as a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnspark import dataset, scoring
+from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
+from cnnspark.blocks import Block, add_digests, deal
+from cnnspark.config import Config, InputPaths
+from cnnspark.costs import tensor_costs
+from cnnspark.errors import InputError, UsageError
+from cnnspark.inputs import Labeller, TruthPaths, checked_inputs
+from cnnspark.log import about, progress
+from cnnspark.pace import Tally, following
+from cnnspark.preflight import check_executors
+from cnnspark.runs import RunFolder, file_identity
+from cnnspark.runtime import measured
+from cnnspark.schema import UNKNOWN
+from cnnspark.session import block_range, described
+from cnnspark.stages.common import planned_blocks, report_blocks
+from cnnspark.tasks import run_tasks
+from cnnspark.tensors import feature_names
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@about(stage="tensors")
+def build_dataset(
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
+) -> dict[str, Any]:
+    """Builds labelled tensors of a callset and writes them through Petastorm. Alleles of unknown label are left out.
+
+    Without truth or labels all alleles are written, unlabelled. Without reads tensors have none, and no site features:
+    for models that look at none.
+    """
+    paths, folder = paths.absolute(), dataset.dataset_folder(out)
+    if paths.members:
+        raise UsageError("tensors are built of one sample; give its --reads and --sample instead of members")
+    folder.check(if_exists)
+    truth = TruthPaths.of(paths)
+    with_reads = paths.reads is not None
+    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
+        used = truth.check(paths.reference) if truth else []
+        names = config.annotations or (
+            GATK_ANNOTATIONS
+            if config.tensors.encoding == "gatk"
+            else default_annotations(checked.header, len(checked.header.samples) > 1)
+        )
+        features = feature_names(config.tensors, with_reads)
+        check_executors(spark, [*checked.inputs.paths, *used])
+        blocks = planned_blocks(spark, checked, config, tensor_costs(with_reads))
+        identity = checked.identity | {
+            "stage": "tensors",
+            "truth": {path: file_identity(path) for path in used},
+            "annotations": list(names),
+            "tensors": dataclasses.asdict(config.tensors),
+        }
+        stack.enter_context(folder.opened(identity, blocks, if_exists))
+        inputs, settings = checked.inputs, config.tensors
+        finished = {row["block"] for row in dataset.finished_rows(folder)}
+        missing = [block for block in blocks if block.index not in finished]
+
+        def write(part: Iterable[Block]) -> Iterator[int]:
+            source = scoring.BlockTensors(inputs, names, settings)
+            labeller = Labeller(truth, source.vcf, inputs.reference) if truth else None
+            for block in part:
+                # An earlier attempt of this task may have come this far.
+                if not dataset.finished_rows(folder, block):
+                    write_tensors(folder, block, source, labeller)
+                yield block.index
+
+        with (
+            described(spark, "Petastorm's metadata"),
+            dataset.materialize(spark, folder, len(names), len(features)),
+        ):
+            if missing:
+                with following(Tally(folder, blocks, missing)):
+                    run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
+        facts = {
+            "sample": inputs.sample,
+            "with_reads": with_reads,
+            "config": dataclasses.replace(config, inputs=paths).to_dict(),
+            "inputs": identity["inputs"] | identity["truth"],
+            # Of the callset's records: what conservation is proved by elsewhere.
+            "callset_digest": add_digests(block.digest for block in blocks),
+        }
+        card = dataset.write_card(spark, folder, names, features, facts)
+        labelled = card["labels"]["true"] + card["labels"]["false"]
+        if truth and not labelled:
+            raise InputError("no allele lies inside the confident BED; give the BED of this sample and build")
+        summary = {"stage": "tensors", "out": str(folder.out)} | {
+            name: card[name] for name in ("tensors", "labels", "counts", "bytes")
+        }
+        summary["runtime"] = report_blocks(folder, blocks, {row["block"]: row["runtime"] for row in folder.rows()})
+        folder.succeed(summary)
+        progress(
+            f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
+            f"{card['bytes'] / max(1, card['tensors']) / 1000:.1f} kB each"
+        )
+        return summary
+
+
+@measured("write")
+def write_tensors(
+    folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
+) -> dict[str, Any]:
+    """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
+    records = source.records(block)
+    carried = {record.index: source.carried(record) for record in records}
+    if labeller is None:
+        batch, counts = source.build([record for record in records if carried[record.index]], block)
+        batch = batch.take([i for i, key in enumerate(batch.keys) if key.alt_index in carried[key.record_index]])
+        return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
+    labels, counts = labeller.labels(records, block)
+    of_record = {
+        record.index: [label if n in carried[record.index] else UNKNOWN for n, label in enumerate(each, 1)]
+        for record, each in zip(records, labels, strict=True)
+    }
+    # An allele that nobody will train on needs no tensor; a record with one labelled allele is built whole.
+    wanted = [record for record in records if any(label != UNKNOWN for label in of_record[record.index])]
+    batch, skipped = source.build(wanted, block)
+    chosen = [i for i, k in enumerate(batch.keys) if of_record[k.record_index][k.alt_index - 1] != UNKNOWN]
+    known = np.array([of_record[batch.keys[i].record_index][batch.keys[i].alt_index - 1] for i in chosen], np.int32)
+    counts = counts + Counter({f"no tensor: {reason}": n for reason, n in skipped.items()})
+    return dataset.write_block(folder, block, batch.take(chosen), known, source.inputs.sample, counts)
