@@ -112,6 +112,7 @@ def train(
     epoch).
     """
     say = progress or _to_stderr
+    settings.require_start()
     data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
     model_out = absolute(model_out)
     if settings.log_dir and "://" not in settings.log_dir:

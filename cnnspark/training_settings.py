@@ -137,8 +137,6 @@ class TrainSettings:
         for name in (*shares, "keep_start"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
-        if self.keep_start and not (self.init or self.picture or self.by_parts):
-            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
@@ -179,7 +177,14 @@ class TrainSettings:
             # Any other number may be a contig's name, as "20" is: the dataset tells.
             chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
         settings = dataclasses.replace(self, **chosen)
+        settings.require_start()
         return settings if "model" in chosen else settings.of_starting_model()
+
+    def require_start(self) -> None:
+        """Raises UsageError where a share of a start is to be kept that there is not, now that all settings are known:
+        ``keep_start`` may come from a file, ``init`` from a flag."""
+        if self.keep_start and not (self.init or self.picture or self.by_parts):
+            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
 
     def of_starting_model(self) -> TrainSettings:
         """The settings with the network of the bundle that training starts from, where they name no other.

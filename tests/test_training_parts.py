@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnspark.config import load_config
 from cnnspark.errors import UsageError
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import read_card
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.training import train
 from cnnspark.training_parts import parts_folder, parts_of
 from cnnspark.training_settings import ReplicaJob, TrainSettings
 from tests.synthetic_training import synthetic_batch, write_synthetic
@@ -167,10 +169,22 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
         ({"hidden_units": ()}, "hidden_units is"),
         ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
         ({"bins": 0}, "bins is 0"),
-        ({"keep_start": 0.3}, "no start to keep a share of"),
         ({"keep_start": 1.0, "init": "m"}, "keep_start is 1.0"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(SETTINGS, **{"model": "reads", **changes})
+
+
+def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_path: Path) -> None:
+    settings = load_config(None, ["train.keep_start=0.5"]).train
+    assert settings.with_flags(init="reads").keep_start == 0.5
+    assert settings.with_flags(by_parts=True).keep_start == 0.5
+    for refuse in (
+        settings.with_flags,
+        # Before Spark or the data are looked at: there are none.
+        lambda: train(None, str(tmp_path / "none"), str(tmp_path / "m"), settings),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match="no start to keep a share of; leave train.keep_start out, or give"):
+            refuse()
