@@ -189,11 +189,17 @@ class TrainSettings:
     def of_starting_model(self) -> TrainSettings:
         """The settings with the network of the bundle that training starts from, where they name no other.
 
+        Of ``counts`` that is ``reads`` without its picture, which would be new, and silent beside the rest.
+
         Raises InputError where there is no bundle.
         """
-        if self.init is None or self.model != TrainSettings.model:
+        # Only `reads` has the parts that these are about, so it is named by them.
+        named = self.model != TrainSettings.model or self.picture or self.by_parts or not self.use_picture
+        if self.init is None or named:
             return self
-        return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
+        card = read_card(chosen_model(self.init, with_reads=True))
+        # Pre-training takes the network whole.
+        return dataclasses.replace(self, model=card.model, use_picture=card.spec.picture or self.pretrains)
 
     def chosen(self) -> dict[str, Any]:
         """What a spec has of the settings, whatever model training starts from."""

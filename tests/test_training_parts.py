@@ -188,3 +188,20 @@ def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_pat
     ):
         with pytest.raises(UsageError, match="no start to keep a share of; leave train.keep_start out, or give"):
             refuse()
+
+
+def test_a_training_that_starts_from_counts_is_one_of_counts() -> None:
+    settings = TrainSettings().with_flags(init="counts")
+    assert (settings.model, settings.use_picture) == ("reads", False)
+    # What asks for a picture, or for another network, is told apart.
+    for flags in ({"picture": "reads"}, {"model": "reads"}, {"objective": "pretrain"}):
+        assert TrainSettings().with_flags(init="counts", **flags).use_picture
+    assert TrainSettings().with_flags(init="reads").use_picture
+
+
+@pytest.mark.parametrize("asked", [{"by_parts": True}, {"use_picture": False}, {"picture": "reads"}])
+def test_what_only_reads_has_names_it_where_training_starts_from_features(asked: dict[str, Any]) -> None:
+    assert TrainSettings().with_flags(init="features").model == "features"
+    assert TrainSettings().with_flags(init="features", **asked).model == "reads"
+    # As from a file, without the command's flags.
+    assert TrainSettings(init="features", **asked).with_flags(objective="classify").model == "reads"
