@@ -7,19 +7,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import dataclasses
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from cnnspark import training
 from cnnspark.config import load_config
 from cnnspark.errors import UsageError
-from cnnspark.models.bundle import load_bundle
+from cnnspark.models.bundle import load_bundle, save_bundle
+from cnnspark.models.calibration import Platt
 from cnnspark.models.card import read_card
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.training import train
 from cnnspark.training_parts import parts_folder, parts_of
 from cnnspark.training_settings import ReplicaJob, TrainSettings
+from cnnspark.training_state import TrainingState
+from cnnspark.training_validation import Findings, trained_card
 from tests.synthetic_training import synthetic_batch, write_synthetic
 from tests.test_training import SETTINGS, run, weights
 
@@ -133,8 +138,6 @@ def test_by_parts_is_the_four_trainings_one_after_another(spark: Any, dataset: s
 def test_parts_that_an_interrupted_run_has_trained_are_kept(
     spark: Any, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cnnspark import training
-
     def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
         if not job.settings.use_site_features:
             raise KeyboardInterrupt
@@ -205,3 +208,81 @@ def test_what_only_reads_has_names_it_where_training_starts_from_features(asked:
     assert TrainSettings().with_flags(init="features", **asked).model == "reads"
     # As from a file, without the command's flags.
     assert TrainSettings(init="features", **asked).with_flags(objective="classify").model == "reads"
+
+
+class Trained(list[str]):
+    """The folders of the trainings that were begun, by name; that of ``interrupted`` does not begin."""
+
+    interrupted = ""
+
+    def __call__(self, spark: Any, job: ReplicaJob, say: Any) -> None:
+        name = Path(job.model_out).name
+        if name == self.interrupted:
+            raise KeyboardInterrupt
+        self.append(name)
+        card = trained_card(job, TrainingState([], [], []), Findings({}, {}, {}, Platt()))
+        save_bundle(job.model_out, build_model(job.settings.model, job.spec), card, replace=True)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Trainings without Spark, each of no steps."""
+    begun = Trained()
+    monkeypatch.setattr(training, "_run_with_retries", begun)
+    monkeypatch.setattr(training, "check_slots", lambda *_: None)
+    return begun
+
+
+def by_parts(data: str, out: Path, **changes: Any) -> Any:
+    return run(None, data, out, **BY_PARTS | changes)  # type: ignore[arg-type]
+
+
+def test_a_model_stays_until_the_last_part_has_another(
+    dataset: str, tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parts = tmp_path / "m", tmp_path / "m.parts"
+    old = by_parts(dataset, out)[0].card
+    trained.clear()
+    # Refused with all else in order: nothing is gone.
+    for init in ("counts", "reads", "reference"):
+        with pytest.raises(UsageError, match=f"'{init}' model, training by parts starts from 'features'; choose"):
+            by_parts(dataset, out, init=init, seed=2, if_exists="overwrite")
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "check_slots", Mock(side_effect=UsageError("too few")))
+        with pytest.raises(UsageError, match="too few"):
+            by_parts(dataset, out, seed=2, if_exists="overwrite")
+    assert read_card(out) == old and trained == [] and not parts.exists()
+    trained.interrupted = "picture"
+    with pytest.raises(KeyboardInterrupt):
+        by_parts(dataset, out, seed=2, if_exists="overwrite")
+    assert read_card(out) == old and (parts / "counts").is_dir()
+    trained.clear()
+    trained.interrupted = ""
+    result, _ = by_parts(dataset, out, seed=2, if_exists="resume")
+    assert trained == ["picture", "m"] and not parts.exists()
+    assert read_card(out) == result.card != old and result.card.training["seed"] == 2
+
+
+@pytest.mark.parametrize("left", ["m.parts/features/model.keras", "m.parts/counts", "m.ckpt/state.npz"])
+def test_a_run_that_ended_in_its_clean_up_is_done(dataset: str, tmp_path: Path, trained: Trained, left: str) -> None:
+    done = by_parts(dataset, tmp_path / "m")[0].card
+    trained.clear()
+    (tmp_path / left).parent.mkdir(parents=True)
+    (tmp_path / left).write_bytes(b"some of it")
+    again, lines = by_parts(dataset, tmp_path / "m", if_exists="resume")
+    assert (again.card, trained, lines) == (done, [], [])
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_first_part_is_done_by_features_that_have_seen_labels(
+    dataset: str, tmp_path: Path, trained: Trained
+) -> None:
+    settings = {"model": "features", "epochs": 1}
+    for name, objective, expected in (
+        ("finished", "classify", ["counts", "picture", "of finished"]),
+        ("pretrained", "pretrain", ["features", "counts", "picture", "of pretrained"]),
+    ):
+        run(None, dataset, tmp_path / name, **settings, objective=objective)  # type: ignore[arg-type]
+        trained.clear()
+        card = by_parts(dataset, tmp_path / f"of {name}", init=str(tmp_path / name))[0].card
+        assert trained == expected and not card.pretrained
