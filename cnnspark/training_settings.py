@@ -53,7 +53,8 @@ class TrainSettings:
     init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
     picture: str | None = None  # a `reads` model whose picture of the reads is taken, beside what `init` gives
     # The share of the weights that training started from in those it ends with (Wortsman et al. 2022, "Robust
-    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others.
+    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others. Layers that were new
+    # keep nothing.
     keep_start: float = 0.0
     replicas: int = 1
     epochs: int = 10
