@@ -25,6 +25,7 @@ from cnnspark.training import train
 from cnnspark.training_job import prepare_job
 from cnnspark.training_replicas import Replicas
 from cnnspark.training_settings import ReplicaJob
+from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
 from cnnspark.training_validation import Findings, trained_card
 from cnnspark.training_worker import _between
@@ -208,6 +209,17 @@ def test_layers_are_taken_by_name_and_shape() -> None:
     taken, new = take_weights(fewer, source)
     assert (taken, new) == (["annotations_codes", "dense_2", "logit"], ["dense_1"])
     assert taken_text("DIR", [], ["a", "b"]) == "nothing of DIR fits the network: all its layers are new"
+
+
+def test_the_card_has_the_bins_and_layers_of_the_network_whatever_was_asked_for(others: str, tmp_path: Path) -> None:
+    own = started(others, None, bins=3, hidden_units=(16, 8, 4))[0]
+    first = str(tmp_path / "first")
+    save_bundle(first, Trainer(own, Replicas(0, 1, 60)).model, Card("features", own.spec))
+    job = started(others, first, bins=5)[0]
+    for each in (own, job):
+        card = trained_card(each, TrainingState([], [], []), Findings({}, {}, {}, Platt()))
+        assert (card.training["bins"], card.training["hidden_units"]) == (3, (16, 8, 4))
+        assert {len(row) for row in card.spec.feature_edges} == {4}
 
 
 @pytest.mark.parametrize("mixed_precision", [False, "bfloat16"])
