@@ -98,6 +98,19 @@ def test_what_cannot_come_first_or_second_is_one_sentence(tmp_path: Path) -> Non
         first_stage(model, changed, True)
 
 
+def test_the_bundled_reads_has_a_first_model_whatever_folders_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reads").mkdir()
+    no_data = str(tmp_path / "none")
+    # The models go together; what is missing are the data.
+    with pytest.raises(InputError, match=no_data):
+        cascade_stage.make_cascade([no_data], None, READS, str(tmp_path / "out"))
+    with pytest.raises(UsageError, match=f"no model to come before {tmp_path}/mine; give one with --first"):
+        cascade_stage.make_cascade([no_data], None, "mine", str(tmp_path / "out"))
+
+
 def test_a_card_without_a_cascade_is_written_as_it_was() -> None:
     assert "cascade" not in CARD.to_json()
     card = dataclasses.replace(CARD, cascade=Cascade("0" * 64, Band(0.1, 0.9), False, 9, 3, {"AUPRC": {"alone": 1.0}}))
