@@ -66,12 +66,12 @@ class TrainResult:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, whose weights are in the bundle."""
+        """The epoch, from 1, whose weights the bundle has: alone, or with a share of the start's (``keep_start``)."""
         return int(self.card.training["best_epoch"])
 
     @property
     def validation(self) -> dict[str, Any]:
-        """The figures of the best epoch."""
+        """The figures of the best epoch, before a share of the start's weights was kept."""
         return next((row for row in self.card.history if row["epoch"] == self.best_epoch), {})
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,9 +85,15 @@ class TrainResult:
 
     def text(self) -> str:
         """The result in one line."""
-        auprc = self.validation.get("val_auprc")
-        figure = f"AUPRC {auprc:.4f}" if auprc is not None else f"loss {self.validation['val_loss']:.4f}"
-        return f"best epoch {self.best_epoch}, validation {figure}: {self.model_out}"
+        found = _figure(self.validation, "val_auprc", "val_loss")
+        if kept := self.card.training.get("keep_start"):
+            found += f", with {kept:g} of the start's weights {_figure(self.card.metrics, 'AUPRC ALL', 'loss ALL')}"
+        return f"best epoch {self.best_epoch}, validation {found}: {self.model_out}"
+
+
+def _figure(figures: Mapping[str, Any], auprc: str, loss: str) -> str:
+    """What is shown of figures: the AUPRC or, where there is none, the loss."""
+    return f"AUPRC {figures[auprc]:.4f}" if auprc in figures else f"loss {figures[loss]:.4f}"
 
 
 @about(stage="train")

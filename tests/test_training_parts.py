@@ -17,10 +17,10 @@ from cnnspark.config import load_config
 from cnnspark.errors import UsageError
 from cnnspark.models.bundle import load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
-from cnnspark.models.card import read_card
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.training import train
+from cnnspark.training import TrainResult, train
 from cnnspark.training_parts import parts_folder, parts_of
 from cnnspark.training_settings import ReplicaJob, TrainSettings
 from cnnspark.training_state import TrainingState
@@ -235,6 +235,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
 
 def by_parts(data: str, out: Path, **changes: Any) -> Any:
     return run(None, data, out, **BY_PARTS | changes)  # type: ignore[arg-type]
+
+
+def test_the_result_says_what_is_kept_of_the_start() -> None:
+    row = {"epoch": 1, "val_auprc": 0.99724, "val_loss": 0.2}
+    card = Card("reads", ModelSpec(), metrics={"AUPRC ALL": 0.99682}, history=[row], training={"best_epoch": 1})
+    assert TrainResult("m", card).text() == "best epoch 1, validation AUPRC 0.9972: m"
+    kept = dataclasses.replace(card, training={"best_epoch": 1, "keep_start": 0.5})
+    said = "best epoch 1, validation AUPRC 0.9972, with 0.5 of the start's weights AUPRC 0.9968: m"
+    assert TrainResult("m", kept).text() == said
 
 
 def test_a_model_stays_until_the_last_part_has_another(
