@@ -236,8 +236,9 @@ def train(
 ) -> TrainResult:
     """Trains a network on one dataset or several, as ``cnnspark train``.
 
-    ``settings`` are those of the command's flags: ``model``, ``init``, ``replicas``, ``epochs``, ``batch_size``,
-    ``patience``, ``log_dir``. The result has ``validation``, the figures of the best epoch, and the model's ``card``.
+    ``settings`` are those of the command's flags: ``model``, ``init``, ``by_parts``, ``replicas``, ``epochs``,
+    ``batch_size``, ``patience``, ``log_dir``. The result has ``validation``, the figures of the best epoch,
+    and the model's ``card``.
     """
     from cnnspark import training
 

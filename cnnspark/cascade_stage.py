@@ -107,7 +107,8 @@ def make_cascade(
 
 
 def _usual_first(model: str) -> str:
-    if model != chosen_model("reads", with_reads=True):
+    # A folder "reads" would be somebody's own model.
+    if model != chosen_model(None, with_reads=True):
         raise UsageError(f"there is no model to come before {model}; give one with --first")
     return f"{model}/{FIRST}"
 

@@ -106,12 +106,14 @@ def run_sheet(
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}
     known = [each for each in sheet_callsets(sheet, inputs, by_sample=True) if TruthPaths.of(each.paths) is not None]
+    train_settings = config.train
     if model is None and known:
         refuse_untrained(config.score.cascade)
+        train_settings = config.train.with_flags(objective="classify", if_exists=if_exists)
     make_folder(folder)
     if model is None and known:
         progress(f"tensors of {len(known)} callsets with a truth")
-        without = config.train.model in MODELS_WITHOUT_READS
+        without = train_settings.model in MODELS_WITHOUT_READS
         built = [
             dataclasses.replace(each, paths=dataclasses.replace(each.paths, reads=None)) if without else each
             for each in known
@@ -120,8 +122,7 @@ def run_sheet(
         _tensors(spark, built, tensors, config, if_exists, settings).require_all()
         progress("train")
         model = str(folder / MODEL)
-        chosen_settings = config.train.with_flags(objective="classify", if_exists=if_exists)
-        training.train(spark, sample_folders(tensors), model, chosen_settings, progress)
+        training.train(spark, sample_folders(tensors), model, train_settings, progress)
         left_out = common_regions(read_card(model).data["held_out"])
         held_out = {each.name: left_out for each in known}
     model, digest, _ = _model(model, inputs, sheet, config)

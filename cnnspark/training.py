@@ -38,7 +38,7 @@ from cnnspark.models.card import Card, read_card
 from cnnspark.session import described
 from cnnspark.sheet_run import sample_folders
 from cnnspark.training_job import prepare_job
-from cnnspark.training_parts import parts_folder, parts_of
+from cnnspark.training_parts import FIRST_PART, parts_folder, parts_of
 from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, ReplicaJob, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class TrainResult:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, whose weights are in the bundle."""
+        """The epoch, from 1, whose weights the bundle has: alone, or with a share of the start's (``keep_start``)."""
         return int(self.card.training["best_epoch"])
 
     @property
     def validation(self) -> dict[str, Any]:
-        """The figures of the best epoch."""
+        """The figures of the best epoch, before a share of the start's weights was kept."""
         return next((row for row in self.card.history if row["epoch"] == self.best_epoch), {})
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,9 +85,15 @@ class TrainResult:
 
     def text(self) -> str:
         """The result in one line."""
-        auprc = self.validation.get("val_auprc")
-        figure = f"AUPRC {auprc:.4f}" if auprc is not None else f"loss {self.validation['val_loss']:.4f}"
-        return f"best epoch {self.best_epoch}, validation {figure}: {self.model_out}"
+        found = _figure(self.validation, "val_auprc", "val_loss")
+        if kept := self.card.training.get("keep_start"):
+            found += f", with {kept:g} of the start's weights {_figure(self.card.metrics, 'AUPRC ALL', 'loss ALL')}"
+        return f"best epoch {self.best_epoch}, validation {found}: {self.model_out}"
+
+
+def _figure(figures: Mapping[str, Any], auprc: str, loss: str) -> str:
+    """What is shown of figures: the AUPRC or, where there is none, the loss."""
+    return f"AUPRC {figures[auprc]:.4f}" if auprc in figures else f"loss {figures[loss]:.4f}"
 
 
 @about(stage="train")
@@ -112,6 +118,7 @@ def train(
     epoch).
     """
     say = progress or _to_stderr
+    settings.require_start()
     data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
     model_out = absolute(model_out)
     if settings.log_dir and "://" not in settings.log_dir:
@@ -126,26 +133,52 @@ def train(
 def _train_by_parts(
     spark: SparkSession, data: Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None]
 ) -> TrainResult:
-    """The trainings of :mod:`cnnspark.training_parts` one after another; their bundles are removed at the end."""
-    folder = parts_folder(model_out)
+    """The trainings of :mod:`cnnspark.training_parts` one after another; their bundles are removed at the end.
+
+    A bundle that is to be overwritten stays until the last of them writes its own.
+    """
+    folder, checkpoints = parts_folder(model_out), checkpoint_folder(model_out)
     with explained(model_out):
-        for checkpoints in (folder, checkpoint_folder(model_out)):
-            _check_folders(location(model_out), checkpoints, settings.if_exists)
+        for unfinished in (folder, checkpoints):
+            _check_folders(location(model_out), unfinished, settings.if_exists)
+    parts = parts_of(settings, model_out, _first_part_is_done(settings.init))
     whole = prepare_job(data, model_out, settings).fingerprint
-    if settings.if_exists == "resume" and location(model_out).exists() and not has_files(folder):
+    if settings.if_exists == "resume" and location(model_out).exists():
         card = read_card(model_out)
-        _require_same(model_out, card.training.get("by_parts"), whole)
-        return TrainResult(model_out, card)
+        found = card.training.get("by_parts")
+        if found == whole:
+            # It is written last: what lies beside it is what a clean-up left that did not come to its end.
+            for path in (folder, checkpoints):
+                remove(path)
+            return TrainResult(model_out, card)
+        # With parts beside it the bundle is one that an interrupted run was to overwrite.
+        if not has_files(folder):
+            _require_same(model_out, found, whole)
+    check_slots(spark, settings)
     if settings.if_exists != "resume":
-        for path in (folder, checkpoint_folder(model_out), location(model_out)):
+        for path in (folder, checkpoints):
             remove(path)
-    starts_whole = settings.init is not None and read_card(settings.init).model == "features"
-    parts = parts_of(settings, model_out, starts_whole)
     for i, part in enumerate(parts, 1):
         say(f"part {i} of {len(parts)}: {part.title}")
-        result = _train_at_once(spark, data, part.model_out, part.settings, say, whole)
+        result = _train_at_once(spark, data, part.model_out, part.settings, say, whole, replaces=part is parts[-1])
     remove(folder)
     return result
+
+
+def _first_part_is_done(init: str | None) -> bool:
+    """Whether training by parts starts from a model that is its first part, ``features``, and not only pre-trained.
+
+    Raises UsageError where it is a model that no part can start from.
+    """
+    if init is None:
+        return False
+    card = read_card(init)
+    if card.model != FIRST_PART:
+        raise UsageError(
+            f"{init} is a '{card.title}' model, training by parts starts from '{FIRST_PART}'; choose another --init, "
+            "or leave --by-parts out"
+        )
+    return not card.pretrained
 
 
 def _require_same(model_out: str, found: object, wanted: str) -> None:
@@ -160,14 +193,16 @@ def _train_at_once(
     settings: TrainSettings,
     say: Callable[[str], None],
     whole: str = "",
+    replaces: bool = False,
 ) -> TrainResult:
-    """One training; ``whole`` is the fingerprint of that which it is a part of."""
+    """One training; ``whole`` is the fingerprint of that which it is a part of. ``replaces``: what is at ``model_out``
+    is another's, to be overwritten also where this one is resumed."""
     folder = checkpoint_folder(model_out)
     with explained(model_out):
         _check_folders(location(model_out), folder, settings.if_exists)
     make_room(folder, "--model-out")
     job = dataclasses.replace(prepare_job(data, model_out, settings, say), whole=whole)
-    if settings.if_exists == "resume" and location(model_out).exists():
+    if settings.if_exists == "resume" and location(model_out).exists() and not replaces:
         card = read_card(model_out)
         _require_same(model_out, card.training.get("fingerprint"), job.fingerprint)
         if not (folder / STATE_FILE).exists():

@@ -1,4 +1,5 @@
-"""What all replicas of a training must agree on, from its data and settings: :func:`prepare_job`. Pure."""
+"""What all replicas of a training must agree on, from its settings and its data, which are opened for it:
+:func:`prepare_job`. No Spark, no TensorFlow."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from cnnspark.training_settings import TrainSettings
 if TYPE_CHECKING:
     from cnnspark.files import Location
 
+# The network of the first part.
+FIRST_PART = "features"
 # All together are trained at this share of the learning rate, for this share of the epochs: each part is trained.
 LAST_RATE, LAST_EPOCHS = 0.1, 0.5
 
@@ -38,7 +40,7 @@ def parts_folder(model_out: str) -> Location:
 def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> list[Part]:
     """The trainings in their order, the last of which writes ``model_out``.
 
-    ``starts_whole``: ``settings.init`` is a trained ``features`` model, so that the first part is done.
+    ``starts_whole``: ``settings.init`` is a ``features`` model trained on labels, so that the first part is done.
     """
     folder = parts_folder(model_out)
 
@@ -51,7 +53,7 @@ def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> lis
 
     parts, features = [], settings.init
     if not starts_whole:
-        parts.append(part("site features", "features", model="features", drop_reads=0.0))
+        parts.append(part("site features", "features", model=FIRST_PART, drop_reads=0.0))
         features = parts[0].model_out
     parts.append(part("counts of reads", "counts", use_picture=False, init=features))
     alone = {"use_site_features": False, "use_annotations": False, "drop_annotations": 0.0, "init": None}

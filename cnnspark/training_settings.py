@@ -53,7 +53,8 @@ class TrainSettings:
     init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
     picture: str | None = None  # a `reads` model whose picture of the reads is taken, beside what `init` gives
     # The share of the weights that training started from in those it ends with (Wortsman et al. 2022, "Robust
-    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others.
+    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others. Layers that were new
+    # keep nothing.
     keep_start: float = 0.0
     replicas: int = 1
     epochs: int = 10
@@ -137,8 +138,6 @@ class TrainSettings:
         for name in (*shares, "keep_start"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
-        if self.keep_start and not (self.init or self.picture or self.by_parts):
-            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
         if self.mixed_precision not in (True, False, "auto", "bfloat16", "float16"):
             raise UsageError(
                 f"mixed_precision is '{self.mixed_precision}'; choose auto, true, false, bfloat16 or float16"
@@ -179,16 +178,29 @@ class TrainSettings:
             # Any other number may be a contig's name, as "20" is: the dataset tells.
             chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
         settings = dataclasses.replace(self, **chosen)
+        settings.require_start()
         return settings if "model" in chosen else settings.of_starting_model()
+
+    def require_start(self) -> None:
+        """Raises UsageError where a share of a start is to be kept that there is not, now that all settings are known:
+        ``keep_start`` may come from a file, ``init`` from a flag."""
+        if self.keep_start and not (self.init or self.picture or self.by_parts):
+            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
 
     def of_starting_model(self) -> TrainSettings:
         """The settings with the network of the bundle that training starts from, where they name no other.
 
+        Of ``counts`` that is ``reads`` without its picture, which would be new, and silent beside the rest.
+
         Raises InputError where there is no bundle.
         """
-        if self.init is None or self.model != TrainSettings.model:
+        # Only `reads` has the parts that these are about, so it is named by them.
+        named = self.model != TrainSettings.model or self.picture or self.by_parts or not self.use_picture
+        if self.init is None or named:
             return self
-        return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
+        card = read_card(chosen_model(self.init, with_reads=True))
+        # Pre-training takes the network whole.
+        return dataclasses.replace(self, model=card.model, use_picture=card.spec.picture or self.pretrains)
 
     def chosen(self) -> dict[str, Any]:
         """What a spec has of the settings, whatever model training starts from."""

@@ -83,21 +83,23 @@ def pack_lanes(
     return arrays, starts.astype(np.int32), np.array(rows, np.int32)
 
 
-def _start_from_bundle(job: ReplicaJob, path: str, sha256: str, model: keras.Model) -> str:
-    """Gives the network, or a part of it, the weights of a bundle; returns what was taken as a line of text."""
+def _start_from_bundle(job: ReplicaJob, path: str, sha256: str, model: keras.Model) -> tuple[str, list[str]]:
+    """Gives the network, or a part of it, the weights of a bundle; returns what was taken as a line of text, and the
+    layers."""
     bundle = load_bundle(path, job.settings.threads)
     if bundle.card.sha256 != sha256:
         raise InputError(f"{path} is not the model that training began with; start again with --if-exists overwrite")
-    return taken_text(path, *take_weights(model, bundle.model, bundle.card.training.get("untrained_layers", ())))
+    taken, new = take_weights(model, bundle.model, bundle.card.training.get("untrained_layers", ()))
+    return taken_text(path, taken, new), taken
 
 
-def _take_picture(job: ReplicaJob, model: keras.Model) -> str:
+def _take_picture(job: ReplicaJob, model: keras.Model) -> tuple[str, list[str]]:
     """Gives the network the picture of the job's other bundle, with half of its logit: the picture was trained by
     itself, and much of what it says the rest says, too."""
-    said = _start_from_bundle(job, str(job.settings.picture), job.picture_sha256, picture_part(model))
+    found = _start_from_bundle(job, str(job.settings.picture), job.picture_sha256, picture_part(model))
     for weight in model.get_layer(PICTURE_LOGIT).weights:
         weight.assign(np.asarray(weight) / 2)
-    return said
+    return found
 
 
 class Trainer:
@@ -115,11 +117,12 @@ class Trainer:
         self.objective = objective_of(job)
         self.model, self.network = self.objective.model, self.objective.network
         self._trained = self.network
-        # What was taken from the bundle that training starts from; empty where it starts from nothing.
-        taken = [_start_from_bundle(job, settings.init, job.init_sha256, self.model)] if settings.init else []
+        # What was taken from the bundles that training starts from; empty where it starts from nothing.
+        starts = [_start_from_bundle(job, settings.init, job.init_sha256, self.model)] if settings.init else []
         if settings.picture:
-            taken.append(_take_picture(job, self.model))
-        self.taken = "; ".join(taken)
+            starts.append(_take_picture(job, self.model))
+        self.taken = "; ".join(text for text, _ in starts)
+        self._taken_layers = {name for _, names in starts for name in names}
         # The first replica's choice: a machine may have another GPU.
         names = ("float32", "bfloat16", "float16")
         own = np.array([names.index(compute_type(settings.mixed_precision))])
@@ -284,6 +287,13 @@ class Trainer:
         """The state at the start of a run."""
         weights = [np.array(w) for w in self._trained.weights]
         return TrainingState(weights, [np.array(v) for v in self._optimizer_state()], weights)
+
+    def kept_shares(self) -> list[float]:
+        """Of each of the state's weights the share of its start that training ends with: ``keep_start``, and nothing of
+        a layer that was new, whose start is chance."""
+        layers = [layer for layer in self._trained.layers if layer.name in self._taken_layers]
+        kept = {id(weight) for layer in layers for weight in layer.weights}
+        return [self.job.settings.keep_start if id(weight) in kept else 0.0 for weight in self._trained.weights]
 
     def restore(self, state: TrainingState) -> None:
         """Weights and optimizer variables as they were."""

@@ -18,6 +18,7 @@ from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precisi
 from cnnspark.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
 from cnnspark.models.card import SENSITIVITIES, Card, score
+from cnnspark.models.spec import ModelSpec
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
 
@@ -200,7 +201,19 @@ def trained_card(
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history
         ],
-        training={**job.settings.identity(), **facts, "best_epoch": state.best_epoch, "fingerprint": job.fingerprint},
+        training={
+            **job.settings.identity(),
+            **_of_spec(job.spec),
+            **facts,
+            "best_epoch": state.best_epoch,
+            "fingerprint": job.fingerprint,
+        },
         data=job.data_facts,
         versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
     )
+
+
+def _of_spec(spec: ModelSpec) -> dict[str, Any]:
+    """What the network has of settings that are those of the model that training starts from, whatever is asked for."""
+    bins = {len(edges) - 1 for edges in (*spec.annotation_edges, *spec.feature_edges)}
+    return {"hidden_units": spec.hidden_units} | ({"bins": bins.pop()} if bins else {})

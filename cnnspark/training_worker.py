@@ -106,7 +106,7 @@ def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:
                 state.save(folder, _fingerprint(job, trainer))
             history.write(row)
 
-    trainer.set_weights(_between(start, state.best, settings.keep_start))
+    trainer.set_weights(_between(start, state.best, trainer.kept_shares()))
     findings = validation.findings(validation.measure())
     if replicas.rank == 0:
         some = islice(data.validation_batches(VALIDATION_BATCH), LOOKED_AT // VALIDATION_BATCH)
@@ -150,11 +150,11 @@ def _starting_state(job: ReplicaJob, trainer: Trainer, folder: Location) -> Trai
     return state
 
 
-def _between(start: Sequence[np.ndarray], end: Sequence[np.ndarray], kept: float) -> list[np.ndarray]:
-    """The weights of which a share is the start's."""
+def _between(start: Sequence[np.ndarray], end: Sequence[np.ndarray], shares: Sequence[float]) -> list[np.ndarray]:
+    """The weights of each of which a share is the start's."""
     return [
         (kept * old + (1 - kept) * new).astype(new.dtype) if np.issubdtype(new.dtype, np.floating) else new
-        for old, new in zip(start, end, strict=True)
+        for old, new, kept in zip(start, end, shares, strict=True)
     ]
 
 

@@ -54,6 +54,9 @@ def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
     assert card.title == name
     assert "simulated" in card.data["kind"]
     assert card.data["train"] > 200_000
+    edges = [*card.spec.annotation_edges, *card.spec.feature_edges]
+    assert {len(row) - 1 for row in edges} == {card.training["bins"]}
+    assert card.training["hidden_units"] == list(card.spec.hidden_units)
     text = (bundle_folder(f"bundled:{name}") / "model.json").read_text()
     assert os.sep + "tmp" not in text and not any(str(path).startswith("/") for path in card.data["path"])
     for group in ("SNP", "INDEL"):

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -145,6 +146,26 @@ def test_the_help_of_train_says_the_defaults() -> None:
     defaults = TrainSettings()
     for name in ("model", "replicas", "epochs", "batch_size", "validation"):
         assert f"[{getattr(defaults, name)}]" in said[name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--by-parts"], {"by_parts": True, "model": "reads"}),
+        (["--by-parts", "--init", "features"], {"by_parts": True, "model": "reads", "init": "features"}),
+        (["--init", "reads", "--set", "train.keep_start=0.5"], {"by_parts": False, "keep_start": 0.5, "init": "reads"}),
+        (["--init", "counts"], {"model": "reads", "use_picture": False}),
+    ],
+)
+def test_what_train_is_told_is_what_is_trained(
+    arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Mock(side_effect=errors.RunError("that is all"))
+    monkeypatch.setattr("cnnspark.training.train", trained)
+    monkeypatch.setattr("cnnspark.cli_options.Run.spark", Mock())
+    assert main(["train", "--data", "d", "--model-out", "m", *arguments]) == errors.RunError.exit_code
+    settings = trained.call_args.args[3]
+    assert {name: getattr(settings, name) for name in expected} == expected
 
 
 def test_flags_win_over_the_configuration() -> None:

@@ -30,6 +30,17 @@ def test_paths_of_a_yaml_are_relative_to_it(tmp_path: Path) -> None:
     assert (inputs.vcf, inputs.reads, inputs.reference) == (str(tmp_path / "x.vcf.gz"), "/abs.bam", "s3://b/r.fa")
 
 
+def test_models_of_a_yaml_are_relative_to_it_but_for_the_bundled(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("model: mine\ntrain: {init: features, picture: ../its/picture}\n")
+    config = load_config(str(path))
+    assert (config.model, config.train.init) == (str(tmp_path / "mine"), "features")
+    assert config.train.picture == str(tmp_path / "../its/picture")
+    path.write_text("model: counts\ntrain: {init: 's3://b/m', picture: reads}\n")
+    config = load_config(str(path))
+    assert (config.model, config.train.init, config.train.picture) == ("counts", "s3://b/m", "reads")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

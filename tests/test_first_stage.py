@@ -77,7 +77,9 @@ def test_what_cannot_come_first_or_second_is_one_sentence(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="has no first model .* 'cnnspark cascade', or leave --cascade out"):
         first_stage("mine", alone, True)
     for name in ("features", "gatk_2d"):
-        with pytest.raises(UsageError, match=f"is a '{name}' model, and a cascade is 'features' before 'reads'"):
+        with pytest.raises(
+            UsageError, match=f"is a '{name}' model, and a cascade is 'counts' or 'features' before 'reads'"
+        ):
             first_stage("mine", dataclasses.replace(alone, model=name), True)
     with pytest.raises(UsageError, match="a 'reads' model; what comes first is 'features', or 'reads' without"):
         require_pair("a", card, "b", card)
@@ -96,6 +98,19 @@ def test_what_cannot_come_first_or_second_is_one_sentence(tmp_path: Path) -> Non
     changed = dataclasses.replace(read_card(model), cascade=Cascade("0" * 64, Band()))
     with pytest.raises(InputError, match="not the model that the band of .* was chosen for"):
         first_stage(model, changed, True)
+
+
+def test_the_bundled_reads_has_a_first_model_whatever_folders_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reads").mkdir()
+    no_data = str(tmp_path / "none")
+    # The models go together; what is missing are the data.
+    with pytest.raises(InputError, match=no_data):
+        cascade_stage.make_cascade([no_data], None, READS, str(tmp_path / "out"))
+    with pytest.raises(UsageError, match=f"no model to come before {tmp_path}/mine; give one with --first"):
+        cascade_stage.make_cascade([no_data], None, "mine", str(tmp_path / "out"))
 
 
 def test_a_card_without_a_cascade_is_written_as_it_was() -> None:

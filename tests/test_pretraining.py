@@ -179,9 +179,12 @@ def test_the_losses_are_means_over_what_was_hidden() -> None:
 
 
 @pytest.mark.parametrize("model", ["features", "reads", "reference"])
-def test_the_pretrained_network_is_made_of_the_supervised_ones_layers(model: str) -> None:
+@pytest.mark.parametrize("hidden_units", [(64,), (128, 64), (32, 16, 8)])
+def test_the_pretrained_network_is_made_of_the_supervised_ones_layers(
+    model: str, hidden_units: tuple[int, ...]
+) -> None:
     batch = synthetic_batch(4, 3)
-    spec = spec_of(batch)
+    spec = dataclasses.replace(spec_of(batch), hidden_units=hidden_units)
     supervised = build_model(model, spec)
     network = pretraining_network(model, supervised, spec)
     own = {layer.name for layer in network.layers}

@@ -197,6 +197,7 @@ def test_run_trains_on_the_sheets_truth_and_filters_every_callset(
     settings = ["blocks.records=20", "train.model=features", "train.epochs=1", "train.validation=0.3"]
     flags = [argument for text in settings for argument in ("--set", text)]
     command = ["run", "--sheet", str(two), "--reference", str(sample.paths.reference), "--out", str(out), *flags]
+    assert main([*command, "--set", "train.keep_start=0.5"]) == 2 and not out.exists()  # not after the tensors
     assert main(command) == 0, capsys.readouterr().err
     manifest = json.loads((out / "runs" / "manifest.json").read_text())
     first, second = manifest["samples"]

@@ -17,7 +17,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
-from cnnspark.models.card import read_card, training_ranges
+from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.starting import arranged, columns_text, take_weights, taken_text
@@ -25,8 +25,10 @@ from cnnspark.training import train
 from cnnspark.training_job import prepare_job
 from cnnspark.training_replicas import Replicas
 from cnnspark.training_settings import ReplicaJob
+from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
 from cnnspark.training_validation import Findings, trained_card
+from cnnspark.training_worker import _between
 from tests.synthetic_training import OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 
@@ -207,6 +209,45 @@ def test_layers_are_taken_by_name_and_shape() -> None:
     taken, new = take_weights(fewer, source)
     assert (taken, new) == (["annotations_codes", "dense_2", "logit"], ["dense_1"])
     assert taken_text("DIR", [], ["a", "b"]) == "nothing of DIR fits the network: all its layers are new"
+
+
+def test_the_card_has_the_bins_and_layers_of_the_network_whatever_was_asked_for(others: str, tmp_path: Path) -> None:
+    own = started(others, None, bins=3, hidden_units=(16, 8, 4))[0]
+    first = str(tmp_path / "first")
+    save_bundle(first, Trainer(own, Replicas(0, 1, 60)).model, Card("features", own.spec))
+    job = started(others, first, bins=5)[0]
+    for each in (own, job):
+        card = trained_card(each, TrainingState([], [], []), Findings({}, {}, {}, Platt()))
+        assert (card.training["bins"], card.training["hidden_units"]) == (3, (16, 8, 4))
+        assert {len(row) for row in card.spec.feature_edges} == {4}
+
+
+@pytest.mark.parametrize("mixed_precision", [False, "bfloat16"])
+def test_a_share_is_kept_of_what_was_taken_and_nothing_of_chance(
+    others: str, tmp_path: Path, mixed_precision: bool | str
+) -> None:
+    def save(name: str, **changes: Any) -> str:
+        job = started(others, None, model="reads", **changes)[0]
+        bundle = str(tmp_path / name)
+        save_bundle(bundle, Trainer(job, Replicas(0, 1, 60)).model, Card("reads", job.spec))
+        return bundle
+
+    counts = save("counts", use_picture=False)
+    picture = save("picture", use_site_features=False, use_annotations=False)
+    settings = {"model": "reads", "keep_start": 0.25, "mixed_precision": mixed_precision}
+    whole = Trainer(started(others, counts, picture=picture, **settings)[0], Replicas(0, 1, 60))
+    assert set(whole.kept_shares()) == {0.25}
+    part = Trainer(started(others, counts, **settings)[0], Replicas(0, 1, 60))
+    shares = part.kept_shares()
+    names = [weight.path.split("/")[0] for weight in part.network.weights]
+    assert len(shares) == len(part.state().weights) and set(shares) == {0.0, 0.25}
+    for name, share in (("dense_1", 0.25), ("counts_logit", 0.25), ("reads_1", 0.0), ("picture_logit", 0.0)):
+        assert {s for s, of in zip(shares, names, strict=True) if of == name} == {share}
+    start, end = part.state().weights, [weight + 1 for weight in part.state().weights]
+    for old, new, share in zip(start, _between(start, end, shares), shares, strict=True):
+        np.testing.assert_allclose(new, old + 1 - share, atol=1e-6)
+    nothing = Trainer(started(others, None, **settings)[0], Replicas(0, 1, 60))
+    assert set(nothing.kept_shares()) == {0.0}
 
 
 def test_columns_are_arranged_and_what_is_missing_is_nan() -> None:

@@ -7,17 +7,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import dataclasses
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from cnnspark import training
+from cnnspark.config import load_config
 from cnnspark.errors import UsageError
-from cnnspark.models.bundle import load_bundle
-from cnnspark.models.card import read_card
+from cnnspark.models.bundle import load_bundle, save_bundle
+from cnnspark.models.calibration import Platt
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.training import TrainResult, train
 from cnnspark.training_parts import parts_folder, parts_of
 from cnnspark.training_settings import ReplicaJob, TrainSettings
+from cnnspark.training_state import TrainingState
+from cnnspark.training_validation import Findings, trained_card
 from tests.synthetic_training import synthetic_batch, write_synthetic
 from tests.test_training import SETTINGS, run, weights
 
@@ -131,8 +138,6 @@ def test_by_parts_is_the_four_trainings_one_after_another(spark: Any, dataset: s
 def test_parts_that_an_interrupted_run_has_trained_are_kept(
     spark: Any, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cnnspark import training
-
     def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
         if not job.settings.use_site_features:
             raise KeyboardInterrupt
@@ -167,10 +172,126 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
         ({"hidden_units": ()}, "hidden_units is"),
         ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
         ({"bins": 0}, "bins is 0"),
-        ({"keep_start": 0.3}, "no start to keep a share of"),
         ({"keep_start": 1.0, "init": "m"}, "keep_start is 1.0"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(SETTINGS, **{"model": "reads", **changes})
+
+
+def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_path: Path) -> None:
+    settings = load_config(None, ["train.keep_start=0.5"]).train
+    assert settings.with_flags(init="reads").keep_start == 0.5
+    assert settings.with_flags(by_parts=True).keep_start == 0.5
+    for refuse in (
+        settings.with_flags,
+        # Before Spark or the data are looked at: there are none.
+        lambda: train(None, str(tmp_path / "none"), str(tmp_path / "m"), settings),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match="no start to keep a share of; leave train.keep_start out, or give"):
+            refuse()
+
+
+def test_a_training_that_starts_from_counts_is_one_of_counts() -> None:
+    settings = TrainSettings().with_flags(init="counts")
+    assert (settings.model, settings.use_picture) == ("reads", False)
+    # What asks for a picture, or for another network, is told apart.
+    for flags in ({"picture": "reads"}, {"model": "reads"}, {"objective": "pretrain"}):
+        assert TrainSettings().with_flags(init="counts", **flags).use_picture
+    assert TrainSettings().with_flags(init="reads").use_picture
+
+
+@pytest.mark.parametrize("asked", [{"by_parts": True}, {"use_picture": False}, {"picture": "reads"}])
+def test_what_only_reads_has_names_it_where_training_starts_from_features(asked: dict[str, Any]) -> None:
+    assert TrainSettings().with_flags(init="features").model == "features"
+    assert TrainSettings().with_flags(init="features", **asked).model == "reads"
+    # As from a file, without the command's flags.
+    assert TrainSettings(init="features", **asked).with_flags(objective="classify").model == "reads"
+
+
+class Trained(list[str]):
+    """The folders of the trainings that were begun, by name; that of ``interrupted`` does not begin."""
+
+    interrupted = ""
+
+    def __call__(self, spark: Any, job: ReplicaJob, say: Any) -> None:
+        name = Path(job.model_out).name
+        if name == self.interrupted:
+            raise KeyboardInterrupt
+        self.append(name)
+        card = trained_card(job, TrainingState([], [], []), Findings({}, {}, {}, Platt()))
+        save_bundle(job.model_out, build_model(job.settings.model, job.spec), card, replace=True)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Trainings without Spark, each of no steps."""
+    begun = Trained()
+    monkeypatch.setattr(training, "_run_with_retries", begun)
+    monkeypatch.setattr(training, "check_slots", lambda *_: None)
+    return begun
+
+
+def by_parts(data: str, out: Path, **changes: Any) -> Any:
+    return run(None, data, out, **BY_PARTS | changes)  # type: ignore[arg-type]
+
+
+def test_the_result_says_what_is_kept_of_the_start() -> None:
+    row = {"epoch": 1, "val_auprc": 0.99724, "val_loss": 0.2}
+    card = Card("reads", ModelSpec(), metrics={"AUPRC ALL": 0.99682}, history=[row], training={"best_epoch": 1})
+    assert TrainResult("m", card).text() == "best epoch 1, validation AUPRC 0.9972: m"
+    kept = dataclasses.replace(card, training={"best_epoch": 1, "keep_start": 0.5})
+    said = "best epoch 1, validation AUPRC 0.9972, with 0.5 of the start's weights AUPRC 0.9968: m"
+    assert TrainResult("m", kept).text() == said
+
+
+def test_a_model_stays_until_the_last_part_has_another(
+    dataset: str, tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parts = tmp_path / "m", tmp_path / "m.parts"
+    old = by_parts(dataset, out)[0].card
+    trained.clear()
+    # Refused with all else in order: nothing is gone.
+    for init in ("counts", "reads", "reference"):
+        with pytest.raises(UsageError, match=f"'{init}' model, training by parts starts from 'features'; choose"):
+            by_parts(dataset, out, init=init, seed=2, if_exists="overwrite")
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "check_slots", Mock(side_effect=UsageError("too few")))
+        with pytest.raises(UsageError, match="too few"):
+            by_parts(dataset, out, seed=2, if_exists="overwrite")
+    assert read_card(out) == old and trained == [] and not parts.exists()
+    trained.interrupted = "picture"
+    with pytest.raises(KeyboardInterrupt):
+        by_parts(dataset, out, seed=2, if_exists="overwrite")
+    assert read_card(out) == old and (parts / "counts").is_dir()
+    trained.clear()
+    trained.interrupted = ""
+    result, _ = by_parts(dataset, out, seed=2, if_exists="resume")
+    assert trained == ["picture", "m"] and not parts.exists()
+    assert read_card(out) == result.card != old and result.card.training["seed"] == 2
+
+
+@pytest.mark.parametrize("left", ["m.parts/features/model.keras", "m.parts/counts", "m.ckpt/state.npz"])
+def test_a_run_that_ended_in_its_clean_up_is_done(dataset: str, tmp_path: Path, trained: Trained, left: str) -> None:
+    done = by_parts(dataset, tmp_path / "m")[0].card
+    trained.clear()
+    (tmp_path / left).parent.mkdir(parents=True)
+    (tmp_path / left).write_bytes(b"some of it")
+    again, lines = by_parts(dataset, tmp_path / "m", if_exists="resume")
+    assert (again.card, trained, lines) == (done, [], [])
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_first_part_is_done_by_features_that_have_seen_labels(
+    dataset: str, tmp_path: Path, trained: Trained
+) -> None:
+    settings = {"model": "features", "epochs": 1}
+    for name, objective, expected in (
+        ("finished", "classify", ["counts", "picture", "of finished"]),
+        ("pretrained", "pretrain", ["features", "counts", "picture", "of pretrained"]),
+    ):
+        run(None, dataset, tmp_path / name, **settings, objective=objective)  # type: ignore[arg-type]
+        trained.clear()
+        card = by_parts(dataset, tmp_path / f"of {name}", init=str(tmp_path / name))[0].card
+        assert trained == expected and not card.pretrained

@@ -110,6 +110,11 @@ class Card:
         return self.model if self.spec.picture else COUNTS
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the model was only pre-trained: its logit is as it was at first."""
+        return self.training.get("objective") == "pretrain"
+
+    @property
     def annotation_names(self) -> tuple[str, ...]:
         """Annotations that a tensor must carry, in this order."""
         return self.spec.annotation_names
@@ -163,7 +168,7 @@ def _check_thresholds(by_group: Mapping[str, Any]) -> None:
 
 def require_finished(card: Card, path: str | Path) -> None:
     """Raises UsageError where the model at ``path`` was only pre-trained: it has no scores to give."""
-    if card.training.get("objective") == "pretrain":
+    if card.pretrained:
         raise UsageError(f"{path} is pre-trained only; finish it with 'cnnspark train --init {path}'")
 
 

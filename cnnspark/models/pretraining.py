@@ -19,9 +19,8 @@ from cnnspark.models.layers import CODES
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import TARGET, WINDOW
 
-# The last map that still has each read (or column), and the last layers before the logit's dropout.
+# The last map that still has each read (or column).
 MAPS = {"reads": "reads_3_mask", "reference": "window_5_norm"}
-LAST_HIDDEN = {"features": ("dense_2",), "reads": ("classifier", "picture"), "reference": ("classifier",)}
 # The heads' layers: their weights are in no bundle.
 CELLS, WINDOWS, VALUES = "pretrain_cells", "pretrain_windows", "pretrain_values"
 HEADS = (CELLS, f"{CELLS}_shape", f"{CELLS}_sum", WINDOWS, f"{WINDOWS}_shape", f"{VALUES}_join", VALUES)
@@ -39,8 +38,9 @@ def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras
 
     Raises UsageError for a network that cannot be pre-trained.
     """
-    if name not in LAST_HIDDEN:
-        raise UsageError(f"'{name}' cannot be pre-trained; choose one of {', '.join(sorted(LAST_HIDDEN))}")
+    last_hidden = _last_hidden(spec)
+    if name not in last_hidden:
+        raise UsageError(f"'{name}' cannot be pre-trained; choose one of {', '.join(sorted(last_hidden))}")
     fields = masked_fields(name, spec)
     outputs: dict[str, Any] = {}
     if name in MAPS:
@@ -57,10 +57,16 @@ def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras
     edges = {"annotations": spec.annotation_edges, "site_features": spec.feature_edges}
     count = sum(len(edges[field]) for field in fields if field in edges)
     if count:
-        hidden = [model.get_layer(layer).output for layer in LAST_HIDDEN[name]]
+        hidden = [model.get_layer(layer).output for layer in last_hidden[name]]
         x = keras.layers.Concatenate(name=f"{VALUES}_join")(hidden) if hidden[1:] else hidden[0]
         outputs["values"] = keras.layers.Dense(count, name=VALUES)(x)
     return keras.Model({tensor.name: tensor for tensor in model.inputs}, outputs, name=f"{name}_pretraining")
+
+
+def _last_hidden(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    """The last layers before the logit's dropout, by network."""
+    of_features = f"dense_{len(spec.hidden_units)}"
+    return {"features": (of_features,), "reads": ("classifier", "picture"), "reference": ("classifier",)}
 
 
 def untrained_layers(model: keras.Model, network: keras.Model) -> list[str]:

@@ -66,7 +66,7 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     counts = layers.Dense(64, activation="relu", name="classifier")(counts)
     counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
     # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
-    # logit of its own: where it has nothing to add, as on the bundled models' data, it would disturb the counts.
+    # logit of its own, so that one that was trained by itself can be joined with the rest, at half of what it says.
     parts = {COUNTS_LOGIT: counts} | ({PICTURE_LOGIT: picture} if spec.picture else {})
     logits += [layers.Dense(1, kernel_initializer="zeros", name=name)(part) for name, part in parts.items()]
     logit = layers.Add(name="residual")(logits) if len(logits) > 1 else logits[0]
