@@ -249,6 +249,7 @@ def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) ->
     key_list = list(zip(keys["contig"], keys["start"].tolist(), keys["ref"], keys["alt"], strict=True))
     scores = {"QUAL": values["QUAL"].astype(np.float64)}
     scores |= {name: kept_scores(part, options, name) for name in names}
+    scores |= {" + ".join(some): np.mean([scores[name] for name in some], axis=0) for some in options.average}
     alleles = AlleleScores(
         contig=keys["contig"].astype(np.str_),
         start=keys["start"],
@@ -338,6 +339,8 @@ def main() -> None:
             command.add_argument("--set", dest="settings", action="append", default=[])
         else:
             command.add_argument("--baseline", default=f"{TREES}-1", help="what the others are compared with")
+            command.add_argument("--average", type=lambda text: text.split(","), action="append", default=[],
+                                 metavar="NAME,NAME", help="their mean log odds, too")  # fmt: skip
             command.add_argument("--json", metavar="FILE")
             command.add_argument("names", nargs="*", help="which trainings [all]")
     options = parser.parse_args()
