@@ -17,6 +17,8 @@ _PAIRED, _FIRST, _SECOND = 0x1, 0x40, 0x80
 _DEPTH, _ROW, _STRAND, _CALLER = 0x2545F491, 0x9E3779B1, 0x632BE5AB, 0x7FEB352D
 # GATK's counts of fragments by orientation, which change places where first and second do.
 _ORIENTATIONS = ("F1R2", "F2R1")
+# Site features that become one less what they are.
+_F1R2_SHARES = ("ref_f1r2_fraction", "alt_f1r2_fraction")
 
 
 def uniform(noise_key: np.ndarray, salt: int) -> np.ndarray:
@@ -36,6 +38,7 @@ def augment(
     drop_reads: float,
     flip_strand: bool,
     annotations: Sequence[str],
+    features: Sequence[str],
     drop_annotations: float = 0.0,
 ) -> dict[str, np.ndarray]:
     """The padded batch (:func:`cnnspark.batches.pad_rows`) with fewer reads and other strands; arrays are not changed.
@@ -44,7 +47,7 @@ def augment(
         noise_key: (B,) int32, of (seed, step, allele).
         drop_reads: the largest share of an example's reads that is dropped; see :func:`drop_rows`.
         flip_strand: whether half of the examples get :func:`flip_strands`.
-        annotations: the names of the annotations.
+        annotations, features: the names of the annotations and of the site features.
         drop_annotations: the share of the examples that lose all annotations, as if of a caller that has none of them.
     """
     batch = dict(batch)
@@ -53,7 +56,7 @@ def augment(
     if drop_reads:
         batch = drop_rows(batch, noise_key, drop_reads)
     if flip_strand:
-        batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, annotations)
+        batch = flip_strands(batch, uniform(noise_key, _STRAND) < 0.5, annotations, features)
     if drop_annotations and "annotations" in batch:
         unknown = uniform(noise_key, _CALLER) < drop_annotations
         batch["annotations"] = np.where(unknown[:, None], np.float32(np.nan), batch["annotations"])
@@ -98,7 +101,7 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
 
 
 def flip_strands(
-    batch: Mapping[str, np.ndarray], flipped: np.ndarray, annotations: Sequence[str]
+    batch: Mapping[str, np.ndarray], flipped: np.ndarray, annotations: Sequence[str], features: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The ``flipped`` (B,) examples as if each fragment had been read from its other strand.
 
@@ -123,4 +126,8 @@ def flip_strands(
                 partner = _ORIENTATIONS[1 - _ORIENTATIONS.index(key)]
                 order[place] = places.get(f"{where}/{partner}".lstrip("/"), place)
         turned["annotations"] = np.where(flipped[:, None], batch["annotations"][:, order], batch["annotations"])
+    places = [place for place, name in enumerate(features) if name in _F1R2_SHARES]
+    if "site_features" in batch and places:
+        turned["site_features"] = batch["site_features"].copy()
+        turned["site_features"][np.ix_(flipped, places)] = 1 - batch["site_features"][np.ix_(flipped, places)]
     return turned

@@ -26,7 +26,7 @@ from cnnspark.models.cascade import Cascade
 from cnnspark.models.names import FIRST
 from cnnspark.schema import UNKNOWN
 from cnnspark.scoring import ScoreSettings
-from cnnspark.starting import arranged, starting_spec
+from cnnspark.starting import Start, arranged, starting_spec
 from cnnspark.training_data import hold_out
 
 if TYPE_CHECKING:
@@ -155,8 +155,10 @@ def probabilities_of(
     wanted = {name: value for name, value in dataset.card["config"]["tensors"].items() if name != "on_ref_mismatch"}
     trained = {n: v for n, v in cards[1].data.get("tensors", wanted).items() if n != "on_ref_mismatch"}
     limit = int(wanted["read_limit"])
-    # Of both models, which have the same annotations.
-    _, columns = starting_spec(models[1], cards[1], dataset.annotation_names, dataset.feature_names, limit, {})
+    starts = [
+        starting_spec(model, card, dataset.annotation_names, dataset.feature_names, limit, {})
+        for model, card in zip(models, cards, strict=True)
+    ]
     if wanted != trained:
         odd = sorted(name for name in {*wanted, *trained} if wanted.get(name) != trained.get(name))
         raise UsageError(
@@ -168,7 +170,7 @@ def probabilities_of(
         bundles = [load_bundle(model, settings.threads) for model in models]
     keys: dict[str, list[np.ndarray]] = {"label": [], "contig": [], "start": [], DATASET: []}
     found: list[list[np.ndarray]] = [[] for _ in bundles]
-    for values, probabilities in _predicted(dataset, blocks, columns, bundles, settings.batch_size):
+    for values, probabilities in _predicted(dataset, blocks, starts, bundles, settings.batch_size):
         known = values["label"] != UNKNOWN
         for name, column in keys.items():
             column.append(values.get(name, np.zeros(len(known), np.int32))[known])
@@ -184,7 +186,7 @@ def probabilities_of(
 def _predicted(
     dataset: Dataset | JoinedDataset,
     blocks: Sequence[int],
-    columns: Sequence[int],
+    starts: Sequence[Start],
     bundles: Sequence[Bundle],
     batch_size: int,
 ) -> Iterator[tuple[dict[str, np.ndarray], list[np.ndarray]]]:
@@ -196,11 +198,15 @@ def _predicted(
     assert read is not None
     for values in dataset.read(blocks, [*read, "alt_index", "record_index"]):
         tensors = decode(values)
-        tensors.annotations = arranged(tensors.annotations, columns)
         each = [np.zeros(len(tensors)) for _ in bundles]
-        for place, bundle in enumerate(bundles):
-            for chosen, batch in scoring_batches(tensors, batch_size, bundle.inputs):
-                each[place][chosen] = bundle.predict(batch)
+        for found, start, bundle in zip(each, starts, bundles, strict=True):
+            of_model = dataclasses.replace(
+                tensors,
+                annotations=arranged(tensors.annotations, start.annotation_columns),
+                site_features=arranged(tensors.site_features, start.feature_columns),
+            )
+            for chosen, batch in scoring_batches(of_model, batch_size, bundle.inputs, bundle.rows_at_once):
+                found[chosen] = bundle.predict(batch)
         yield values, each
 
 

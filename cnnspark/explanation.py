@@ -36,6 +36,7 @@ from cnnspark.schema import TensorBatch
 from cnnspark.scoring import (
     ALT_SCORES,
     FORMAT_KEY,
+    known_features,
     loaded_model,
     looks_at_reads,
     model_tensors,
@@ -113,7 +114,7 @@ def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, 
     uses = bundle.inputs
     score = float(scores[site.index])
     one = site.tensors.take([site.index])
-    inputs = familiar_inputs(card, one.annotations[0], one.site_features[0])
+    inputs = familiar_inputs(card, one.annotations[0], known_features(card, one)[0])
     parts, hidden = occlusions(one, inputs, uses)
     found, of_inputs = effects(parts, _scores(bundle, hidden, config))
     key = site.tensors.keys[site.index]

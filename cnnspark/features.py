@@ -39,6 +39,9 @@ _GROUP = (
     "proper_pair_fraction",  # of the paired reads
     "insert_log10",  # mean log10 |TLEN| where it is not 0
     "distinct_start_fraction",  # distinct starts by number of reads
+    # (F1R2 + 1/2) / (paired + 1): with the halves 9 of 9 says more than 1 of 1. What damages one strand of a molecule
+    # before it is copied (oxidation, deamination) is in F1R2 or in F2R1 fragments alone, on whichever strand they are.
+    "f1r2_fraction",
 )
 _DIFFERENCES = (0, 1, 4, 6, 7, 9, 10, 13)
 _NEIGHBOURHOOD = ("het_columns", "het_fraction", "mismatch_rate", "indel_rate", "clip_rate", "low_mapq_rate")
@@ -94,7 +97,7 @@ _CONTEXT = 32
 
 # Sums per haplotype while the reads are gone through.
 _N, _FORWARD, _MAPQ_N, _MAPQ, _MAPQ0, _BQ_N, _BQ, _CYCLE, _END, _NEAR, _MISMATCH = range(11)
-_CLIPPED, _INDEL, _PAIRED, _PROPER, _INSERT_N, _INSERT, _STARTS, _LAST_START, _SUMS = range(11, 20)
+_CLIPPED, _INDEL, _PAIRED, _PROPER, _INSERT_N, _INSERT, _STARTS, _LAST_START, _F1R2, _SUMS = range(11, 21)
 
 
 @jit
@@ -137,6 +140,7 @@ def _group_features(sums, mapq_histogram, quality_histogram, out):
     out[12] = _ratio(sums[_PROPER], sums[_PAIRED])
     out[13] = _ratio(sums[_INSERT], sums[_INSERT_N])
     out[14] = _ratio(sums[_STARTS], n)
+    out[15] = _ratio(sums[_F1R2] + 0.5, sums[_PAIRED] + 1) if sums[_PAIRED] > 0 else np.nan
 
 
 @jit
@@ -271,6 +275,9 @@ def site_features(
                 group[_PAIRED] += 1
                 if flags[read] & 0x2:
                     group[_PROPER] += 1
+                # First of the pair forward, or second reverse.
+                if (flags[read] & 0x40 != 0) == forward:
+                    group[_F1R2] += 1
             if template_lengths[read] != 0:
                 group[_INSERT_N] += 1
                 group[_INSERT] += np.log10(np.float64(abs(np.int64(template_lengths[read]))))

@@ -94,8 +94,8 @@ def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
     def tensors(of: Card) -> dict[str, Any]:
         return {name: value for name, value in of.data.get("tensors", {}).items() if name != "on_ref_mismatch"}
 
+    # Of the site features each takes those that it knows.
     for what, one, other in (
-        ("site features", first.feature_names, card.feature_names),
         ("annotations", first.annotation_names, card.annotation_names),
         ("settings of tensors", tensors(first), tensors(card)),
     ):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.familiarity import Familiar
+from cnnspark.features import SITE_FEATURES
 from cnnspark.picture import column_positions
 from cnnspark.schema import NEITHER, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 
@@ -148,12 +149,13 @@ def occlusions(
 ) -> tuple[list[Part], TensorBatch]:
     """The parts of the one allele in ``tensors``, and a batch of it: as it is, then without each part."""
     parts = list(parts_of(tensors, inputs, uses))
-    columns: dict[str, int] = {"annotations": 0, "site_features": 0}
+    annotations = 0
     places, middles = {}, {}
     for each in inputs:
-        field = field_of(each)
-        places[each.name] = (field, columns[field])
-        columns[field] += 1
+        # Annotations are built as the model names them, site features all of them.
+        column = annotations if each.kind == "annotation" else SITE_FEATURES.index(each.name)
+        annotations += each.kind == "annotation"
+        places[each.name] = (field_of(each), column)
         if each.middle is not None:
             middles[each.name] = each.middle
     return parts, TensorBatch.concatenate([tensors, *(occluded(tensors, part, places, middles) for part in parts)])

@@ -111,13 +111,14 @@ def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettin
     """The tensor settings that the model was trained with: scores of other tensors would mean nothing.
 
     What to do with a REF that is not the reference's is the run's own choice. Raises InputError where the model expects
-    other site features than this version builds, UsageError where the run asks for other tensors.
+    a site feature that this version does not build, UsageError where the run asks for other tensors.
     """
-    if card.feature_names and card.feature_names != SITE_FEATURES:
+    unknown = [name for name in card.feature_names if name not in SITE_FEATURES]
+    if unknown:
         made_by = card.versions.get("cnnspark", "another version")
         raise InputError(
-            f"{path} expects {len(card.feature_names)} site features of cnnspark {made_by}, this one builds "
-            f"{len(SITE_FEATURES)}; train it again"
+            f"{path} expects the site feature '{unknown[0]}' of cnnspark {made_by}, which this version does not build; "
+            "train it again"
         )
     trained = card.data.get("tensors")
     if trained is None:
@@ -344,9 +345,16 @@ def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block:
     return score(predicted_probabilities(bundle, batch, batch_size, block))
 
 
+def known_features(card: Card, batch: TensorBatch) -> np.ndarray:
+    """Of the site features (n, F) that this version builds those that the model knows, as its card names them; a model
+    of an earlier version knows fewer, one that was trained without them none."""
+    return batch.site_features[:, [SITE_FEATURES.index(name) for name in card.feature_names]]
+
+
 @part("predict")
 def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
     """The calibrated probability of each allele of a block, as :func:`predicted_scores`."""
+    batch = dataclasses.replace(batch, site_features=known_features(bundle.card, batch))
     found = np.zeros(len(batch), np.float64)
     for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs, bundle.rows_at_once):
         found[chosen] = bundle.predict(arrays)
@@ -359,8 +367,8 @@ def input_counts(card: Card, batch: TensorBatch) -> list[str]:
     """How the alleles' annotations and site features lie in the card's histograms; empty where it has none."""
     if card.known is None:
         return []
-    features = batch.site_features[:, : len(card.feature_names)]  # a model that names none uses none
-    return pack_counts(count_values(card.known, np.concatenate([batch.annotations, features], axis=1)))
+    values = np.concatenate([batch.annotations, known_features(card, batch)], axis=1)
+    return pack_counts(count_values(card.known, values))
 
 
 def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,15 @@ def starting_card(path: str, model: str, model_out: str, whole: bool = False) ->
     return card
 
 
+class Start(NamedTuple):
+    """The spec of a network that starts from a bundle, and where its annotations and its site features stand in the
+    data, as :func:`arranged` takes it."""
+
+    spec: ModelSpec
+    annotation_columns: tuple[int, ...]
+    feature_columns: tuple[int, ...]
+
+
 def starting_spec(
     path: str,
     card: Card,
@@ -53,19 +62,20 @@ def starting_spec(
     features: Sequence[str],
     read_limit: int,
     chosen: Mapping[str, Any],
-) -> tuple[ModelSpec, tuple[int, ...]]:
-    """The spec of a network that starts from a bundle, and where its annotations stand in the data: :func:`arranged`.
+) -> Start:
+    """What a network that starts from a bundle takes of the data.
 
     Args:
         annotations, features, read_limit: those of the data.
         chosen: what of the spec the new training says, whatever the bundle's is; by the spec's names.
 
-    Raises UsageError where the data have other site features, or tensors of another number of reads.
+    Raises UsageError where the data lack site features, or hold tensors of another number of reads.
     """
-    if tuple(features) != card.feature_names:
+    lacking = [name for name in card.feature_names if name not in features]
+    if lacking:
         raise UsageError(
-            f"{path} knows {len(card.feature_names)} site features, the dataset has {len(features)}"
-            f"{_odd(card, features)}; build the dataset as the model's own was built"
+            f"{path} knows {len(card.feature_names)} site features, the dataset has {len(features)}, without "
+            f"{_list(lacking)}; build the dataset as the model's own was built"
         )
     if read_limit != card.spec.read_limit:
         raise UsageError(
@@ -74,13 +84,8 @@ def starting_spec(
         )
     places = {_full_name(name): place for place, name in enumerate(annotations)}
     columns = tuple(places.get(_full_name(name), -1) for name in card.annotation_names)
-    return dataclasses.replace(card.spec, **chosen), columns
-
-
-def _odd(card: Card, features: Sequence[str]) -> str:
-    """The first site feature that only one side has, for a message."""
-    odd = [name for name in (*features, *card.feature_names) if (name in features) != (name in card.feature_names)]
-    return f" ('{odd[0]}' is in one of them only)" if odd else ", in another order" if features else ""
+    of_features = tuple(features.index(name) for name in card.feature_names)
+    return Start(dataclasses.replace(card.spec, **chosen), columns, of_features)
 
 
 def _full_name(annotation: str) -> str:
@@ -94,11 +99,12 @@ def arranged(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     return np.concatenate([values, nothing], axis=1)[:, list(columns)].astype(np.float32)
 
 
-def columns_text(names: Sequence[str], own: Sequence[str], columns: Sequence[int]) -> str:
-    """Which annotations the data lack, or have in vain, in one line; empty where they are the model's.
+def columns_text(what: str, names: Sequence[str], own: Sequence[str], columns: Sequence[int]) -> str:
+    """Which annotations or site features the data lack, or have in vain, in one line; empty where they are the model's.
 
     Args:
-        names: the annotations of the model.
+        what: what they are.
+        names: those of the model.
         own: those of the data.
         columns: of :func:`starting_spec`.
     """
@@ -106,7 +112,7 @@ def columns_text(names: Sequence[str], own: Sequence[str], columns: Sequence[int
     unknown = [name for place, name in enumerate(own) if place not in columns]
     parts = [f"without {_list(missing)}, which the model knows"] if missing else []
     parts += [f"{_list(unknown)} left out, which it does not know"] if unknown else []
-    return f"the dataset's annotations: {'; '.join(parts)}" if parts else ""
+    return f"the dataset's {what}: {'; '.join(parts)}" if parts else ""
 
 
 def _list(names: Sequence[str]) -> str:

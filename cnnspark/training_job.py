@@ -45,13 +45,20 @@ def prepare_job(
         features = features[:, :0]
     known_features = tuple(opened.feature_names) if settings.use_site_features else ()
     columns: tuple[int, ...] = ()
+    feature_columns: tuple[int, ...] = ()
     if settings.init and start:
         limit = int(opened.tensor_settings["read_limit"])
         own = opened.annotation_names if settings.use_annotations else ()
-        spec, columns = starting_spec(settings.init, start, own, known_features, limit, settings.chosen())
-        annotations = arranged(annotations, columns)
-        if say and (text := columns_text(spec.annotation_names, own, columns)):
-            say(text)
+        spec, columns, feature_columns = starting_spec(
+            settings.init, start, own, known_features, limit, settings.chosen()
+        )
+        annotations, features = arranged(annotations, columns), arranged(features, feature_columns)
+        for what, names, own_names, places in (
+            ("annotations", spec.annotation_names, own, columns),
+            ("site features", spec.feature_names, known_features, feature_columns),
+        ):
+            if say and (text := columns_text(what, names, own_names, places)):
+                say(text)
     else:
         spec = new_spec(settings, opened, annotations, features)
     facts = {
@@ -83,6 +90,7 @@ def prepare_job(
         if settings.picture
         else "",
         annotation_columns=columns,
+        feature_columns=feature_columns,
     )
 
 

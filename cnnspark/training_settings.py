@@ -270,7 +270,9 @@ class ReplicaJob:
     init_sha256: str = ""  # of the network that training starts from
     picture_sha256: str = ""  # of the network whose picture is taken
     whole: str = ""  # the fingerprint of the training that this one is a part of
-    annotation_columns: tuple[int, ...] = ()  # see cnnspark.starting.arranged; empty: as they stand in the data
+    # See cnnspark.starting.arranged; empty: as they stand in the data.
+    annotation_columns: tuple[int, ...] = ()
+    feature_columns: tuple[int, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -298,7 +300,7 @@ class ReplicaJob:
         values["spec"] = ModelSpec.from_json(values["spec"])
         values["ranges"] = tuple(Range(**r) for r in values["ranges"])
         values["known"] = KnownValues.from_json(values["known"])
-        for name in ("class_weights", "annotation_columns"):
+        for name in ("class_weights", "annotation_columns", "feature_columns"):
             values[name] = tuple(values[name])
         return ReplicaJob(**values)
 

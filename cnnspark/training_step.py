@@ -238,7 +238,7 @@ class Trainer:
             if settings.augments:
                 batch = augment(
                     batch, keys, settings.drop_reads, settings.flip_strand, self.job.spec.annotation_names,
-                    settings.drop_annotations,
+                    self.job.spec.feature_names, settings.drop_annotations,
                 )  # fmt: skip
             lanes.append(self.objective.prepare(batch, keys))
         arrays, starts, rows = pack_lanes(lanes)
@@ -268,11 +268,17 @@ class Trainer:
             self._copied = True
 
     def _arranged(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The batch with its annotations in the network's order."""
-        columns = self.job.annotation_columns
-        if not self.job.spec.annotation_names:
-            return {**batch, "annotations": batch["annotations"][:, :0]}
-        return {**batch, "annotations": arranged(batch["annotations"], columns)} if columns else batch
+        """The batch with its annotations and site features in the network's order."""
+        job = self.job
+        taken = {
+            name: batch[name][:, :0] if not names else arranged(batch[name], columns)
+            for name, names, columns in (
+                ("annotations", job.spec.annotation_names, job.annotation_columns),
+                ("site_features", job.spec.feature_names, job.feature_columns),
+            )
+            if name in batch and (columns or not names)
+        }
+        return {**batch, **taken} if taken else batch
 
     @staticmethod
     def _copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -145,6 +145,21 @@ def open_of_another_caller(paths: Sequence[str], validation: Any, fields: Any = 
     return OtherCallersData(paths[0])
 
 
+class LaterVersionsData(SyntheticData):
+    """The same as a later version built it: with two site features more, between and before the others."""
+
+    feature_names = ("new", "f1", "f2", "f3", "newer", "f4")
+
+    def __init__(self, path: str):
+        super().__init__(path)
+        for batch in (self.train, self.validation):
+            batch["site_features"] = np.insert(batch["site_features"], [0, 3], 100, axis=1)
+
+
+def open_of_a_later_version(paths: Sequence[str], validation: Any, fields: Any = None) -> LaterVersionsData:
+    return LaterVersionsData(paths[0])
+
+
 def open_without_reads(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
     """The same as tensors that were built without reads, and so without site features."""
     data = SyntheticData(paths[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections import Counter
@@ -202,6 +203,8 @@ class Oracle:
                 f[f"{name}_insert_log10"] = mean(math.log10(i) for i in inserts)
                 distinct = len({r.segment.reference_start for r, _ in group})
                 f[f"{name}_distinct_start_fraction"] = distinct / len(group) if group else math.nan
+                f1r2 = [(s.is_read1 and s.is_forward) or (not s.is_read1 and s.is_reverse) for s in paired]
+                f[f"{name}_f1r2_fraction"] = (sum(f1r2) + 0.5) / (len(f1r2) + 1) if f1r2 else math.nan
             for name in SITE_FEATURES:
                 if name.startswith("difference_"):
                     what = name.removeprefix("difference_")
@@ -237,7 +240,7 @@ def assert_equals_formulas(batch, records, oracle: Oracle) -> None:
 
 
 def test_the_names_are_distinct_and_their_order_is_the_format():
-    assert len(set(SITE_FEATURES)) == len(SITE_FEATURES) == 87
+    assert len(set(SITE_FEATURES)) == len(SITE_FEATURES) == 89
     assert SITE_FEATURES[:9] == (
         "ref_fraction",
         "alt_fraction",
@@ -312,6 +315,18 @@ def test_features_do_not_depend_on_depth(tmp_path, text):
             assert value(a, name) == pytest.approx(value(b, name), nan_ok=True), name
 
 
+def test_orientation_is_of_the_fragment_and_certain_where_it_is_often_seen(tmp_path, text):
+    alt = "A" if text[1500] != "A" else "C"
+    reads = pile(text, 1500, alt, 4, 9)
+    # First forward and second reverse are F1R2, the others F2R1; one that is in no pair is neither.
+    flags = [99, 147, 83, 163, *[99, 147] * 4, 0]
+    batch, _ = Tiny(
+        tmp_path, {"c": text}, [dataclasses.replace(read, flag=flag) for read, flag in zip(reads, flags, strict=True)]
+    ).build([record(1500, text[1500], alt)])
+    assert value(batch, "ref_f1r2_fraction") == pytest.approx(2.5 / 5)
+    assert value(batch, "alt_f1r2_fraction") == pytest.approx(8.5 / 9)
+
+
 def test_all_reads_count_even_where_the_tensor_takes_few(tmp_path, text):
     alt = "A" if text[1500] != "A" else "C"
     tiny = Tiny(tmp_path, {"c": text}, pile(text, 1500, alt, 30, 10))
@@ -329,7 +344,8 @@ def test_nobody_supports_the_allele_its_features_are_nan_and_the_rest_is_finite(
             "alt_balance",
             "alt_alleles",
         )
-        undefined = undefined or "_proper_pair_" in name or "insert_log10" in name or "het_fraction" in name
+        unpaired = ("_proper_pair_", "insert_log10", "_f1r2_")
+        undefined = undefined or any(part in name for part in unpaired) or "het_fraction" in name
         assert np.isnan(number) == undefined, name
     assert value(batch, "alt_fraction") == 0
 

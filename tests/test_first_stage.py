@@ -85,7 +85,7 @@ def test_what_cannot_come_first_or_second_is_one_sentence(tmp_path: Path) -> Non
         require_pair("a", card, "b", card)
     features = read_card(FEATURES)
     other = dataclasses.replace(features, spec=dataclasses.replace(features.spec, feature_names=(), feature_edges=()))
-    with pytest.raises(UsageError, match="take other site features; train both on the same datasets"):
+    with pytest.raises(UsageError, match="a takes no site features; train it on a dataset that was built with --reads"):
         require_pair("a", other, "b", card)
     deeper = {**features.data, "tensors": {**features.data["tensors"], "read_limit": 1}}
     with pytest.raises(UsageError, match="other settings of tensors"):

@@ -9,6 +9,7 @@ import pytest
 
 from cnnspark.errors import InputError
 from cnnspark.filtering import GROUPS, card_threshold
+from cnnspark.features import SITE_FEATURES
 from cnnspark.guard import add_counts, known_values
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
@@ -70,10 +71,12 @@ def test_filtering_finds_the_thresholds_that_scoring_wrote() -> None:
 
 
 def test_a_models_inputs_are_counted_in_the_order_of_its_card() -> None:
-    spec = ModelSpec(("QUAL", "INFO/DP"), ("f1",), ((0.0,) * 9,) * 2, ((0.0,) * 9,))
+    spec = ModelSpec(("QUAL", "INFO/DP"), ("gc_32",), ((0.0,) * 9,) * 2, ((0.0,) * 9,))
     tensors = ragged([1, 1, 1])
     tensors.annotations = np.array([[10, 3], [20, np.nan], [30, 9]], np.float32)
-    tensors.site_features = np.array([[0.5], [0.5], [7]], np.float32)
+    # Of all that this version builds the model knows one.
+    tensors.site_features = np.zeros((3, len(SITE_FEATURES)), np.float32)
+    tensors.site_features[:, SITE_FEATURES.index("gc_32")] = [0.5, 0.5, 7]
     names = (*spec.annotation_names, *spec.feature_names)
     known = known_values(names, np.array([[10, 3, 0.5], [30, 5, 0.5]], np.float32))
     counts = add_counts(known, [input_counts(Card("features", spec, known=known), tensors)])

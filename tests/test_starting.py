@@ -33,6 +33,7 @@ from tests.synthetic_training import OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 
 OTHER_CALLER = "tests.synthetic_training:open_of_another_caller"
+LATER_VERSION = "tests.synthetic_training:open_of_a_later_version"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,21 @@ def test_the_annotations_of_another_caller_are_put_into_the_models_order(
 
 
 @pytest.mark.spark
+def test_site_features_that_a_model_does_not_know_are_left_out(
+    spark: Any, others: str, finished: str, tmp_path: Path
+) -> None:
+    job, lines = started(others, finished, data_opener=LATER_VERSION)
+    assert lines == ["the dataset's site features: new, newer left out, which it does not know"]
+    usual = started(others, finished)[0]
+    assert (job.spec, job.known, job.feature_columns) == (usual.spec, usual.known, (1, 2, 3, 5))
+    later, _ = run(spark, others, tmp_path / "later", init=finished, data_opener=LATER_VERSION, replicas=2)
+    same, _ = run(spark, others, tmp_path / "same", init=finished)
+    np.testing.assert_array_equal(weights(later.model_out), weights(same.model_out))
+    fresh, _ = run(spark, others, tmp_path / "fresh", data_opener=LATER_VERSION)
+    assert fresh.card.feature_names == ("new", "f1", "f2", "f3", "newer", "f4")
+
+
+@pytest.mark.spark
 def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, finished: str, tmp_path: Path) -> None:
     job, _ = started(others, finished)
     moved = shutil.copytree(finished, tmp_path / "moved")
@@ -176,7 +192,7 @@ def test_what_cannot_start_from_a_model_is_said_in_one_sentence(
 ) -> None:
     with pytest.raises(UsageError, match="is a 'features' model, 'reference' cannot start from it"):
         started(others, finished, model="reference")
-    with pytest.raises(UsageError, match=r"4 site features, the dataset has 0 \('f1' is in one of them only\); build"):
+    with pytest.raises(UsageError, match="4 site features, the dataset has 0, without f1, f2, f3 and 1 more; build"):
         started(others, finished, data_opener="tests.synthetic_training:open_gatk_2d")
     with pytest.raises(InputError, match="is not a model bundle"):
         started(others, str(tmp_path))
@@ -254,8 +270,8 @@ def test_columns_are_arranged_and_what_is_missing_is_nan() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(arranged(values, (2, -1, 0)), [[2, np.nan, 0], [5, np.nan, 3]])
     assert arranged(values[:0], (2, -1)).shape == (0, 2)
-    assert columns_text(("a", "b"), ("b", "a"), (1, 0)) == ""
-    text = columns_text(("a",), ("v", "w", "x", "y", "z"), (-1,))
+    assert columns_text("annotations", ("a", "b"), ("b", "a"), (1, 0)) == ""
+    text = columns_text("annotations", ("a",), ("v", "w", "x", "y", "z"), (-1,))
     assert (
         text == "the dataset's annotations: without a, which the model knows; v, w, x and 2 more left out, "
         "which it does not know"
