@@ -4,14 +4,13 @@
     python -m benchmarks.accuracy measure --work DIR --on draws --baseline features-1
 
 ``train`` builds the datasets it needs (once, in ``--work``), trains one model and keeps the scores that it gives to the
-test alleles; ``trees`` is scikit-learn's gradient boosting on the very inputs of ``features``, ``trees-counts`` with
-the counts of reads that ``reads`` takes, too. ``measure`` makes the
+test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations. ``measure`` makes the
 table of all that were trained on that set, in SNP and INDEL apart, with the difference to a baseline by a paired
 bootstrap over 40 kb stretches of the genome, and false alleles by mechanism where those are known.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
-labelled alleles against the last 40 %; ``draws`` are the samples of
-``benchmarks.draws``; ``all`` trains on both simulated callsets, whole, too: as the bundled models.
+labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``; ``all`` trains on both
+simulated callsets, whole, too: as the bundled models.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from benchmarks import draws, sim
 from benchmarks.measure import machine, table
 from cnnspark import stages, training
 from cnnspark.alleles import VariantType
-from cnnspark.batches import pad_rows, scoring_batches
+from cnnspark.batches import scoring_batches
 from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
@@ -43,8 +42,6 @@ from cnnspark.models.names import MODELS
 from cnnspark.session import spark_session
 
 TREES = "trees"
-# With the counts of reads by support and orientation, too, that `reads` takes.
-TREES_AND_COUNTS = "trees-counts"
 # More than scikit-learn's 100 where the data allow: it stops by itself on a tenth of the training alleles.
 MOST_TREES = 2000
 # How tensors are built for a model: a folder's suffix, whether with reads, and settings.
@@ -56,7 +53,6 @@ KINDS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
 USUAL_KIND = ("tensors", True, ())
 KEYS = ["contig", "start", "ref", "alt", "variant_type", "label"]
 BATCH = 64
-COUNTED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -140,31 +136,10 @@ def tabled(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
     return keys, dict(zip(names, np.concatenate(values, axis=1).T, strict=True))
 
 
-def read_counts(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The counts of reads (n,) by name, as the network's layer of them gives them."""
-    from cnnspark.models.layers import RowMask, SupportCounts
-
-    found = []
-    for values in row_groups(dataset, [*KEYS, "row_count", "read_support", "read_flags"]):
-        tensors = decode(values, with_keys=False)
-        counts = np.zeros((len(values["label"]), SupportCounts.channels), np.float32)
-        for first in range(0, len(counts), COUNTED_AT_ONCE):
-            chosen = np.arange(first, min(first + COUNTED_AT_ONCE, len(counts)))
-            batch = pad_rows(tensors, chosen, ("read_support", "read_flags"))
-            mask = RowMask()(batch["row_count"], batch["read_flags"])
-            counts[chosen] = SupportCounts()(batch["read_support"], batch["read_flags"], mask)
-        found.append(counts)
-    return {f"count {i}": column for i, column in enumerate(np.concatenate(found).T)}
-
-
-def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int, with_counts: bool = False) -> list[np.ndarray]:
+def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int) -> list[np.ndarray]:
     """The log odds of each test dataset's alleles by trees grown on the training datasets together."""
 
-    def tabled_with(path: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        keys, values = tabled(Dataset(path))
-        return keys, values | (read_counts(Dataset(path)) if with_counts else {})
-
-    tables = [tabled_with(path) for path in train]
+    tables = [tabled(Dataset(path)) for path in train]
     names = list(dict.fromkeys(name for _, values in tables for name in values))
 
     def matrix(values: dict[str, np.ndarray]) -> np.ndarray:
@@ -176,7 +151,7 @@ def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int, with_coun
         np.concatenate([matrix(values) for _, values in tables]), np.concatenate([keys["label"] for keys, _ in tables])
     )
     progress(f"{trees.n_iter_} trees")
-    return [np.asarray(trees.decision_function(matrix(tabled_with(path)[1]))) for path in tests]
+    return [np.asarray(trees.decision_function(matrix(tabled(Dataset(path))[1]))) for path in tests]
 
 
 def network_scores(bundle_path: str, dataset_path: str) -> np.ndarray:
@@ -211,8 +186,8 @@ def train(options: argparse.Namespace) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"model": options.model, "seed": options.seed, "machine": machine()}
     started = time.monotonic()
-    if options.model in (TREES, TREES_AND_COUNTS):
-        scores = tree_scores(paths, tested, options.seed, options.model == TREES_AND_COUNTS)
+    if options.model == TREES:
+        scores = tree_scores(paths, tested, options.seed)
         facts["train_seconds"] = time.monotonic() - started
     else:
         given = [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.seed={options.seed}",
@@ -329,7 +304,7 @@ def main() -> None:
         command.add_argument("--on", choices=[*sim.CALLSETS, "draws", "all"], required=True)
         command.add_argument("--tests", type=lambda text: text.split(","), help="what is measured, of the set [all]")
         if name == "train":
-            command.add_argument("--model", choices=[*MODELS, TREES, TREES_AND_COUNTS], required=True)
+            command.add_argument("--model", choices=[*MODELS, TREES], required=True)
             command.add_argument("--name", help="under which it is kept [MODEL-SEED]")
             command.add_argument("--limit", type=int, default=0, help="so many of the draws [all]")
             command.add_argument("--epochs", type=int, default=10)

@@ -6,8 +6,8 @@ They are trained on the nine training draws of ``benchmarks.draws`` and on both 
 whole (``--on all`` of ``benchmarks.accuracy``, which measures them on draws of other seeds and sequence). What is
 in ``--work`` already is kept. The same machine and versions give the same files.
 
-``counts`` is ``reads`` without its picture. It comes before ``reads`` (``cnnspark cascade``), with the band of the
-blocks that both held out, and is installed with it.
+``features`` comes before ``reads`` (``cnnspark cascade``), with the band of the blocks that both held out, and is
+installed with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.accuracy import dataset_of, training_parts
 from cnnspark.cascade_stage import make_cascade
 from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, read_card
-from cnnspark.models.names import COUNTS, FIRST
+from cnnspark.models.names import FIRST
 
 PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
 # Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they
@@ -38,17 +38,10 @@ _WIDE = (
 _READS = (*_NO_ANNOTATIONS, "--set", "train.drop_reads=0.5")
 # Half of the start's weights are kept, because real reads are not the simulation's: without, `reads` is .0004 better on
 # draws and loses two true alleles more of one dense cluster of NA12878.
-# Each step's network and options. `reads` comes of three, as by train.by_parts: the counts of reads beside the site
-# features, the picture by itself (beside them it learns nothing but to keep still), and both together, slowly.
+# Each step's network and options. `reads` comes of three, as by train.by_parts: the site features, the picture by
+# itself (beside them it learns nothing but to keep still), and both together, slowly.
 TRAINING: dict[str, tuple[str, list[str]]] = {
     "features": ("features", ["--epochs", "8", *_NO_ANNOTATIONS, *_WIDE, "--set", "train.learning_rate=2e-3"]),
-    "counts": (
-        "reads",
-        [
-            *("--epochs", "3", *_READS, *_WIDE, "--set", "train.use_picture=false"),
-            *("--set", "train.init={work}/all/features-1/bundle"),
-        ],
-    ),
     # The ninth draw is for what the site features make of clusters. A third epoch, of all, at half the rate, gave
     # nothing: .9972 on the draw "mechanisms" with either picture.
     "picture": ("reads", ["--epochs", "2", "--limit", "8", *_READS, "--set", "train.use_site_features=false"]),
@@ -57,13 +50,14 @@ TRAINING: dict[str, tuple[str, list[str]]] = {
         [
             *("--epochs", "1", *_READS, "--set", "train.learning_rate=1e-4"),
             *("--set", "train.dropout=0.2", "--set", "train.hidden_dropout=0.1", "--set", "train.keep_start=0.5"),
-            *("--set", "train.init={work}/all/counts-1/bundle", "--set", "train.picture={work}/all/picture-1/bundle"),
+            *("--set", "train.init={work}/all/features-1/bundle", "--set", "train.picture={work}/all/picture-1/bundle"),
         ],
     ),
     "reference": ("reference", ["--epochs", "3", "--limit", "8"]),
 }
-INSTALLED = ("features", "reads", "reference")
-NEEDED = {"counts": ["features"], "reads": ["counts", "picture"]}
+# `features` within `reads`.
+INSTALLED = ("reads", "reference")
+NEEDED = {"reads": ["features", "picture"]}
 VALIDATION = "0.07"
 # Whether the bundled ``reads`` scores in two stages where nothing is said: as benchmarks.cascade has measured it.
 CASCADE_BY_DEFAULT = True
@@ -91,11 +85,11 @@ def install(bundle: Path, name: str) -> int:
 
 
 def with_first(data: str, work: str) -> Path:
-    """The bundle of ``counts`` before ``reads``: their band is chosen on what both held out of their training."""
-    counts, reads, out = (Path(work, "all", f"{name}-1", "bundle") for name in (COUNTS, "reads", "cascade"))
+    """The bundle of ``features`` before ``reads``: their band is chosen on what both held out of their training."""
+    features, reads, out = (Path(work, "all", f"{name}-1", "bundle") for name in ("features", "reads", "cascade"))
     datasets = [dataset_of(part, "reads", work) for part in training_parts(data, work, "all", 0)]
     made = make_cascade(
-        datasets, str(counts), str(reads), str(out), if_exists="overwrite", by_default=CASCADE_BY_DEFAULT
+        datasets, str(features), str(reads), str(out), if_exists="overwrite", by_default=CASCADE_BY_DEFAULT
     )
     print(made.text())
     return out

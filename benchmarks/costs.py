@@ -70,7 +70,6 @@ TERMS = {"read records": ("block", "record"), "build": ("block", "allele", "row"
          "write shard": ("block", "record", "allele"), "write tensors": ("block", "allele", "row")}  # fmt: skip
 NETWORK_TERMS = {
     "reads": ("block", "allele", "row"),
-    "counts": ("block", "allele", "row"),
     "features": ("block", "allele", "row"),
     "gatk_2d": ("allele", "row"),
 }
@@ -267,7 +266,7 @@ def main() -> None:
             with quiet_stderr():
                 from cnnspark.models.bundle import load_bundle
 
-                for name in ("reads", "counts", "features", "reference"):
+                for name in ("reads", "features", "reference"):
                     bundles[name] = (load_bundle(f"bundled:{name}", 1), read_card(f"bundled:{name}"))
                 for kind in ("1d", "2d"):
                     target = str(work / f"gatk_{kind}")

@@ -37,7 +37,7 @@ from cnnspark.schema import TensorBatch
 from cnnspark.scoring import BlockTensors, ScoreSettings
 from cnnspark.tensors import TensorSettings
 
-BUNDLED = ("reads", "counts", "features", "reference")
+BUNDLED = ("reads", "features", "reference")
 GATK_ALLELES = 32
 EMPTY_ROWS_AT = (20, 30, 50)
 

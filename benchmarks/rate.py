@@ -52,7 +52,7 @@ from cnnspark.vcf import VcfSource
 # Scoring in two stages; a version without has no such module.
 _STAGES = "cnnspark.first_stage"
 stages: Any = importlib.import_module(_STAGES) if importlib.util.find_spec(_STAGES) else None
-MODELS = ("reads", "counts", "features", "reference")
+MODELS = ("reads", "features", "reference")
 REPEATS = 41
 GENOME_EACH = 3
 SAMPLES = 3

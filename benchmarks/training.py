@@ -34,8 +34,8 @@ from benchmarks.measure import by_turns, figure, figures_table, machine, pin_to_
 from cnnspark.alleles import VariantType
 from cnnspark.config import InputPaths, load_config
 from cnnspark.guard import known_values
-from cnnspark.model_summary import SHOWN, usual_spec
-from cnnspark.models.names import COUNTS
+from cnnspark.model_summary import usual_spec
+from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, WINDOW
 from cnnspark.training import _run_child
@@ -82,8 +82,7 @@ def measure_network(model: str, runs: int) -> dict[str, Any]:
     tf.config.experimental.enable_op_determinism()
     spec = usual_spec(model)
     batch = random_batch(spec)
-    spec = dataclasses.replace(spec, picture=model != COUNTS)
-    settings = TrainSettings(model="reads" if model == COUNTS else model, batch_size=BATCH)
+    settings = TrainSettings(model=model, batch_size=BATCH)
     nothing_known = known_values((), np.zeros((0, 0)))
     job = ReplicaJob(settings, (), "", spec, (), (1.0, 1.0), {}, nothing_known, settings.lanes_used(BATCH))
     trainer = Trainer(job, Replicas(0, 1, 60))
@@ -237,7 +236,7 @@ def main() -> None:
         return
     results: dict[str, Any] = {"machine": machine(), "options": vars(options)}
     if options.only != "replicas":
-        rows = networks(options.network or SHOWN, options.runs)
+        rows = networks(options.network or MODELS, options.runs)
         results["figures"] = [row.pop("figure") for row in rows]
         results["networks"] = rows
         print(f"batches of {BATCH} with {ROWS} reads, one thread, processor time\n{table(rows)}")

@@ -106,8 +106,9 @@ def flip_strands(
     """The ``flipped`` (B,) examples as if each fragment had been read from its other strand.
 
     The mates lie as they lay, one forward on the left and one reverse on the right; what was the first is the second
-    (99 and 147 become 163 and 83), and the orientations F1R2 and F2R1 change places. Counts of forward reads stay, and
-    so do reads without a mate. What an error does to one strand of the molecules alone, it does to the other then.
+    (99 and 147 become 163 and 83), and the orientations F1R2 and F2R1 change places, in annotations and site features,
+    too. Counts of forward reads stay, and so do reads without a mate. What an error does to one strand of the molecules
+    alone, it does to the other then.
     """
     turned = dict(batch)
     if "read_flags" in batch and batch["read_flags"].shape[-1]:
@@ -126,8 +127,10 @@ def flip_strands(
                 partner = _ORIENTATIONS[1 - _ORIENTATIONS.index(key)]
                 order[place] = places.get(f"{where}/{partner}".lstrip("/"), place)
         turned["annotations"] = np.where(flipped[:, None], batch["annotations"][:, order], batch["annotations"])
-    places = [place for place, name in enumerate(features) if name in _F1R2_SHARES]
-    if "site_features" in batch and places:
-        turned["site_features"] = batch["site_features"].copy()
-        turned["site_features"][np.ix_(flipped, places)] = 1 - batch["site_features"][np.ix_(flipped, places)]
+    shares = [place for place, name in enumerate(features) if name in _F1R2_SHARES]
+    if "site_features" in batch and shares:
+        values = batch["site_features"].copy()
+        for share in shares:
+            values[flipped, share] = 1 - values[flipped, share]
+        turned["site_features"] = values
     return turned

@@ -19,7 +19,7 @@ from cnnspark.cli_options import (
 )
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.models.bundled import chosen_model
-from cnnspark.models.names import COUNTS, MODELS
+from cnnspark.models.names import MODELS
 
 
 @click.command()
@@ -63,7 +63,7 @@ def pretrain(
     "--by-parts",
     is_flag=True,
     default=None,
-    help="Train 'reads' in four trainings: site features, counts of reads, picture, all together; slower, better.",
+    help="Train 'reads' in three trainings: site features, picture, both together; slower, better.",
 )
 @training_options
 @click.option("--patience", type=int, metavar="N", help="End after N epochs without a better validation AUPRC [never].")
@@ -136,7 +136,7 @@ def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **optio
 
 
 @click.command("model-summary")
-@click.option("--model", "name", type=click.Choice((*MODELS, COUNTS)), help="One network [all].")
+@click.option("--model", "name", type=click.Choice(MODELS), help="One network [all].")
 @click.option("--bundle", metavar="DIR|NAME", help="A trained network with its card: a folder or a bundled model.")
 @click.option("--rows", type=click.IntRange(8, 1000), default=32, show_default=True, help="Reads of the allele.")
 @click.option("--layers", is_flag=True, help="List every layer, too.")

@@ -82,7 +82,7 @@ sample_option = click.option("--sample", metavar="NAME", help="The callset's sam
 model_option = click.option(
     "--model",
     metavar="DIR|NAME",
-    help="The --model-out of 'cnnspark train', or one that comes with cnnspark: reads, counts, features or reference "
+    help="The --model-out of 'cnnspark train', or one that comes with cnnspark: reads, features or reference "
     "[reads, without --reads reference]. Those are trained on simulated reads alone.",
 )
 region_option = click.option(

@@ -73,8 +73,6 @@ WRITE_TENSORS = Costs(allele=8e-5)  # a difference of two times: of the blocks o
 NETWORKS: Mapping[str, Costs] = MappingProxyType(
     {
         "reads": Costs(block=2.94e-2, allele=6.78e-5, row=3.78e-5),
-        # Not of the fit: 1.16 times ``features``, measured beside it.
-        "counts": Costs(block=2.13e-3, allele=1.59e-5, row=5.52e-7),
         "features": Costs(block=1.84e-3, allele=1.37e-5, row=4.76e-7),
         "reference": Costs(block=2.44e-3, allele=8.49e-5),
         "gatk_1d": Costs(block=7.11e-3, allele=1.62e-3),

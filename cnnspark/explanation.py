@@ -136,7 +136,7 @@ def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, 
         "thresholds": _thresholds(whole, group, score),
         "model": {
             "path": path,
-            "name": card.title,
+            "name": card.model,
             "sha256": card.sha256,
             "stage": stage,
             "notice": notice(model),

@@ -14,12 +14,11 @@ from typing import Any
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.card import Card, read_card, require_finished
 from cnnspark.models.cascade import Band
-from cnnspark.models.names import COUNTS, FIRST
+from cnnspark.models.names import FIRST
 from cnnspark.preflight import check_header_field
 from cnnspark.vcf import VcfHeader
 
-# The networks that can come first and second: both take the same tensors, and one is 25 times as fast. First may come
-# `reads` without its picture, too, which is 20 times as fast: before the bundled `reads` it does.
+# The networks that can come first and second: both take the same tensors, and one is 25 times as fast.
 FIRST_MODEL, SECOND_MODEL = "features", "reads"
 STAGE = "CNN_STAGE"
 STAGES = (1, 2)
@@ -59,7 +58,7 @@ def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | Non
     if first.sha256 != card.cascade.first_sha256:
         raise InputError(f"{path} is not the model that the band of {model} was chosen for; copy the bundle again")
     require_pair(path, first, model, card)
-    return FirstStage(path, first.title, first.sha256, card.cascade.band)
+    return FirstStage(path, first.model, first.sha256, card.cascade.band)
 
 
 def refuse_untrained(wanted: bool | None) -> None:
@@ -73,21 +72,18 @@ def refuse_untrained(wanted: bool | None) -> None:
 
 def require_second(model: str, card: Card) -> None:
     """Raises UsageError where no other model can come before this one."""
-    if card.model != SECOND_MODEL or not card.spec.picture:
+    if card.model != SECOND_MODEL:
         raise UsageError(
-            f"{model} is a '{card.title}' model, and a cascade is '{COUNTS}' or '{FIRST_MODEL}' before "
-            f"'{SECOND_MODEL}'; leave --cascade out"
+            f"{model} is a '{card.model}' model, and a cascade is '{FIRST_MODEL}' before '{SECOND_MODEL}'; leave "
+            "--cascade out"
         )
 
 
 def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
     """Raises UsageError where one model's tensors are not the other's."""
     require_second(model, card)
-    if first.model != FIRST_MODEL and (first.model != SECOND_MODEL or first.spec.picture):
-        raise UsageError(
-            f"{first_path} is a '{first.title}' model; what comes first is '{FIRST_MODEL}', or '{SECOND_MODEL}' "
-            "without its picture (train.use_picture=false)"
-        )
+    if first.model != FIRST_MODEL:
+        raise UsageError(f"{first_path} is a '{first.model}' model; what comes first is '{FIRST_MODEL}'")
     require_finished(first, first_path)
     require_finished(card, model)
 

@@ -5,7 +5,6 @@ Keras is imported only where a network is built or loaded.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,13 +16,12 @@ from cnnspark.files import size
 from cnnspark.log import quiet_stderr
 from cnnspark.models.bundled import bundle_location
 from cnnspark.models.card import NETWORK_FILE, Card, read_card
-from cnnspark.models.names import COUNTS, GATK_MODELS, MODELS
+from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import BINS, ModelSpec
 
 if TYPE_CHECKING:
     import keras
 
-SHOWN = tuple(sorted((*MODELS, COUNTS)))
 # Inputs that go together, by what a user knows them as.
 INPUTS = (
     ("reads", ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")),
@@ -50,10 +48,7 @@ def models_summary(names: Sequence[str] = (), rows: int = 32, layers: bool = Fal
     with quiet_stderr():
         from cnnspark.models.registry import build_model
 
-        costs = {}
-        for name in names or SHOWN:
-            spec = dataclasses.replace(usual_spec(name), picture=name != COUNTS)
-            costs[name] = network_cost(build_model("reads" if name == COUNTS else name, spec), rows, layers)
+        costs = {name: network_cost(build_model(name, usual_spec(name)), rows, layers) for name in names or MODELS}
     return {"rows": rows, "models": costs}
 
 
@@ -91,7 +86,7 @@ def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> di
     missing = {r.name: r.missing_share for r in card.ranges}
     return {
         "bundle": str(path),
-        "model": card.title,
+        "model": card.model,
         "sha256": card.sha256,
         "network_bytes": size(bundle_location(path) / NETWORK_FILE),
         "rows": rows,

@@ -300,7 +300,7 @@ def _card(card: Card, model: str) -> dict[str, Any]:
         if by_group
     ]
     about = {
-        "model": card.title,
+        "model": card.model,
         "bundle": model,
         "SHA-256": card.sha256,
         "annotations": list(card.annotation_names),

@@ -146,9 +146,9 @@ def score_header(
     lines = [
         f"##INFO=<ID={key},Number=1,Type=Float,Description=\"Natural log of the odds that the record's best ALT is a "
         f"true variant{of_whom}, between -16.118 and 16.118, higher is more likely true; cnnspark "
-        f'{__version__}, model {card.title}, SHA-256 {digest}">',
+        f'{__version__}, model {card.model}, SHA-256 {digest}">',
         f'##INFO=<ID={ALT_SCORES},Number=A,Type=Float,Description="{key} of each ALT, missing where not scored">',
-        f"##cnnspark_model=<ID={key},Version={__version__},Model={card.title},ModelSHA256={card.sha256}>",
+        f"##cnnspark_model=<ID={key},Version={__version__},Model={card.model},ModelSHA256={card.sha256}>",
     ]
     for kind, by_group in (("Precision", card.thresholds), ("Sensitivity", card.sensitivity_thresholds)):
         for group, by_share in sorted(by_group.items()):

@@ -41,8 +41,6 @@ def starting_card(path: str, model: str, model_out: str, whole: bool = False) ->
             f"{path} is a '{card.model}' model, '{model}' cannot start from it; leave --model out, or choose another "
             f"{'train.picture' if whole else '--init'}"
         )
-    if whole and not card.spec.picture:
-        raise UsageError(f"{path} has no picture (train.use_picture=false); choose another train.picture")
     return card
 
 

@@ -175,7 +175,7 @@ def _first_part_is_done(init: str | None) -> bool:
     card = read_card(init)
     if card.model != FIRST_PART:
         raise UsageError(
-            f"{init} is a '{card.title}' model, training by parts starts from '{FIRST_PART}'; choose another --init, "
+            f"{init} is a '{card.model}' model, training by parts starts from '{FIRST_PART}'; choose another --init, "
             "or leave --by-parts out"
         )
     return not card.pretrained

@@ -1,4 +1,4 @@
-"""``reads`` trained by parts (``train.by_parts``): site features, counts of reads, picture, then all together. Pure.
+"""``reads`` trained by parts (``train.by_parts``): site features, picture, then both together. Pure.
 
 Beside site features that are trained already a picture learns to keep still, so it is trained by itself, and taken in
 afterwards (docs/models.md, "The picture of reads"). Each part is a training of its own, with its own checkpoints.
@@ -55,12 +55,11 @@ def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> lis
     if not starts_whole:
         parts.append(part("site features", "features", model=FIRST_PART, drop_reads=0.0))
         features = parts[0].model_out
-    parts.append(part("counts of reads", "counts", use_picture=False, init=features))
     alone = {"use_site_features": False, "use_annotations": False, "drop_annotations": 0.0, "init": None}
     parts.append(part("picture", "picture", **alone))
-    counts, picture = parts[-2].model_out, parts[-1].model_out
+    picture = parts[-1].model_out
     epochs = max(1, round(settings.epochs * LAST_EPOCHS))
     rate = settings.learning_rate * LAST_RATE
     changes = {"epochs": epochs, "learning_rate": rate, "keep_start": settings.keep_start}
-    last = part("all together", "all", init=counts, picture=picture, **changes)
+    last = part("all together", "all", init=features, picture=picture, **changes)
     return [*parts, dataclasses.replace(last, model_out=model_out)]

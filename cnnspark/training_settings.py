@@ -80,8 +80,7 @@ class TrainSettings:
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
     use_annotations: bool = True  # without them a model knows reads alone, and is of no caller
     use_site_features: bool = True  # without them reads and windows speak for themselves
-    use_picture: bool = True  # without it `reads` has no convolutions, only the counts of reads
-    by_parts: bool = False  # `reads` in four trainings: site features, counts of reads, picture, all together
+    by_parts: bool = False  # `reads` in three trainings: site features, picture, all together
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
@@ -156,16 +155,15 @@ class TrainSettings:
 
     def _check_parts(self) -> None:
         """Raises UsageError where parts of ``reads`` are asked for that it, or another network, does not have."""
-        asked = {"picture": bool(self.picture), "use_picture": not self.use_picture, "by_parts": self.by_parts}
-        odd = [name for name, is_asked in asked.items() if is_asked]
+        odd = [name for name in ("picture", "by_parts") if getattr(self, name)]
         if odd and self.model != "reads":
             raise UsageError(f"'{self.model}' has no picture of reads; leave train.{odd[0]} out")
         if len(odd) > 1:
             raise UsageError(f"train.{odd[0]} and train.{odd[1]} exclude each other; leave one of them out")
         if self.by_parts and not self.use_site_features:
             raise UsageError("training by parts begins with the site features; leave train.use_site_features at true")
-        if self.pretrains and (self.by_parts or not self.use_picture):
-            raise UsageError(f"pre-training takes the network whole; leave train.{odd[0]} out")
+        if self.pretrains and self.by_parts:
+            raise UsageError("pre-training takes the network whole; leave train.by_parts out")
 
     def with_flags(self, validation: Sequence[str] = (), **flags: Any) -> TrainSettings:
         """These settings with the command line's flags over them; None stands for a flag that was not given.
@@ -190,21 +188,17 @@ class TrainSettings:
     def of_starting_model(self) -> TrainSettings:
         """The settings with the network of the bundle that training starts from, where they name no other.
 
-        Of ``counts`` that is ``reads`` without its picture, which would be new, and silent beside the rest.
-
         Raises InputError where there is no bundle.
         """
         # Only `reads` has the parts that these are about, so it is named by them.
-        named = self.model != TrainSettings.model or self.picture or self.by_parts or not self.use_picture
+        named = self.model != TrainSettings.model or self.picture or self.by_parts
         if self.init is None or named:
             return self
-        card = read_card(chosen_model(self.init, with_reads=True))
-        # Pre-training takes the network whole.
-        return dataclasses.replace(self, model=card.model, use_picture=card.spec.picture or self.pretrains)
+        return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
 
     def chosen(self) -> dict[str, Any]:
         """What a spec has of the settings, whatever model training starts from."""
-        return {"dropout": self.dropout, "hidden_dropout": self.hidden_dropout, "picture": self.use_picture}
+        return {"dropout": self.dropout, "hidden_dropout": self.hidden_dropout}
 
     @property
     def pretrains(self) -> bool:

@@ -51,7 +51,7 @@ def test_a_bundled_model_that_is_not_there_is_one_sentence(tmp_path: Path, monke
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
     card = read_card(f"bundled:{name}")
-    assert card.title == name
+    assert card.model == name
     assert "simulated" in card.data["kind"]
     assert card.data["train"] > 200_000
     edges = [*card.spec.annotation_edges, *card.spec.feature_edges]
@@ -68,15 +68,15 @@ def test_a_card_says_what_the_model_was_made_of(name: str) -> None:
 def test_all_of_them_are_small() -> None:
     folder = bundle_folder("bundled:reads").parent
     found = {str(path.parent.relative_to(folder)) for path in folder.rglob("model.json")}
-    assert found == {*BUNDLED, "reads/first"} - {"counts"}
+    assert found == {*BUNDLED, "reads/first"} - {"features"}
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 4_000_000
 
 
-def test_the_first_of_the_bundled_cascade_is_the_bundled_counts() -> None:
+def test_the_first_of_the_bundled_cascade_is_the_bundled_features() -> None:
     first = first_stage("bundled:reads", read_card("bundled:reads"), True)
     assert first is not None and first.model == "bundled:reads/first"
-    assert first.sha256 == read_card("bundled:counts").sha256
-    assert bundle_folder(first.model) == bundle_folder("bundled:counts")
+    assert first.sha256 == read_card("bundled:features").sha256
+    assert bundle_folder(first.model) == bundle_folder("bundled:features")
     assert (
         first_stage("bundled:reads", read_card("bundled:reads"), None) is None
     ) != benchmarks.bundled.CASCADE_BY_DEFAULT
@@ -86,8 +86,8 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_counts() -> None:
 
 
 def test_a_bundle_is_installed_with_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:counts").sha256, Band(0.01, 0.99)))
-    write_cascade(str(tmp_path / "both"), "bundled:counts", "bundled:reads", made)
+    made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:features").sha256, Band(0.01, 0.99)))
+    write_cascade(str(tmp_path / "both"), "bundled:features", "bundled:reads", made)
     monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
     size = benchmarks.bundled.install(tmp_path / "both", "reads")
     installed = tmp_path / "package" / "reads"
@@ -96,7 +96,7 @@ def test_a_bundle_is_installed_with_the_model_before_it(tmp_path: Path, monkeypa
     assert size == sum((installed / name).stat().st_size for name in names)
     assert read_card(str(installed)).cascade == made.cascade
     first = first_stage(str(installed), read_card(str(installed)), True)
-    assert first is not None and first.sha256 == read_card("bundled:counts").sha256
+    assert first is not None and first.sha256 == read_card("bundled:features").sha256
 
 
 @pytest.mark.parametrize("with_reads", [True, False])

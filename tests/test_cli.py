@@ -154,7 +154,7 @@ def test_the_help_of_train_says_the_defaults() -> None:
         (["--by-parts"], {"by_parts": True, "model": "reads"}),
         (["--by-parts", "--init", "features"], {"by_parts": True, "model": "reads", "init": "features"}),
         (["--init", "reads", "--set", "train.keep_start=0.5"], {"by_parts": False, "keep_start": 0.5, "init": "reads"}),
-        (["--init", "counts"], {"model": "reads", "use_picture": False}),
+        (["--init", "features"], {"model": "features", "by_parts": False}),
     ],
 )
 def test_what_train_is_told_is_what_is_trained(

@@ -36,9 +36,9 @@ def test_models_of_a_yaml_are_relative_to_it_but_for_the_bundled(tmp_path: Path)
     config = load_config(str(path))
     assert (config.model, config.train.init) == (str(tmp_path / "mine"), "features")
     assert config.train.picture == str(tmp_path / "../its/picture")
-    path.write_text("model: counts\ntrain: {init: 's3://b/m', picture: reads}\n")
+    path.write_text("model: features\ntrain: {init: 's3://b/m', picture: reads}\n")
     config = load_config(str(path))
-    assert (config.model, config.train.init, config.train.picture) == ("counts", "s3://b/m", "reads")
+    assert (config.model, config.train.init, config.train.picture) == ("features", "s3://b/m", "reads")
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_figures_by_truth_are_those_of_vcfeval_s_labels(
             assert abs(a["n_true"] - b["n_true"]) < 0.005 * b["n_true"], (group, score)
 
 
-@pytest.mark.parametrize("name", ["reads", "counts", "features"])
+@pytest.mark.parametrize("name", ["reads", "features"])
 @pytest.mark.parametrize("caller", ["freebayes", "bcftools"])
 def test_a_bundled_model_throws_out_no_true_variant_of_any_caller(
     spark: Any, data: Path, config: Config, tmp_path: Path, caller: str, name: str

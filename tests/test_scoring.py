@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError
-from cnnspark.filtering import GROUPS, card_threshold
 from cnnspark.features import SITE_FEATURES
+from cnnspark.filtering import GROUPS, card_threshold
 from cnnspark.guard import add_counts, known_values
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec

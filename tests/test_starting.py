@@ -242,22 +242,25 @@ def test_the_card_has_the_bins_and_layers_of_the_network_whatever_was_asked_for(
 def test_a_share_is_kept_of_what_was_taken_and_nothing_of_chance(
     others: str, tmp_path: Path, mixed_precision: bool | str
 ) -> None:
-    def save(name: str, **changes: Any) -> str:
-        job = started(others, None, model="reads", **changes)[0]
+    def save(name: str, model: str = "reads", **changes: Any) -> str:
+        job = started(others, None, model=model, **changes)[0]
         bundle = str(tmp_path / name)
-        save_bundle(bundle, Trainer(job, Replicas(0, 1, 60)).model, Card("reads", job.spec))
+        save_bundle(bundle, Trainer(job, Replicas(0, 1, 60)).model, Card(model, job.spec))
         return bundle
 
-    counts = save("counts", use_picture=False)
+    features = save("features", model="features")
     picture = save("picture", use_site_features=False, use_annotations=False)
     settings = {"model": "reads", "keep_start": 0.25, "mixed_precision": mixed_precision}
-    whole = Trainer(started(others, counts, picture=picture, **settings)[0], Replicas(0, 1, 60))
-    assert set(whole.kept_shares()) == {0.25}
-    part = Trainer(started(others, counts, **settings)[0], Replicas(0, 1, 60))
+    whole = Trainer(started(others, features, picture=picture, **settings)[0], Replicas(0, 1, 60))
+    part = Trainer(started(others, features, **settings)[0], Replicas(0, 1, 60))
     shares = part.kept_shares()
     names = [weight.path.split("/")[0] for weight in part.network.weights]
+    # The counts of reads are new in both, the picture in one.
+    for of, new in ((whole, {"classifier", "counts_logit"}), (part, {"classifier", "counts_logit", "reads_1"})):
+        nothing_kept = {name for name, share in zip(names, of.kept_shares(), strict=True) if not share}
+        assert new <= nothing_kept and ("reads_1" in nothing_kept) == ("reads_1" in new)
     assert len(shares) == len(part.state().weights) and set(shares) == {0.0, 0.25}
-    for name, share in (("dense_1", 0.25), ("counts_logit", 0.25), ("reads_1", 0.0), ("picture_logit", 0.0)):
+    for name, share in (("dense_1", 0.25), ("counts_logit", 0.0), ("reads_1", 0.0), ("picture_logit", 0.0)):
         assert {s for s, of in zip(shares, names, strict=True) if of == name} == {share}
     start, end = part.state().weights, [weight + 1 for weight in part.state().weights]
     for old, new, share in zip(start, _between(start, end, shares), shares, strict=True):

@@ -1,4 +1,4 @@
-"""``reads`` without its picture, and trained by parts: as the four trainings by hand, and resumed where it was."""
+"""``reads`` trained by parts: as the three trainings by hand, and resumed where it was."""
 
 import os
 
@@ -44,38 +44,20 @@ def spec_of(batch: dict[str, Any], **changes: Any) -> ModelSpec:
 def test_the_parts_in_their_order(tmp_path: Path) -> None:
     settings = TrainSettings(by_parts=True, epochs=5, drop_reads=0.5, log_dir="logs", if_exists="overwrite")
     parts = parts_of(settings, str(tmp_path / "m"), starts_whole=False)
-    assert [part.title for part in parts] == ["site features", "counts of reads", "picture", "all together"]
-    features, counts, picture, last = parts
+    assert [part.title for part in parts] == ["site features", "picture", "all together"]
+    features, picture, last = parts
     assert [part.model_out for part in parts] == [
-        *(str(tmp_path / "m.parts" / name) for name in ("features", "counts", "picture")), str(tmp_path / "m")
+        *(str(tmp_path / "m.parts" / name) for name in ("features", "picture")), str(tmp_path / "m")
     ]  # fmt: skip
     assert features.settings.model == "features" and not features.settings.drop_reads
-    assert counts.settings.init == features.model_out and not counts.settings.use_picture
     assert not picture.settings.use_site_features and picture.settings.init is None
-    assert (last.settings.init, last.settings.picture) == (counts.model_out, picture.model_out)
+    assert (last.settings.init, last.settings.picture) == (features.model_out, picture.model_out)
     assert last.settings.epochs == 2 and last.settings.learning_rate == pytest.approx(1e-4)
-    assert {part.settings.log_dir for part in parts} == {f"logs/{n}" for n in ("features", "counts", "picture", "all")}
+    assert {part.settings.log_dir for part in parts} == {f"logs/{n}" for n in ("features", "picture", "all")}
     assert {part.settings.if_exists for part in parts} == {"resume"}
     of_mine = parts_of(dataclasses.replace(settings, init="mine"), str(tmp_path / "m"), starts_whole=True)
-    assert [part.title for part in of_mine] == ["counts of reads", "picture", "all together"]
-    assert of_mine[0].settings.init == "mine"
-
-
-def test_without_its_picture_reads_looks_at_counts_alone() -> None:
-    batch = synthetic_batch(20, 3)
-    model = build_model("reads", spec_of(batch, picture=False))
-    assert {"read_support", "read_flags"} <= set(model_inputs(model))
-    assert not {"read_bases", "read_quals", "reference"} & set(model_inputs(model))
-    for layer in model.layers:  # the logits of counts and picture begin at zero
-        for weight in layer.trainable_weights:
-            weight.assign(weight + 0.05)
-
-    def logits(of: dict[str, Any]) -> np.ndarray:
-        return np.asarray(model(feed(of, model_inputs(model)), training=False))
-
-    before = logits(batch)
-    np.testing.assert_array_equal(before, logits(batch | {"read_bases": batch["read_bases"] * 0}))
-    assert np.abs(before - logits(batch | {"read_support": batch["read_support"] * 0})).max() > 1e-3
+    assert [part.title for part in of_mine] == ["picture", "all together"]
+    assert of_mine[1].settings.init == "mine"
 
 
 def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
@@ -88,38 +70,36 @@ def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
         still, noisy = (np.asarray(model(fed, training=training)) for training in (False, True))
         assert np.abs(still - noisy).max() > 1e-3
     assert ModelSpec.from_json(spec.to_json()) == spec
-    older = {
-        name: value
-        for name, value in spec.to_json().items()
-        if name not in ("hidden_units", "hidden_dropout", "picture")
-    }
-    assert ModelSpec.from_json(older).hidden_units == (128, 64)
+    older = {name: value for name, value in spec.to_json().items() if name not in ("hidden_units", "hidden_dropout")}
+    assert ModelSpec.from_json(older | {"picture": True}).hidden_units == (128, 64)
+    with pytest.raises(ValueError, match="without its picture"):
+        ModelSpec.from_json(older | {"picture": False})
     with pytest.raises(ValueError, match="hidden_units"):
         ModelSpec(hidden_units=())
 
 
 @pytest.mark.spark
-def test_by_parts_is_the_four_trainings_one_after_another(spark: Any, dataset: str, tmp_path: Path) -> None:
+def test_by_parts_is_the_three_trainings_one_after_another(spark: Any, dataset: str, tmp_path: Path) -> None:
     whole, lines = run(spark, dataset, tmp_path / "whole", **BY_PARTS)
     shown = [line for line in lines if line.startswith("part ")]
-    titles = ("site features", "counts of reads", "picture", "all together")
-    assert shown == [f"part {i} of 4: {title}" for i, title in enumerate(titles, 1)]
+    titles = ("site features", "picture", "all together")
+    assert shown == [f"part {i} of 3: {title}" for i, title in enumerate(titles, 1)]
     assert not parts_folder(whole.model_out).exists()
     own = {name: value for name, value in BY_PARTS.items() if name != "by_parts"}
     features = run(spark, dataset, tmp_path / "features", **own | {"model": "features", "drop_reads": 0.0})[0].model_out
-    counts = run(spark, dataset, tmp_path / "counts", **own, init=features, use_picture=False)[0].model_out
     picture = run(spark, dataset, tmp_path / "picture", **own, use_site_features=False, use_annotations=False)[
         0
     ].model_out
-    last = run(spark, dataset, tmp_path / "last", **own, init=counts, picture=picture, learning_rate=1e-4)[0]
+    last = run(spark, dataset, tmp_path / "last", **own, init=features, picture=picture, learning_rate=1e-4)[0]
     np.testing.assert_array_equal(weights(whole.model_out), weights(last.model_out))
     # A share of what the last part started from, and of nothing else.
     kept = run(spark, dataset, tmp_path / "kept", **BY_PARTS, keep_start=0.75)[0]
-    of = [load_bundle(path).model for path in (counts, last.model_out, kept.model_out)]
-    for layer in ("dense_1", "counts_logit"):
-        began, ended, between = (np.array(model.get_layer(layer).kernel) for model in of)
-        assert np.abs(began - ended).max() > 1e-5
-        np.testing.assert_allclose(between, 0.75 * began + 0.25 * ended, atol=1e-6)
+    of = [load_bundle(path).model for path in (features, last.model_out, kept.model_out)]
+    began, ended, between = (np.array(model.get_layer("dense_1").kernel) for model in of)
+    assert np.abs(began - ended).max() > 1e-5
+    np.testing.assert_allclose(between, 0.75 * began + 0.25 * ended, atol=1e-6)
+    ended, between = (np.array(model.get_layer("counts_logit").kernel) for model in of[1:])
+    np.testing.assert_array_equal(between, ended)
     assert kept.card.metrics != last.card.metrics
     model = load_bundle(whole.model_out).model
     for name in ("logit", "counts_logit", "picture_logit"):
@@ -151,11 +131,11 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
     assert not (tmp_path / "m").exists()
     with pytest.raises(UsageError, match="from a training that is not finished"):
         run(spark, dataset, tmp_path / "m", **BY_PARTS)
-    counts = read_card(str(parts_folder(str(tmp_path / "m")) / "counts")).sha256
+    features = read_card(str(parts_folder(str(tmp_path / "m")) / "features")).sha256
     resumed, lines = run(spark, dataset, tmp_path / "m", **BY_PARTS, if_exists="resume")
-    second = lines.index("part 2 of 4: counts of reads")
-    assert lines[second + 1] == "part 3 of 4: picture"  # nothing was trained between them
-    assert resumed.card.training["init_sha256"] == counts
+    first = lines.index("part 1 of 3: site features")
+    assert lines[first + 1] == "part 2 of 3: picture"  # nothing was trained between them
+    assert resumed.card.training["init_sha256"] == features
     through = run(spark, dataset, tmp_path / "through", **BY_PARTS)[0]
     np.testing.assert_array_equal(weights(resumed.model_out), weights(through.model_out))
 
@@ -164,8 +144,6 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
     ("changes", "message"),
     [
         ({"model": "features", "by_parts": True}, "'features' has no picture of reads; leave train.by_parts out"),
-        ({"model": "features", "use_picture": False}, "leave train.use_picture out"),
-        ({"use_picture": False, "by_parts": True}, "exclude each other"),
         ({"picture": "p", "by_parts": True}, "exclude each other"),
         ({"by_parts": True, "use_site_features": False}, "begins with the site features"),
         ({"by_parts": True, "objective": "pretrain"}, "pre-training takes the network whole"),
@@ -193,16 +171,7 @@ def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_pat
             refuse()
 
 
-def test_a_training_that_starts_from_counts_is_one_of_counts() -> None:
-    settings = TrainSettings().with_flags(init="counts")
-    assert (settings.model, settings.use_picture) == ("reads", False)
-    # What asks for a picture, or for another network, is told apart.
-    for flags in ({"picture": "reads"}, {"model": "reads"}, {"objective": "pretrain"}):
-        assert TrainSettings().with_flags(init="counts", **flags).use_picture
-    assert TrainSettings().with_flags(init="reads").use_picture
-
-
-@pytest.mark.parametrize("asked", [{"by_parts": True}, {"use_picture": False}, {"picture": "reads"}])
+@pytest.mark.parametrize("asked", [{"by_parts": True}, {"picture": "reads"}])
 def test_what_only_reads_has_names_it_where_training_starts_from_features(asked: dict[str, Any]) -> None:
     assert TrainSettings().with_flags(init="features").model == "features"
     assert TrainSettings().with_flags(init="features", **asked).model == "reads"
@@ -253,7 +222,7 @@ def test_a_model_stays_until_the_last_part_has_another(
     old = by_parts(dataset, out)[0].card
     trained.clear()
     # Refused with all else in order: nothing is gone.
-    for init in ("counts", "reads", "reference"):
+    for init in ("reads", "reference"):
         with pytest.raises(UsageError, match=f"'{init}' model, training by parts starts from 'features'; choose"):
             by_parts(dataset, out, init=init, seed=2, if_exists="overwrite")
     with monkeypatch.context() as patched:
@@ -264,7 +233,7 @@ def test_a_model_stays_until_the_last_part_has_another(
     trained.interrupted = "picture"
     with pytest.raises(KeyboardInterrupt):
         by_parts(dataset, out, seed=2, if_exists="overwrite")
-    assert read_card(out) == old and (parts / "counts").is_dir()
+    assert read_card(out) == old and (parts / "features").is_dir()
     trained.clear()
     trained.interrupted = ""
     result, _ = by_parts(dataset, out, seed=2, if_exists="resume")
@@ -272,7 +241,7 @@ def test_a_model_stays_until_the_last_part_has_another(
     assert read_card(out) == result.card != old and result.card.training["seed"] == 2
 
 
-@pytest.mark.parametrize("left", ["m.parts/features/model.keras", "m.parts/counts", "m.ckpt/state.npz"])
+@pytest.mark.parametrize("left", ["m.parts/features/model.keras", "m.parts/picture", "m.ckpt/state.npz"])
 def test_a_run_that_ended_in_its_clean_up_is_done(dataset: str, tmp_path: Path, trained: Trained, left: str) -> None:
     done = by_parts(dataset, tmp_path / "m")[0].card
     trained.clear()
@@ -288,8 +257,8 @@ def test_the_first_part_is_done_by_features_that_have_seen_labels(
 ) -> None:
     settings = {"model": "features", "epochs": 1}
     for name, objective, expected in (
-        ("finished", "classify", ["counts", "picture", "of finished"]),
-        ("pretrained", "pretrain", ["features", "counts", "picture", "of pretrained"]),
+        ("finished", "classify", ["picture", "of finished"]),
+        ("pretrained", "pretrain", ["features", "picture", "of pretrained"]),
     ):
         run(None, dataset, tmp_path / name, **settings, objective=objective)  # type: ignore[arg-type]
         trained.clear()

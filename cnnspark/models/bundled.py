@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from cnnspark.errors import InputError
 from cnnspark.files import absolute, fetched, is_url, location
-from cnnspark.models.names import COUNTS, FIRST
+from cnnspark.models.names import FIRST
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
 
 # benchmarks.bundled makes them.
-BUNDLED = ("features", COUNTS, "reads", "reference")
+BUNDLED = ("features", "reads", "reference")
 PREFIX = "bundled:"
 _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
-# `counts` comes before `reads`, and lies where any cascade has its first model: so `reads` can be copied whole.
+# `features` comes before `reads`, and lies where any cascade has its first model: so `reads` can be copied whole.
 _FIRST_OF_READS = f"reads/{FIRST}"
 
 
@@ -62,7 +62,7 @@ def bundle_folder(model: str | Path) -> Path:
     name = model.removeprefix(PREFIX)
     if name not in (*BUNDLED, _FIRST_OF_READS):
         raise InputError(f"there is no bundled model '{name}'; choose one of {', '.join(BUNDLED)}")
-    folder = _FOLDER / (_FIRST_OF_READS if name == COUNTS else name)
+    folder = _FOLDER / (_FIRST_OF_READS if name == "features" else name)
     if not folder.is_dir():
         raise InputError(
             f"this installation of cnnspark has no bundled models (it is imported from {_FOLDER.parent}); install it "

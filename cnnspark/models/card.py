@@ -21,7 +21,7 @@ from cnnspark.guard import KnownValues
 from cnnspark.models.bundled import opened_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.cascade import Cascade
-from cnnspark.models.names import COUNTS, MODELS
+from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
 
@@ -103,11 +103,6 @@ class Card:
     calibration: Platt = Platt()
     cascade: Cascade | None = None
     known: KnownValues | None = None  # last, as it is long
-
-    @property
-    def title(self) -> str:
-        """The network in one word: its name, or ``counts`` for ``reads`` without its picture."""
-        return self.model if self.spec.picture else COUNTS
 
     @property
     def pretrained(self) -> bool:

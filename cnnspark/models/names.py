@@ -4,8 +4,6 @@
 MODELS = ("features", "gatk_1d", "gatk_2d", "reads", "reference")
 # Those that take tensors of ``encoding: gatk``, and no others.
 GATK_MODELS = ("gatk_1d", "gatk_2d")
-# What `reads` without its picture is called, where it is shown.
-COUNTS = "counts"
 MODELS_WITHOUT_READS = ("gatk_1d", "reference")
 # The bundle of a cascade's first model within that of the second.
 FIRST = "first"

@@ -41,21 +41,18 @@ COUNTS_LOGIT, PICTURE_LOGIT = "counts_logit", "picture_logit"
 def build_reads(spec: ModelSpec) -> keras.Model:
     """The network; inputs by their names in the schema, output the logit (B,) of "this allele is real"."""
     inputs: dict[str, Any] = {
+        "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
+        "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
+        "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
+        "reference": keras.Input((WINDOW,), dtype="uint8", name="reference"),
+        "alternate": keras.Input((WINDOW,), dtype="uint8", name="alternate"),
         "read_flags": keras.Input((None,), dtype="int32", name="read_flags"),
         "read_support": keras.Input((None,), dtype="uint8", name="read_support"),
         "row_count": keras.Input((), dtype="int32", name="row_count"),
         "noise_key": keras.Input((), dtype="int32", name="noise_key"),
     }
     mask = RowMask(name="row_mask")(inputs["row_count"], inputs["read_flags"])
-    if spec.picture:
-        inputs |= {
-            "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
-            "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
-            "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
-            "reference": keras.Input((WINDOW,), dtype="uint8", name="reference"),
-            "alternate": keras.Input((WINDOW,), dtype="uint8", name="alternate"),
-        }
-        picture = _picture(spec, inputs, mask)
+    picture = _picture(spec, inputs, mask)
     feature_inputs, features = encoded_features(spec, inputs["noise_key"])
     counts = SupportCounts(name="support_counts")(inputs["read_support"], inputs["read_flags"], mask)
     logits = []
@@ -67,9 +64,9 @@ def build_reads(spec: ModelSpec) -> keras.Model:
     counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
     # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
     # logit of its own, so that one that was trained by itself can be joined with the rest, at half of what it says.
-    parts = {COUNTS_LOGIT: counts} | ({PICTURE_LOGIT: picture} if spec.picture else {})
+    parts = {COUNTS_LOGIT: counts, PICTURE_LOGIT: picture}
     logits += [layers.Dense(1, kernel_initializer="zeros", name=name)(part) for name, part in parts.items()]
-    logit = layers.Add(name="residual")(logits) if len(logits) > 1 else logits[0]
+    logit = layers.Add(name="residual")(logits)
     logit = layers.Reshape((), name="logits")(logit)
     return keras.Model({**inputs, **feature_inputs}, logit, name="reads")
 

@@ -27,8 +27,7 @@ class ModelSpec:
     ``annotation_edges`` and ``feature_edges`` hold one ascending row of edges (:func:`quantile_edges`) for each name,
     or no row at all where the network does not encode by quantiles. ``annotation_means`` and ``annotation_variances``
     are of the training values with 0 where one is missing, for networks that standardise; empty means 0 and 1.
-    ``hidden_units`` and ``hidden_dropout`` are of the layers behind the encoded numbers. ``picture``: whether ``reads``
-    has its convolutions, or only the counts of reads.
+    ``hidden_units`` and ``hidden_dropout`` are of the layers behind the encoded numbers.
     """
 
     annotation_names: tuple[str, ...] = ()
@@ -42,7 +41,6 @@ class ModelSpec:
     annotation_variances: tuple[float, ...] = ()
     hidden_units: tuple[int, ...] = HIDDEN_UNITS
     hidden_dropout: float = 0.0
-    picture: bool = True
 
     def __post_init__(self) -> None:
         for names, edges in ((self.annotation_names, self.annotation_edges), (self.feature_names, self.feature_edges)):
@@ -62,6 +60,8 @@ class ModelSpec:
     def from_json(values: Mapping[str, Any]) -> ModelSpec:
         """The spec that :meth:`to_json` wrote. Raises TypeError or ValueError where it is not one."""
         values = dict(values)
+        if not values.pop("picture", True):
+            raise ValueError("it is 'reads' without its picture, which no version after 0.1 has")
         for name in ("annotation_names", "feature_names"):
             values[name] = tuple(str(v) for v in values[name])
         for name in ("annotation_edges", "feature_edges"):

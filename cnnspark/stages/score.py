@@ -66,7 +66,7 @@ def score_callset(
         own = [] if is_bundled(model) else [model]
         seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
         check_executors(spark, seen)
-        blocks = planned_blocks(spark, checked, config, scoring_costs(card.title, needs_reads))
+        blocks = planned_blocks(spark, checked, config, scoring_costs(card.model, needs_reads))
         if output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
         identity = checked.identity | {
