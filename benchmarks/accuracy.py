@@ -4,9 +4,10 @@
     python -m benchmarks.accuracy measure --work DIR --on draws --baseline features-1
 
 ``train`` builds the datasets it needs (once, in ``--work``), trains one model and keeps the scores that it gives to the
-test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations. ``measure`` makes the
-table of all that were trained on that set, in SNP and INDEL apart, with the difference to a baseline by a paired
-bootstrap over 40 kb stretches of the genome, and false alleles by mechanism where those are known.
+test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations (without these by ``--set
+train.use_annotations=false``, as of a network). ``measure`` makes the table of all that were trained on that set, in
+SNP and INDEL apart, with the difference to a baseline by a paired bootstrap over 40 kb stretches of the genome, and
+false alleles by mechanism where those are known.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
 labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``; ``all`` trains on both
@@ -125,21 +126,25 @@ def row_groups(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterat
     return dataset.read([block["block"] for block in dataset.blocks], columns)
 
 
-def tabled(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Key columns (n,), and the columns of numbers (n,) by name: annotations and then site features, NaN if missing."""
+def tabled(dataset: Dataset, with_annotations: bool = True) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Key columns (n,), and the columns of numbers (n,) by name: annotations and then site features, NaN if missing.
+
+    Without annotations site features alone.
+    """
     parts = list(row_groups(dataset, [*KEYS, "annotations", "site_features"]))
     keys = {name: np.concatenate([part[name] for part in parts]) for name in KEYS}
     values = [
         np.concatenate([np.stack(list(part[name])) for part in parts]) for name in ("annotations", "site_features")
     ]
     names = (*dataset.annotation_names, *dataset.feature_names)
-    return keys, dict(zip(names, np.concatenate(values, axis=1).T, strict=True))
+    columns = dict(zip(names, np.concatenate(values, axis=1).T, strict=True))
+    return keys, columns if with_annotations else {name: columns[name] for name in dataset.feature_names}
 
 
-def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int) -> list[np.ndarray]:
+def tree_scores(train: Sequence[str], tests: Sequence[str], seed: int, with_annotations: bool) -> list[np.ndarray]:
     """The log odds of each test dataset's alleles by trees grown on the training datasets together."""
 
-    tables = [tabled(Dataset(path)) for path in train]
+    tables = [tabled(Dataset(path), with_annotations) for path in train]
     names = list(dict.fromkeys(name for _, values in tables for name in values))
 
     def matrix(values: dict[str, np.ndarray]) -> np.ndarray:
@@ -187,7 +192,8 @@ def train(options: argparse.Namespace) -> None:
     facts: dict[str, Any] = {"model": options.model, "seed": options.seed, "machine": machine()}
     started = time.monotonic()
     if options.model == TREES:
-        scores = tree_scores(paths, tested, options.seed)
+        with_annotations = load_config(None, options.settings).train.use_annotations
+        scores = tree_scores(paths, tested, options.seed, with_annotations)
         facts["train_seconds"] = time.monotonic() - started
     else:
         given = [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.seed={options.seed}",
