@@ -41,6 +41,7 @@ from cnnspark.metrics import AlleleScores, calibration, evaluate
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
 from cnnspark.session import spark_session
+from cnnspark.starting import arranged
 
 TREES = "trees"
 # More than scikit-learn's 100 where the data allow: it stops by itself on a tenth of the training alleles.
@@ -164,13 +165,14 @@ def network_scores(bundle_path: str, dataset_path: str) -> np.ndarray:
     from cnnspark.models.bundle import load_bundle
 
     bundle, dataset, scores = load_bundle(bundle_path), Dataset(dataset_path), []
+    # Of another caller: the annotations that it has in common, the rest missing.
     columns = [dataset.annotation_names.index(n) if n in dataset.annotation_names else -1
                for n in bundle.card.annotation_names]  # fmt: skip
+    of_features = [dataset.feature_names.index(name) for name in bundle.card.feature_names]
     for values in row_groups(dataset):
         tensors = decode(values)
-        # Of another caller: what it has in common, the rest missing.
-        padded = np.pad(tensors.annotations, ((0, 0), (0, 1)), constant_values=np.nan)
-        tensors.annotations = padded[:, columns]
+        tensors.annotations = arranged(tensors.annotations, columns)
+        tensors.site_features = arranged(tensors.site_features, of_features)
         logits = np.zeros(len(tensors), np.float64)
         for chosen, batch in scoring_batches(tensors, BATCH):
             logits[chosen] = bundle.logits(batch)

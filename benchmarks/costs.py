@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from cnnspark.log import quiet_stderr, set_quiet
 from cnnspark.models.card import read_card
 from cnnspark.runs import RunFolder
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import ScoreSettings
+from cnnspark.scoring import ScoreSettings, known_features
 from cnnspark.simulate import simulate
 from cnnspark.stages import write_tensors
 from cnnspark.tensors import TensorSettings
@@ -134,6 +134,7 @@ def seconds_of(work: Callable[..., Any], *given: Any, runs: int = 2) -> float:
 
 def predict(bundle: Any, tensors: TensorBatch) -> None:
     """What scoring asks of the network."""
+    tensors = replace(tensors, site_features=known_features(bundle.card, tensors))
     for _, arrays in scoring_batches(tensors, ScoreSettings().batch_size):
         bundle.predict(arrays)
 

@@ -17,6 +17,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from cnnspark.log import quiet_stderr
 from cnnspark.model_summary import usual_spec
 from cnnspark.models.card import score
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import BlockTensors, ScoreSettings
+from cnnspark.scoring import BlockTensors, ScoreSettings, known_features
 from cnnspark.tensors import TensorSettings
 
 BUNDLED = ("reads", "features", "reference")
@@ -63,6 +64,7 @@ def operations(model: Any, tensors: TensorBatch) -> float:
 
 def predict(bundle: Any, tensors: TensorBatch, batch_size: int) -> np.ndarray:
     """What ``score`` asks of the network: (n,) float32 logits."""
+    tensors = replace(tensors, site_features=known_features(bundle.card, tensors))
     logits = np.zeros(len(tensors), np.float32)
     for chosen, arrays in scoring_batches(tensors, batch_size, getattr(bundle, "inputs", None)):
         logits[chosen] = bundle.logits(arrays)
