@@ -187,6 +187,8 @@ def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collect
     class Other:
         """A bundle whose graph is run in another way."""
 
+        card = bundle.card
+
         def __init__(self, run: Callable[[dict[str, Any]], Any]):
             self.run = run
 

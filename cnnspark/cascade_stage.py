@@ -155,7 +155,7 @@ def probabilities_of(
     wanted = {name: value for name, value in dataset.card["config"]["tensors"].items() if name != "on_ref_mismatch"}
     trained = {n: v for n, v in cards[1].data.get("tensors", wanted).items() if n != "on_ref_mismatch"}
     limit = int(wanted["read_limit"])
-    starts = [
+    taken = [
         starting_spec(model, card, dataset.annotation_names, dataset.feature_names, limit, {})
         for model, card in zip(models, cards, strict=True)
     ]
@@ -170,7 +170,7 @@ def probabilities_of(
         bundles = [load_bundle(model, settings.threads) for model in models]
     keys: dict[str, list[np.ndarray]] = {"label": [], "contig": [], "start": [], DATASET: []}
     found: list[list[np.ndarray]] = [[] for _ in bundles]
-    for values, probabilities in _predicted(dataset, blocks, starts, bundles, settings.batch_size):
+    for values, probabilities in _predicted(dataset, blocks, taken, bundles, settings.batch_size):
         known = values["label"] != UNKNOWN
         for name, column in keys.items():
             column.append(values.get(name, np.zeros(len(known), np.int32))[known])

@@ -10,8 +10,11 @@ The order of :data:`SITE_FEATURES` is the order of the array, and part of the da
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from cnnspark.errors import InputError
 from cnnspark.jit import jit
 
 # Distances of the pileup neighbourhood and of the density of neighbouring calls, in bases to each side of POS.
@@ -73,6 +76,22 @@ SITE_FEATURES: tuple[str, ...] = (
     "alt_alleles",  # ALTs of the record
     *(f"calls_{distance}" for distance in CALL_DISTANCES),  # ln(1 + other records of the callset)
 )
+
+
+def feature_columns(names: Sequence[str], whose: str) -> list[int]:
+    """Where the named site features, those of a model's card, stand in the array of all.
+
+    Raises InputError where there is no such feature; ``whose`` names the model then.
+    """
+    columns = {name: column for column, name in enumerate(SITE_FEATURES)}
+    unknown = [name for name in names if name not in columns]
+    if unknown:
+        raise InputError(
+            f"{whose} expects the site feature '{unknown[0]}', which this version does not build; install the version "
+            "that trained it or train it again"
+        )
+    return [columns[name] for name in names]
+
 
 _GROUP_SIZE = len(_GROUP)
 _DIFFERENCE_OF = np.array(_DIFFERENCES, np.int64)

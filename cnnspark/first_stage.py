@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.features import feature_columns
 from cnnspark.models.card import Card, read_card, require_finished
 from cnnspark.models.cascade import Band
 from cnnspark.models.names import FIRST
@@ -43,7 +44,8 @@ class FirstStage:
 def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | None:
     """What comes before the model; None where it scores alone. ``wanted`` None leaves that to the card.
 
-    Raises UsageError where there is nothing to come first, InputError where the bundle is damaged.
+    Raises UsageError where there is nothing to come first, InputError where the bundle is damaged, or of a version that
+    built other site features.
     """
     if wanted is False or (wanted is None and not (card.cascade and card.cascade.by_default)):
         return None
@@ -58,6 +60,7 @@ def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | Non
     if first.sha256 != card.cascade.first_sha256:
         raise InputError(f"{path} is not the model that the band of {model} was chosen for; copy the bundle again")
     require_pair(path, first, model, card)
+    feature_columns(first.feature_names, path)
     return FirstStage(path, first.model, first.sha256, card.cascade.band)
 
 

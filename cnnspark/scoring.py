@@ -19,7 +19,7 @@ from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
 from cnnspark.devices import show_assigned_gpus
 from cnnspark.errors import InputError, QualityError, UsageError
-from cnnspark.features import FURTHEST, SITE_FEATURES
+from cnnspark.features import FURTHEST, feature_columns
 from cnnspark.first_stage import (
     PASSED_ON,
     STAGE,
@@ -113,13 +113,7 @@ def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettin
     What to do with a REF that is not the reference's is the run's own choice. Raises InputError where the model expects
     a site feature that this version does not build, UsageError where the run asks for other tensors.
     """
-    unknown = [name for name in card.feature_names if name not in SITE_FEATURES]
-    if unknown:
-        made_by = card.versions.get("cnnspark", "another version")
-        raise InputError(
-            f"{path} expects the site feature '{unknown[0]}' of cnnspark {made_by}, which this version does not build; "
-            "train it again"
-        )
+    feature_columns(card.feature_names, path)
     trained = card.data.get("tensors")
     if trained is None:
         return wanted
@@ -348,7 +342,7 @@ def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block:
 def known_features(card: Card, batch: TensorBatch) -> np.ndarray:
     """Of the site features (n, F) that this version builds those that the model knows, as its card names them; a model
     of an earlier version knows fewer, one that was trained without them none."""
-    return batch.site_features[:, [SITE_FEATURES.index(name) for name in card.feature_names]]
+    return batch.site_features[:, feature_columns(card.feature_names, f"the model '{card.model}'")]
 
 
 @part("predict")

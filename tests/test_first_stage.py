@@ -13,12 +13,14 @@ import pytest
 
 from cnnspark import cascade, cascade_stage, scoring, shards, stages
 from cnnspark.balance import share_out
+from cnnspark.batches import scoring_batches
 from cnnspark.blocks import Block
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import Dataset
+from cnnspark.dataset import Dataset, decode
 from cnnspark.errors import InputError, UsageError
 from cnnspark.explanation import explain
+from cnnspark.features import SITE_FEATURES, feature_columns
 from cnnspark.first_stage import (
     PASSED_ON,
     FirstStage,
@@ -34,6 +36,7 @@ from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec
 from cnnspark.plan import plan_callset
 from cnnspark.regions import Region
+from cnnspark.schema import UNKNOWN
 from cnnspark.scoring import Inputs, ScoreSettings
 from cnnspark.tensors import TensorSettings
 from cnnspark.training_data import hold_out
@@ -214,12 +217,47 @@ def test_each_allele_has_the_score_of_the_stage_that_it_came_to(
 
 @pytest.fixture(scope="module")
 def two(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The sample's ``features`` model, and an untrained ``reads`` of the same inputs, whose data were others."""
+    """The sample's ``features`` model, and an untrained ``reads``, whose data were others, and which knows every second
+    of the site features, in another order."""
     card = read_card(sample.model)
-    made = dataclasses.replace(card, model="reads", data={**card.data, "sha256": "", "path": []})
+    names, edges = card.spec.feature_names[::-2], card.spec.feature_edges[::-2]
+    spec = dataclasses.replace(card.spec, feature_names=names, feature_edges=edges)
+    made = dataclasses.replace(card, model="reads", spec=spec, data={**card.data, "sha256": "", "path": []})
     second = tmp_path_factory.mktemp("second") / "reads"
-    save_bundle(second, build_model("reads", card.spec), made)
+    save_bundle(second, build_model("reads", spec), dataclasses.replace(made, known=None))
     yield sample.model, str(second)
+
+
+def test_a_model_takes_the_site_features_that_it_knows(sample: Sample, two: tuple[str, str]) -> None:
+    dataset, card = Dataset(sample.dataset), read_card(two[1])
+    blocks = [block["block"] for block in dataset.blocks]
+    groups = list(dataset.read(blocks))
+    known = np.concatenate([values["label"] for values in groups]) != UNKNOWN
+    bundle = scoring.loaded_model(two[1], card.sha256, 1)
+    found, expected = [], []
+    for batch in map(decode, groups):
+        found.append(scoring.predicted_probabilities(bundle, batch, 64, Block(0, Region("chrA"))))
+        by_name = dict(zip(SITE_FEATURES, batch.site_features.T, strict=True))
+        picked = dataclasses.replace(batch, site_features=np.stack([by_name[n] for n in card.feature_names], axis=1))
+        values = np.zeros(len(batch))
+        for chosen, arrays in scoring_batches(picked, 64, bundle.inputs):
+            values[chosen] = bundle.predict(arrays)
+        expected.append(values)
+    assert np.concatenate(found).std() > 1e-3
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate(expected))
+    cards = (read_card(two[0]), card)
+    labels, _, second, _, _ = cascade_stage.probabilities_of(dataset, blocks, two, cards, ScoreSettings())
+    assert len(labels) == known.sum() > 50
+    np.testing.assert_allclose(second, np.concatenate(expected)[known], atol=1e-6)
+
+
+def test_a_site_feature_that_is_not_built_any_more_is_one_sentence(two: tuple[str, str]) -> None:
+    assert feature_columns(SITE_FEATURES[::-1], "m") == list(range(len(SITE_FEATURES)))[::-1]
+    assert feature_columns((), "m") == []
+    card = read_card(two[0])
+    older = dataclasses.replace(card.spec, feature_names=("of_before",), feature_edges=card.spec.feature_edges[:1])
+    with pytest.raises(InputError, match="m expects the site feature 'of_before', which .* or train it again"):
+        scoring.model_tensors("m", dataclasses.replace(card, spec=older), TensorSettings())
 
 
 def test_only_blocks_that_no_model_was_trained_on_count(sample: Sample, two: tuple[str, str]) -> None:

@@ -18,6 +18,7 @@ from cnnspark.blocks import Block
 from cnnspark.config import InputPaths, Member, load_config
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
+from cnnspark.features import SITE_FEATURES
 from cnnspark.first_stage import PASSED_ON, FirstStage
 from cnnspark.inputs import checked_inputs
 from cnnspark.members import (
@@ -247,7 +248,7 @@ def test_with_reads_of_one_sample_its_annotations_and_neighbours_are_its_own(thr
         kept = range(len(records))
         if vcf == three.joined:
             kept = [i for i in kept if carried_alts(records[i], (1,))[0]]
-        calls = [i for i, name in enumerate(scoring.SITE_FEATURES) if name.startswith("calls_")]
+        calls = [i for i, name in enumerate(SITE_FEATURES) if name.startswith("calls_")]
         rows = {
             (batch.keys[i].start, batch.keys[i].ref, batch.keys[i].alt): (
                 batch.annotations[i],

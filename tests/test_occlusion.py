@@ -32,9 +32,10 @@ def inputs_of(tensors: TensorBatch) -> list[Familiar]:
     known = {"quantile": 0.5, "verdict": "usual", "why": "", "minimum": 0.0, "maximum": 10.0, "missing_share": 0.0,
              "middle": 5.0, "edges": EDGES, "shares": (0.1,) * 10}  # fmt: skip
     unknown = Familiar("INFO/Y", "annotation", 2.0, None, "unknown", "")
+    # A model names them in an order of its own.
     features = [
         Familiar(name=name, kind="site feature", value=float(v), **known)
-        for name, v in zip(SITE_FEATURES, tensors.site_features[0], strict=True)
+        for name, v in zip(SITE_FEATURES[::-1], tensors.site_features[0][::-1], strict=True)
     ]
     return [Familiar(name="INFO/X", kind="annotation", value=3.0, **known), unknown, *features]
 

@@ -29,7 +29,7 @@ from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
 from cnnspark.training_validation import Findings, trained_card
 from cnnspark.training_worker import _between
-from tests.synthetic_training import OtherCallersData, write_synthetic
+from tests.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 
 OTHER_CALLER = "tests.synthetic_training:open_of_another_caller"
@@ -128,6 +128,9 @@ def test_site_features_that_a_model_does_not_know_are_left_out(
     assert lines == ["the dataset's site features: new, newer left out, which it does not know"]
     usual = started(others, finished)[0]
     assert (job.spec, job.known, job.feature_columns) == (usual.spec, usual.known, (1, 2, 3, 5))
+    held = dict(np.load(Path(others) / "validation.npz"))
+    measured = Trainer(job, Replicas(0, 1, 60)).measure(LaterVersionsData(others).validation)
+    np.testing.assert_array_equal(measured, load_bundle(finished).logits(held))
     later, _ = run(spark, others, tmp_path / "later", init=finished, data_opener=LATER_VERSION, replicas=2)
     same, _ = run(spark, others, tmp_path / "same", init=finished)
     np.testing.assert_array_equal(weights(later.model_out), weights(same.model_out))

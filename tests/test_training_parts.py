@@ -14,7 +14,7 @@ import pytest
 
 from cnnspark import training
 from cnnspark.config import load_config
-from cnnspark.errors import UsageError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.models.bundle import load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card
@@ -72,7 +72,7 @@ def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
     assert ModelSpec.from_json(spec.to_json()) == spec
     older = {name: value for name, value in spec.to_json().items() if name not in ("hidden_units", "hidden_dropout")}
     assert ModelSpec.from_json(older | {"picture": True}).hidden_units == (128, 64)
-    with pytest.raises(ValueError, match="without its picture"):
+    with pytest.raises(InputError, match="'counts' .* is no longer used.*; where it comes before another, score with"):
         ModelSpec.from_json(older | {"picture": False})
     with pytest.raises(ValueError, match="hidden_units"):
         ModelSpec(hidden_units=())

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.errors import InputError
+
 # Bins of the piecewise-linear encoding. With the number itself beside them four were better than eight on 7,600
 # alleles: finer codes let the network learn places by heart. On 240,000 eight are better.
 BINS = 4
@@ -58,10 +60,16 @@ class ModelSpec:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> ModelSpec:
-        """The spec that :meth:`to_json` wrote. Raises TypeError or ValueError where it is not one."""
+        """The spec that :meth:`to_json` wrote.
+
+        Raises TypeError or ValueError where it is not one, InputError where it is of a network that there was once.
+        """
         values = dict(values)
         if not values.pop("picture", True):
-            raise ValueError("it is 'reads' without its picture, which no version after 0.1 has")
+            raise InputError(
+                "a model 'counts' ('reads' without its picture) is no longer used, for 'features' knows as much; where "
+                "it comes before another, score with --no-cascade or make that bundle anew with 'cnnspark cascade'"
+            )
         for name in ("annotation_names", "feature_names"):
             values[name] = tuple(str(v) for v in values[name])
         for name in ("annotation_edges", "feature_edges"):

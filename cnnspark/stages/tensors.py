@@ -61,6 +61,7 @@ def build_dataset(
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
             "annotations": list(names),
+            "site_features": list(features),
             "tensors": dataclasses.asdict(config.tensors),
         }
         stack.enter_context(folder.opened(identity, blocks, if_exists))
