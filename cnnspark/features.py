@@ -1,4 +1,5 @@
-"""Site features: named numbers that say how the reads at a site look, whatever the depth.
+"""Site features: named numbers that say how the reads at a site look, whatever the depth: shares, means, ratios. The
+odds ratio of strands and the shares of F1R2 are surer of more reads.
 
 Densities by support and strand follow the idea of the Campagne laboratory's mappers (counts and distributions of
 quality, position and mismatches per allele); the pileup neighbourhood shows collapsed paralogs and bad mapping. All

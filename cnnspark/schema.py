@@ -46,7 +46,7 @@ FIELDS: tuple[Field, ...] = (
     Field("reference", np.uint8, (WINDOW,), "codes as in read_bases; gap in columns that insertions opened"),
     Field("alternate", np.uint8, (WINDOW,), "the same columns with this ALT in place"),
     Field("annotations", np.float32, ("A",), "named values of INFO, FORMAT and QUAL; NaN where missing"),
-    Field("site_features", np.float32, ("F",), "named, depth-independent features of the reads at the site"),
+    Field("site_features", np.float32, ("F",), "named features of the reads at the site, nearly independent of depth"),
 )
 FIELD = {field.name: field for field in FIELDS}
 # Before a field's name: what of it was hidden from a network that is pre-trained, in the same shape.
