@@ -11,6 +11,7 @@ import pytest
 
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError
+from cnnspark.models.card import read_card
 from cnnspark.regions import Region
 from cnnspark.run_facts import explain_command, is_scoring_run, read_run, run_of
 from cnnspark.runtime import blocks_table
@@ -66,7 +67,7 @@ def test_the_card_is_that_of_the_model_that_scored(tmp_path: Path) -> None:
     config = {"inputs": {}, "model": "bundled:features"}
     other = read_run(str(folder(tmp_path / "a", config=config)))
     assert other.card is None and other.model == "bundled:features"
-    digest = json.loads((Path(__file__).parents[1] / "cnnspark/pretrained/features/model.json").read_text())["sha256"]
+    digest = read_card("bundled:features").sha256
     own = read_run(str(folder(tmp_path / "b", config=config, model=digest)))
     assert own.card is not None and own.card.model == "features"
 
