@@ -38,9 +38,9 @@ from cnnspark.model_summary import usual_spec
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, WINDOW
-from cnnspark.training import _run_child
 from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+from cnnspark.training_stage import run_child
 
 BATCH, ROWS = 32, 32
 # Largest code of each field, so that random ones are such as there are.
@@ -150,7 +150,7 @@ def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
             environment["TF_CONFIG"] = json.dumps(cluster)
         command = [sys.executable, "-m", "cnnspark.training_worker"]
         try:
-            _run_child(command, environment, job.to_json(), rank, wait)
+            run_child(command, environment, job.to_json(), rank, wait)
         except Exception as error:
             failures.append(error)
             together.abort()

@@ -1,8 +1,8 @@
 """One replica of a training run, in a process of its own: ``python -m cnnspark.training_worker``.
 
-The barrier task (:mod:`cnnspark.training`) writes a :class:`~cnnspark.training_settings.ReplicaJob` on standard input
-and reads one line of JSON from standard output; when standard input closes, the task is done or gone, and this process
-ends. With several replicas, TF_CONFIG says who they are.
+The barrier task (:mod:`cnnspark.training_stage`) writes a :class:`~cnnspark.training_settings.ReplicaJob` on standard
+input and reads one line of JSON from standard output; when standard input closes, the task is done or gone, and this
+process ends. With several replicas, TF_CONFIG says who they are.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import file_digest
-from cnnspark.training import TrainResult, _Follower, _run_child, progress_line, train
+from cnnspark.training import TrainResult, _Follower, progress_line, train
 from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
+from cnnspark.training_stage import run_child
 from cnnspark.training_state import TrainingState
 from cnnspark.training_worker import ENDED_BY_PARENT
 from tests.synthetic_training import synthetic_batch, write_synthetic
@@ -373,7 +374,7 @@ def test_a_failing_child_is_reported_with_its_last_lines() -> None:
         "import sys; sys.stdin.readline(); print('out of luck', file=sys.stderr); sys.exit(3)",
     ]
     with pytest.raises(RuntimeError, match="replica 1 ended with exit code 3: out of luck"):
-        _run_child(command, os.environ, "{}", 1, lambda: None)
+        run_child(command, os.environ, "{}", 1, lambda: None)
 
 
 def test_progress_is_shown_line_by_line_and_half_lines_wait(tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
             raise KeyboardInterrupt
         real(spark, job, say)
 
-    real = training._run_with_retries
-    monkeypatch.setattr(training, "_run_with_retries", interrupted)
+    real = training.run_with_retries
+    monkeypatch.setattr(training, "run_with_retries", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(spark, dataset, tmp_path / "m", **BY_PARTS)
     monkeypatch.undo()
@@ -197,7 +197,7 @@ class Trained(list[str]):
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Trainings without Spark, each of no steps."""
     begun = Trained()
-    monkeypatch.setattr(training, "_run_with_retries", begun)
+    monkeypatch.setattr(training, "run_with_retries", begun)
     monkeypatch.setattr(training, "check_slots", lambda *_: None)
     return begun
 
