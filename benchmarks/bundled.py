@@ -7,9 +7,7 @@ whole (``--on all`` of ``benchmarks.accuracy``, which measures them on draws of 
 in ``--work`` already is kept. The same machine and versions give the same files.
 
 ``features`` comes before ``reads`` (``cnnspark cascade``), with the band of the blocks that both held out, and is
-installed with it. The ``reads`` that is installed now is of the version before, which had 87 site features: instead of
-``features`` it started from a network of these and of the counts of reads. One that is made anew knows all site
-features; whether it is better was not measured.
+installed with it.
 """
 
 from __future__ import annotations
