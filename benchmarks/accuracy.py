@@ -35,7 +35,9 @@ from cnnspark.batches import scoring_batches
 from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
+from cnnspark.errors import UsageError
 from cnnspark.evaluation import metrics_by_cause
+from cnnspark.features import SITE_FEATURES
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, calibration, evaluate
 from cnnspark.models.card import read_card
@@ -111,7 +113,10 @@ def _of_sim(data: str, caller: str, part: str) -> Part:
 
 
 def dataset_of(part: Part, model: str, work: str, more: Sequence[str] = ()) -> str:
-    """The tensors of a part as a model takes them, with ``more`` settings, built unless they are there."""
+    """The tensors of a part as a model takes them, with ``more`` settings, built unless they are there.
+
+    Raises UsageError where another version built those that are there.
+    """
     suffix, with_reads, settings = KINDS.get(model, USUAL_KIND)
     out = f"{work}/{part.name}.{suffix}"
     if not Path(out, "_SUCCESS").exists():
@@ -119,6 +124,8 @@ def dataset_of(part: Part, model: str, work: str, more: Sequence[str] = ()) -> s
         config = load_config(None, [*draws.SETTINGS, *settings, *more])
         paths = InputPaths(**inputs, regions=part.regions)
         stages.build_dataset(spark_session("accuracy", "local[*]"), paths, out, config, if_exists="resume")
+    elif Dataset(out).feature_names not in ((), SITE_FEATURES):  # GATK's tensors have none
+        raise UsageError(f"{out} has the site features of another version; remove it, or choose another --work")
     return out
 
 

@@ -31,6 +31,8 @@ from cnnspark.alleles import VariantType
 from cnnspark.batches import scoring_batches
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
+from cnnspark.errors import UsageError
+from cnnspark.features import SITE_FEATURES
 from cnnspark.metrics import auprc, thresholds_by_precision
 from cnnspark.session import spark_session
 from cnnspark.training_job import prepare_job
@@ -41,6 +43,8 @@ PRECISION = 0.99
 def build_datasets(data: str, caller: str, folder: str) -> None:
     """``first`` and ``rest`` of the labelled alleles, where they are not there yet."""
     if all(Path(folder, part, "dataset.json").exists() for part in ("first", "rest")):
+        if Dataset(f"{folder}/rest").feature_names != SITE_FEATURES:
+            raise UsageError(f"{folder} has the site features of another version; choose another --datasets")
         return
     spark = spark_session("compare", "local[2]")
     for part, regions in parts(data, caller).items():

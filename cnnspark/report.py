@@ -1,8 +1,9 @@
 """The report: one HTML file that needs nothing else, saying in words, tables and pictures how good a filter is.
 
 Same input, same bytes: no date, path or version is written that the caller did not give. Everything that comes from
-outside (score names, FILTERs, alleles, facts, titles) is escaped. :mod:`cnnspark.figures` draws,
-:mod:`cnnspark.report_words` has the sentences, ``templates/report.html`` the page.
+outside (score names, FILTERs, alleles, facts, titles) is escaped.
+``truth_drawings``, ``tally_drawings`` and ``run_drawings`` draw, :mod:`cnnspark.report_words` has the sentences,
+``templates/report.html`` the page.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnspark import figures, report_words
+from cnnspark import report_words, run_drawings, tally_drawings, truth_drawings
 from cnnspark.composition import AFTER, BEFORE, SHOWN
 from cnnspark.curves import Curves
+from cnnspark.drawing import Drawing, drawing
 from cnnspark.errors import RunError
 from cnnspark.evaluation import is_log_odds
 from cnnspark.files import location, make_parents, write_text
@@ -73,7 +75,7 @@ def write_report(
         history: a row per epoch: ``epoch``, ``loss``, ``val_loss``, ``val_auprc``, ...; None where nothing was trained.
         facts: become tables: each value that is a mapping its own, under its key as heading; the others one together.
         tally: the counts of all records.
-        strata: dimension -> stratum -> score -> metrics (:func:`cnnspark.figures.strata_drawings`).
+        strata: dimension -> stratum -> score -> metrics (:func:`cnnspark.truth_drawings.strata_drawings`).
         comparison: differences of scores by group and pair (:func:`cnnspark.stratified.compare`).
         callsets: what each callset is made of before and after FILTER (:mod:`cnnspark.composition`).
         run: of the run that made the scores.
@@ -87,7 +89,7 @@ def write_report(
     names = list(dict.fromkeys(score for by_score in metrics.values() for score in by_score))
     if model is None:
         model = next((name for name in names if name != baseline), names[0] if names else None)
-    with figures.drawing():
+    with drawing():
         drawn = _drawn(metrics, curves, history or [], tally, strata, run)
     summary = report_words.summary(metrics, curves, tally, run, model, baseline)
     page = _template().render(
@@ -151,23 +153,23 @@ def _drawn(
     tally: CallsetTally | None,
     strata: Mapping[str, Any],
     run: RunFacts,
-) -> dict[str, list[figures.Drawing]]:
+) -> dict[str, list[Drawing]]:
     """The drawings by section."""
-    found: dict[str, list[figures.Drawing]] = {
-        "strata": figures.strata_drawings(strata),
-        "callset": figures.tally_drawings(tally) if tally else [],
-        "training": figures.training_drawings(history),
-        "runtime": figures.runtime_drawings(run.blocks),
+    found: dict[str, list[Drawing]] = {
+        "strata": truth_drawings.strata_drawings(strata),
+        "callset": tally_drawings.tally_drawings(tally) if tally else [],
+        "training": run_drawings.training_drawings(history),
+        "runtime": run_drawings.runtime_drawings(run.blocks),
         "curves": [],
         "scores": [],
     }
     if curves:
-        found["curves"] = figures.curve_drawings(curves, metrics, tally)
+        found["curves"] = truth_drawings.curve_drawings(curves, metrics, tally)
         for i, (name, histogram) in enumerate(curves.histograms.items()):
-            found["scores"].append(figures.histogram_drawing(name, histogram, i))
+            found["scores"].append(truth_drawings.histogram_drawing(name, histogram, i))
         for i, (name, bins) in enumerate(curves.reliability.items()):
             if bins:
-                found["scores"].append(figures.reliability_drawing(name, bins, i))
+                found["scores"].append(truth_drawings.reliability_drawing(name, bins, i))
     return found
 
 

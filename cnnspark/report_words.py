@@ -10,12 +10,11 @@ import numpy as np
 
 from cnnspark.curves import Curves
 from cnnspark.evaluation import is_log_odds
-from cnnspark.figures import filter_point
 from cnnspark.metrics import Metrics, probability_of_score
 from cnnspark.models.bundled import notice
 from cnnspark.run_facts import RunFacts
 from cnnspark.tables import Value, format_value
-from cnnspark.tally import NO_FILTER, PASSED, CallsetTally
+from cnnspark.tally import NO_FILTER, PASSED, CallsetTally, filter_point
 
 # Inputs of the model that a sentence names.
 _NAMED = 3

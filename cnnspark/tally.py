@@ -206,3 +206,27 @@ def add_tallies(parts: Iterable[CallsetTally], score: str) -> CallsetTally:
     for part in parts:
         total += part
     return total
+
+
+@dataclass(frozen=True)
+class FilterPoint:
+    """What the FILTER as it is set makes of the labelled alleles."""
+
+    precision: float
+    recall: float
+    false_kept: float
+
+
+def filter_point(tally: CallsetTally | None, group: str = "ALL") -> FilterPoint | None:
+    """None where no record has a FILTER, or there are no true or false alleles."""
+    if tally is None or not tally.filtered:
+        return None
+    true_kept, true_lost = (tally.outcome(TRUE_VARIANT, passes, group) for passes in (True, False))
+    false_kept, false_lost = (tally.outcome(FALSE_VARIANT, passes, group) for passes in (True, False))
+    if not true_kept + true_lost or not false_kept + false_lost or not true_kept + false_kept:
+        return None
+    return FilterPoint(
+        precision=true_kept / (true_kept + false_kept),
+        recall=true_kept / (true_kept + true_lost),
+        false_kept=false_kept / (false_kept + false_lost),
+    )

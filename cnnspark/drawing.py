@@ -1,0 +1,115 @@
+"""How a drawing of the report looks: an inline SVG, a caption and a text for the blind.
+
+Same input, same bytes. Text stays text, the ink is the page's own, colours are told apart by the colour-blind and lines
+by their dashes, too. matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Stands for "the colour of the page's text" while matplotlib draws; becomes currentColor, so dark mode just works.
+INK = "#123456"
+# Told apart by the colour-blind, legible on white and on black (Okabe and Ito's, the blue and green lightened).
+COLOURS = ("#2f86c9", "#e08a1e", "#1fa67a", "#cc79a7", "#8f6fd1", "#b5a21b")
+_DASHES = ("-", "--", "-.", ":")
+GOOD, BAD = COLOURS[0], COLOURS[1]
+_WIDTH_INCHES, _HEIGHT_INCHES = 4.4, 3.4
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An inline SVG with its caption. What it shows is also said in the SVG's label."""
+
+    caption: str
+    svg: str
+
+
+def drawing() -> AbstractContextManager[None]:
+    """matplotlib's settings, for as long as something is drawn."""
+    import matplotlib
+
+    return matplotlib.rc_context(
+        {
+            "svg.hashsalt": "cnnspark",
+            "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own letters
+            "text.parse_math": False,  # a '$' in a score's name is a '$'
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.alpha": 0.25,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "hatch.linewidth": 0.6,
+            "savefig.transparent": True,
+            **dict.fromkeys(
+                ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
+            ),
+        }
+    )
+
+
+def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as an inline SVG: as wide as its place, ids its own, ``alt`` for those who cannot see it."""
+    import jinja2
+
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # Several drawings in one page must not share ids.
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = svg.replace(INK, "currentColor")
+    head = re.match(r"<svg[^>]*>", svg)
+    assert head is not None
+    box = re.search(r'viewBox="[^"]*"', head[0])
+    assert box is not None
+    label = str(jinja2.filters.escape(alt))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box[0]} role="img" aria-label="{label}"><title>{label}</title>'
+        + svg[head.end() :]
+    )
+
+
+def finished(figure: Figure, name: str, caption: str, said: str) -> Drawing:
+    return Drawing(caption, _svg(figure, name, f"{caption}: {said}"))
+
+
+def line_style(i: int) -> dict[str, Any]:
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.8}
+
+
+def thousands(axis: Any) -> None:
+    """Counts as 12,000, whole numbers only."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text that fits: cut, with an ellipsis, where it is longer."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
