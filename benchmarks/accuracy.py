@@ -7,7 +7,7 @@
 test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations (without these by ``--set
 train.use_annotations=false``, as of a network). ``measure`` makes the table of all that were trained on that set, in
 SNP and INDEL apart, with the difference to a baseline by a paired bootstrap over 40 kb stretches of the genome, and
-false alleles by mechanism where those are known.
+false alleles by mechanism where those are known, and says what each training took.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
 labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``; ``all`` trains on both
@@ -40,6 +40,7 @@ from cnnspark.evaluation import metrics_by_cause
 from cnnspark.features import SITE_FEATURES
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, calibration, evaluate
+from cnnspark.model_summary import bundle_summary
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
 from cnnspark.session import spark_session
@@ -268,11 +269,22 @@ def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, An
     return row
 
 
+def cost(name: str, bundle: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a training took, and what its network takes; ``alleles/s`` are those of scoring, tensors being there."""
+    row = {"scores": name, "model": facts["model"], "trained on": facts["alleles"], "epochs": facts.get("epochs", "")}
+    row["training s"] = f"{facts['train_seconds']:,.0f}"
+    has_network = Path(bundle).exists()
+    row["MMAC"] = f"{bundle_summary(bundle)['mmac']:.2f}" if has_network else ""
+    row["alleles/s"] = f"{facts['score_rate']:,.0f}" if "score_rate" in facts else ""
+    return row
+
+
 def measure(options: argparse.Namespace) -> None:
     """Prints the table of all that were trained on the set."""
     folder = Path(options.work, options.on)
     names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
     results: dict[str, Any] = {"facts": {n: json.loads((folder / n / "facts.json").read_text()) for n in names}}
+    print(table([cost(name, f"{folder}/{name}/bundle", results["facts"][name]) for name in names]))
     for part in chosen_tests(options):
         alleles = alleles_of(part, options, names)
         measured = evaluate(alleles, baseline=options.baseline)

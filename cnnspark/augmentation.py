@@ -18,7 +18,7 @@ _DEPTH, _ROW, _STRAND, _CALLER = 0x2545F491, 0x9E3779B1, 0x632BE5AB, 0x7FEB352D
 # GATK's counts of fragments by orientation, which change places where first and second do.
 _ORIENTATIONS = ("F1R2", "F2R1")
 # Site features that become one less what they are.
-_F1R2_SHARES = ("ref_f1r2_fraction", "alt_f1r2_fraction")
+_F1R2_SHARES = ("ref_f1r2_fraction", "alt_f1r2_fraction", "alt_f1r2_fraction_of_pyrimidine")
 
 
 def uniform(noise_key: np.ndarray, salt: int) -> np.ndarray:

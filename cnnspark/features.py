@@ -48,6 +48,7 @@ _GROUP = (
     "f1r2_fraction",
 )
 _DIFFERENCES = (0, 1, 4, 6, 7, 9, 10, 13)
+_SUBSTITUTIONS = (("c", "a"), ("c", "g"), ("c", "t"), ("t", "a"), ("t", "c"), ("t", "g"))
 _NEIGHBOURHOOD = ("het_columns", "het_fraction", "mismatch_rate", "indel_rate", "clip_rate", "low_mapq_rate")
 
 SITE_FEATURES: tuple[str, ...] = (
@@ -73,6 +74,12 @@ SITE_FEATURES: tuple[str, ...] = (
     "is_deletion",
     "is_mixed",
     "is_transition",
+    # of which kind a single-base substitution is, REF being the pyrimidine of its pair: C>A is G>T, too. Damage, motifs
+    # and true variants have kinds of their own.
+    *(f"is_{ref}_to_{alt}" for ref, alt in _SUBSTITUTIONS),
+    # alt_f1r2_fraction on the strand where REF is the pyrimidine, so that one kind of damage lies on one side; NaN but
+    # for single-base substitutions
+    "alt_f1r2_fraction_of_pyrimidine",
     "length_change",  # sign x ln(1 + |bases inserted or deleted|)
     "alt_alleles",  # ALTs of the record
     *(f"calls_{distance}" for distance in CALL_DISTANCES),  # ln(1 + other records of the callset)
@@ -95,6 +102,7 @@ def feature_columns(names: Sequence[str], whose: str) -> list[int]:
 
 
 _GROUP_SIZE = len(_GROUP)
+_SHARE = _GROUP.index("f1r2_fraction")
 _DIFFERENCE_OF = np.array(_DIFFERENCES, np.int64)
 _PILEUP = np.array(PILEUP_DISTANCES, np.int64)
 _DEPTH = np.array(DEPTH_DISTANCES, np.int64)
@@ -105,6 +113,11 @@ _AT_DIFFERENCE = _AT_REF + 2 * _GROUP_SIZE
 _AT_PILEUP = SITE_FEATURES.index(f"pileup_{_NEIGHBOURHOOD[0]}_{PILEUP_DISTANCES[0]}")
 _AT_CONTEXT = SITE_FEATURES.index("homopolymer")
 _AT_TYPE = SITE_FEATURES.index("is_snv")
+_AT_TRANSITION = SITE_FEATURES.index("is_transition")
+_AT_SUBSTITUTION = SITE_FEATURES.index("is_c_to_a")
+_AT_PYRIMIDINE = SITE_FEATURES.index("alt_f1r2_fraction_of_pyrimidine")
+_AT_LENGTH = SITE_FEATURES.index("length_change")
+_AT_ALTS = SITE_FEATURES.index("alt_alleles")
 _AT_CALLS = SITE_FEATURES.index(f"calls_{CALL_DISTANCES[0]}")
 _FEATURES = len(SITE_FEATURES)
 
@@ -363,7 +376,7 @@ def site_features(
                         distinct += 1
         shared[_AT_CONTEXT + 2] = _ratio(np.float64(gc), np.float64(known))
         shared[_AT_CONTEXT + 3] = distinct / (2 * _CONTEXT - 1)
-        shared[_AT_TYPE + 7] = alt_counts[r]
+        shared[_AT_ALTS] = alt_counts[r]
         for k in range(len(_CALLS)):
             begin = np.searchsorted(calls, start - _CALLS[k], side="left")
             end = np.searchsorted(calls, start + _CALLS[k], side="right")
@@ -396,15 +409,21 @@ def site_features(
             for k in range(5):
                 out[_AT_TYPE + k] = 1.0 if allele_types[a] == k else 0.0
             bases = edit_offsets[a + 1] - edit_offsets[a]
-            out[_AT_TYPE + 5] = 0.0
+            out[_AT_TRANSITION:_AT_PYRIMIDINE] = 0.0
             if bases == 1 and edit_ref_lengths[a] == 1:
-                alt = edit_bases[edit_offsets[a]]
+                alt = np.int64(edit_bases[edit_offsets[a]])
                 ref = _code(reference, edit_starts[a] - reference_start)
-                # A G and C T: codes that differ by two.
-                if 1 <= alt <= 4 and 1 <= ref <= 4 and abs(np.int64(alt) - ref) == 2:
-                    out[_AT_TYPE + 5] = 1.0
+                if 1 <= alt <= 4 and 1 <= ref <= 4:
+                    # A G and C T: codes that differ by two.
+                    if abs(alt - ref) == 2:
+                        out[_AT_TRANSITION] = 1.0
+                    share = out[alt_at + _SHARE]
+                    if ref == 1 or ref == 3:
+                        ref, alt, share = 5 - ref, 5 - alt, 1 - share
+                    out[_AT_SUBSTITUTION + (3 if ref == 4 else 0) + alt - (1 if alt > ref else 0) - 1] = 1.0
+                    out[_AT_PYRIMIDINE] = share
             change = bases - edit_ref_lengths[a]
-            out[_AT_TYPE + 6] = np.sign(change) * np.log1p(np.float64(abs(change)))
+            out[_AT_LENGTH] = np.sign(change) * np.log1p(np.float64(abs(change)))
             for k in range(_FEATURES):
                 features[a, k] = out[k]
     return features

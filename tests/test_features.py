@@ -220,6 +220,15 @@ class Oracle:
             for name in ("snv", "mnv", "insertion", "deletion", "mixed"):
                 f[f"is_{name}"] = float(name == kind)
             f["is_transition"] = float(kind == "snv" and {removed, added} in ({"A", "G"}, {"C", "T"}))
+            # as in catalogues of mutational signatures: the complement where REF is a purine
+            is_base = kind == "snv" and {removed, added} <= set("ACGT")
+            pair = removed + added
+            if is_base and removed in "AG":
+                pair = pair.translate(str.maketrans("ACGT", "TGCA"))
+            for name in ("CA", "CG", "CT", "TA", "TC", "TG"):
+                f[f"is_{name[0]}_to_{name[1]}".lower()] = float(is_base and pair == name)
+            share = f["alt_f1r2_fraction"]
+            f["alt_f1r2_fraction_of_pyrimidine"] = math.nan if not is_base else 1 - share if removed in "AG" else share
             change = len(added) - len(removed)
             f["length_change"] = math.copysign(math.log1p(abs(change)), change) if change else 0.0
             found.append(f)
@@ -240,7 +249,7 @@ def assert_equals_formulas(batch, records, oracle: Oracle) -> None:
 
 
 def test_the_names_are_distinct_and_their_order_is_the_format():
-    assert len(set(SITE_FEATURES)) == len(SITE_FEATURES) == 89
+    assert len(set(SITE_FEATURES)) == len(SITE_FEATURES) == 96
     assert SITE_FEATURES[:9] == (
         "ref_fraction",
         "alt_fraction",
@@ -316,6 +325,7 @@ def test_features_do_not_depend_on_depth(tmp_path, text):
     b, _ = Tiny(tmp_path / "thrice", {"c": text}, once * 3).build([rec])
     # Those that are to be surer of more reads, or count starts.
     varying = {f"{g}_{n}" for g in ("ref", "alt") for n in ("distinct_start_fraction", "f1r2_fraction")}
+    varying |= {"alt_f1r2_fraction_of_pyrimidine"}
     varying.add("strand_odds_ratio")
     assert value(a, "alt_f1r2_fraction") == pytest.approx(value(b, "alt_f1r2_fraction"), abs=0.1)
     for name in SITE_FEATURES:

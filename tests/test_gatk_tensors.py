@@ -395,7 +395,7 @@ def test_settings_that_this_encoding_leaves_no_choice_in_are_refused() -> None:
 
 
 def test_site_features_are_there_with_reads_and_the_own_encoding_alone() -> None:
-    assert len(feature_names(TensorSettings(), True)) == 89
+    assert len(feature_names(TensorSettings(), True)) == 96
     assert feature_names(TensorSettings(), False) == feature_names(TensorSettings(encoding="gatk"), True) == ()
 
 

@@ -123,7 +123,8 @@ def test_an_allele_without_reads_has_no_reads_to_hide(tmp_path: Path) -> None:
 def test_every_site_feature_has_a_family_or_says_what_the_allele_is(tensors: TensorBatch) -> None:
     of_the_allele = [name for name in SITE_FEATURES if family_of(name) is None]
     assert of_the_allele == [
-        "is_snv", "is_mnv", "is_insertion", "is_deletion", "is_mixed", "is_transition", "length_change",
+        "is_snv", "is_mnv", "is_insertion", "is_deletion", "is_mixed", "is_transition",
+        "is_c_to_a", "is_c_to_g", "is_c_to_t", "is_t_to_a", "is_t_to_c", "is_t_to_g", "length_change",
     ]  # fmt: skip
     assert (
         family_of("alt_alleles") == "neighbouring calls" and family_of("alt_mapq_mean") == "features of the ALT reads"
