@@ -28,16 +28,14 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks import draws, sim
-from benchmarks.measure import machine, table
+from benchmarks.measure import machine, require_current, table
 from cnnspark import stages, training
 from cnnspark.alleles import VariantType
 from cnnspark.batches import scoring_batches
 from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
-from cnnspark.errors import UsageError
 from cnnspark.evaluation import metrics_by_cause
-from cnnspark.features import SITE_FEATURES
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, calibration, evaluate
 from cnnspark.model_summary import bundle_summary
@@ -125,8 +123,8 @@ def dataset_of(part: Part, model: str, work: str, more: Sequence[str] = ()) -> s
         config = load_config(None, [*draws.SETTINGS, *settings, *more])
         paths = InputPaths(**inputs, regions=part.regions)
         stages.build_dataset(spark_session("accuracy", "local[*]"), paths, out, config, if_exists="resume")
-    elif Dataset(out).feature_names not in ((), SITE_FEATURES):  # GATK's tensors have none
-        raise UsageError(f"{out} has the site features of another version; remove it, or choose another --work")
+    else:
+        require_current(out, Dataset(out).feature_names)
     return out
 
 
@@ -273,8 +271,7 @@ def cost(name: str, bundle: str, facts: dict[str, Any]) -> dict[str, Any]:
     """What a training took, and what its network takes; ``alleles/s`` are those of scoring, tensors being there."""
     row = {"scores": name, "model": facts["model"], "trained on": facts["alleles"], "epochs": facts.get("epochs", "")}
     row["training s"] = f"{facts['train_seconds']:,.0f}"
-    has_network = Path(bundle).exists()
-    row["MMAC"] = f"{bundle_summary(bundle)['mmac']:.2f}" if has_network else ""
+    row["MMAC"] = f"{bundle_summary(bundle)['mmac']:.2f}" if Path(bundle).exists() else ""
     row["alleles/s"] = f"{facts['score_rate']:,.0f}" if "score_rate" in facts else ""
     return row
 
@@ -283,6 +280,8 @@ def measure(options: argparse.Namespace) -> None:
     """Prints the table of all that were trained on the set."""
     folder = Path(options.work, options.on)
     names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
+    if not names:
+        raise SystemExit(f"nothing was trained in {folder}; run the command 'train' first")
     results: dict[str, Any] = {"facts": {n: json.loads((folder / n / "facts.json").read_text()) for n in names}}
     print(table([cost(name, f"{folder}/{name}/bundle", results["facts"][name]) for name in names]))
     for part in chosen_tests(options):

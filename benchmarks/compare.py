@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import table
+from benchmarks.measure import require_current, table
 from benchmarks.sim import CALLSETS, files, parts
 from benchmarks.training import run_replicas
 from cnnspark import stages
@@ -31,8 +31,6 @@ from cnnspark.alleles import VariantType
 from cnnspark.batches import scoring_batches
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
-from cnnspark.errors import UsageError
-from cnnspark.features import SITE_FEATURES
 from cnnspark.metrics import auprc, thresholds_by_precision
 from cnnspark.session import spark_session
 from cnnspark.training_job import prepare_job
@@ -43,8 +41,7 @@ PRECISION = 0.99
 def build_datasets(data: str, caller: str, folder: str) -> None:
     """``first`` and ``rest`` of the labelled alleles, where they are not there yet."""
     if all(Path(folder, part, "dataset.json").exists() for part in ("first", "rest")):
-        if Dataset(f"{folder}/rest").feature_names != SITE_FEATURES:
-            raise UsageError(f"{folder} has the site features of another version; choose another --datasets")
+        require_current(folder, Dataset(f"{folder}/rest").feature_names)
         return
     spark = spark_session("compare", "local[2]")
     for part, regions in parts(data, caller).items():

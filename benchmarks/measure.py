@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.errors import UsageError
+from cnnspark.features import SITE_FEATURES
 from cnnspark.vcf import VcfSource
 
 
@@ -22,6 +24,15 @@ def pin_to_one_core() -> int:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     return len(cores)
+
+
+def require_current(path: str, feature_names: Sequence[str]) -> None:
+    """Raises UsageError where tensors that are kept have other site features than those that are built today.
+
+    Those of GATK's encoding have none.
+    """
+    if tuple(feature_names) not in ((), SITE_FEATURES):
+        raise UsageError(f"{path} has the site features of another version; remove it, or choose another folder")
 
 
 def machine() -> dict[str, Any]:

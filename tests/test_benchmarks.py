@@ -12,9 +12,11 @@ from pysam import AlignmentFile, FastaFile, TabixFile, VariantFile
 from benchmarks import accuracy, draws, generated, merging, rate
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
-from benchmarks.measure import blocks_of, table
+from benchmarks.measure import blocks_of, require_current, table
 from cnnspark import kernels
 from cnnspark.dataset import Dataset
+from cnnspark.errors import UsageError
+from cnnspark.features import SITE_FEATURES
 from cnnspark.metrics import auprc
 from cnnspark.reads import ReadSource
 from tests.conftest import Sample
@@ -24,6 +26,13 @@ from tests.test_tensors import DATA, needs_data
 def test_a_table_is_aligned():
     text = table([{"stage": "reading", "rate": 12345.6}, {"stage": "rest", "rate": None}])
     assert text.splitlines() == ["stage      rate", "reading  12,346", "rest           "]
+
+
+def test_tensors_of_other_site_features_are_refused():
+    require_current("kept", SITE_FEATURES)
+    require_current("kept", ())  # GATK's encoding
+    with pytest.raises(UsageError, match="kept has the site features of another version"):
+        require_current("kept", SITE_FEATURES[:-1])
 
 
 def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
@@ -132,7 +141,12 @@ def test_a_model_is_trained_its_scores_are_kept_and_compared_with_trees(sample: 
     assert figures["features-1"]["auprc"] == pytest.approx(auprc(keys["label"][counted], scores[counted]))
     gain = figures["features-1"]["auprc"] - figures["trees-1"]["auprc"]
     assert figures["features-1"]["auprc_gain"] == pytest.approx(gain)
-    assert "features-1" in capsys.readouterr().out
+    cost = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert cost[0].split()[-2:] == ["MMAC", "alleles/s"]
+    alleles = f"{len(keys['label']):,}"
+    assert [row.split()[:3] for row in cost[1:]] == [
+        ["features-1", "features", alleles], ["trees-1", "trees", alleles],
+    ]  # fmt: skip
 
 
 def test_what_is_measured_is_on_sequence_that_no_draw_is_trained_on():
