@@ -60,6 +60,7 @@ def drawing() -> AbstractContextManager[None]:
 
 
 def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) -> tuple[Figure, Axes]:
+    """A figure as wide as all others, with its only axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
@@ -95,10 +96,12 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
 
 
 def finished(figure: Figure, name: str, caption: str, said: str) -> Drawing:
+    """The drawing of a figure; ``name`` begins its ids, ``said`` is what it shows in words."""
     return Drawing(caption, _svg(figure, name, f"{caption}: {said}"))
 
 
 def line_style(i: int) -> dict[str, Any]:
+    """Colour and dashes of the ``i``-th line."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.8}
 
 

@@ -102,7 +102,7 @@ def feature_columns(names: Sequence[str], whose: str) -> list[int]:
 
 
 _GROUP_SIZE = len(_GROUP)
-_SHARE = _GROUP.index("f1r2_fraction")
+_F1R2_SHARE = _GROUP.index("f1r2_fraction")
 _DIFFERENCE_OF = np.array(_DIFFERENCES, np.int64)
 _PILEUP = np.array(PILEUP_DISTANCES, np.int64)
 _DEPTH = np.array(DEPTH_DISTANCES, np.int64)
@@ -417,7 +417,7 @@ def site_features(
                     # A G and C T: codes that differ by two.
                     if abs(alt - ref) == 2:
                         out[_AT_TRANSITION] = 1.0
-                    share = out[alt_at + _SHARE]
+                    share = out[alt_at + _F1R2_SHARE]
                     if ref == 1 or ref == 3:
                         ref, alt, share = 5 - ref, 5 - alt, 1 - share
                     out[_AT_SUBSTITUTION + (3 if ref == 4 else 0) + alt - (1 if alt > ref else 0) - 1] = 1.0
