@@ -14,7 +14,8 @@ _own = False
 
 
 def own_process() -> None:
-    """Says that this process is cnnspark's own command: nobody else will look for those interfaces in it."""
+    """Says that this process is cnnspark's own, a command's or a replica's: nobody else will look for those interfaces
+    in it."""
     global _own
     _own = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -261,7 +262,12 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     with starting("loading the model", adds=True), quiet_stderr(), without_unused_packages():
         from cnnspark.models.bundle import load_bundle
 
+        gc.unfreeze()
         bundle = load_bundle(path, threads)
+        # TensorFlow's half a million objects stay: PySpark collects garbage after each task, a third of a second's work
+        # with them. Before another model is loaded they are looked at again, as the first one may be among them.
+        gc.collect()
+        gc.freeze()
     if bundle.card.sha256 != digest:
         raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
     return bundle

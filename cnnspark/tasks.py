@@ -6,9 +6,12 @@ asks. So blocks, commit, resume, counts and merge are the same code, and the byt
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, Union
+from zipimport import zipimporter
 
 from cnnspark.session import described
 
@@ -42,11 +45,26 @@ def run_tasks(
     if isinstance(session, LocalSession):
         return list(task(chain.from_iterable(groups)))
 
-    def of_partition(part: Iterable[Sequence[T]]) -> Iterator[R]:
-        return task(chain.from_iterable(part))
+    def of_partition(part: Iterator[Sequence[T]]) -> Iterator[R]:
+        yield from task(chain.from_iterable(part))
+        # PySpark ends a worker that has not read its input to the end, and with it the model that it keeps.
+        deque(part, maxlen=0)
+        forget_zip_importers()
 
     with described(session, what):
         return session.sparkContext.parallelize(groups, max(1, len(groups))).mapPartitions(of_partition).collect()
+
+
+def forget_zip_importers() -> None:
+    """Spares a Python worker's next task a quarter of a second.
+
+    Before each task PySpark calls ``importlib.invalidate_caches``, and up to Python 3.12 every importer of a zip then
+    reads the zip's directory again (CPython's issue 103200); of Spark's own zip there are a dozen. One that is not in
+    the cache is made when it is needed, from the directory that has been read.
+    """
+    for path, importer in [*sys.path_importer_cache.items()]:
+        if isinstance(importer, zipimporter):
+            del sys.path_importer_cache[path]
 
 
 def slices(items: Sequence[T], number: int) -> list[Sequence[T]]:

@@ -23,7 +23,7 @@ class Replicas:
             # Without a time limit the others wait for a stalled replica for ever.
             options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout_seconds)
             self.strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-        self._sum = tf.function(lambda values: self.run(lambda: self.all_reduce(values)))
+        self._sum = tf.function(lambda values: self.run(lambda: self.all_reduce(values)), autograph=False)
 
     def run(self, function: Callable[[], Any]) -> Any:
         """``function`` in the context in which :meth:`all_reduce` may be called."""

@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 # Last lines of a failed replica's standard error that go into the message.
 TAIL_LINES = 30
 # As "-m cnnspark.training_worker", but with the folder of the user out of the path: a random.py there would be run.
-_START_WORKER = (
-    "import sys; sys.path[:] = [p for p in sys.path if p]; import runpy; "
-    "runpy.run_module('cnnspark.training_worker', run_name='__main__', alter_sys=True)"
-)
+_START_WORKER = """
+import sys
+sys.path[:] = [p for p in sys.path if p]
+from cnnspark import lean
+lean.own_process()
+with lean.without_unused_packages():
+    from cnnspark.training_worker import main
+main()
+"""
 # How long a replica that gives up stays, so that the others, who mostly give up for the same reason, can say so too.
 GRACE_SECONDS = 2.0
 

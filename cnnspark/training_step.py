@@ -145,12 +145,17 @@ class Trainer:
         inputs = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.network.inputs}
         targets = {n: tf.TensorSpec(shape, dtype, name=n) for n, (shape, dtype) in self.objective.targets.items()}
         row, index = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
-        # No dimension that varies between batches is fixed, so each function is compiled once.
-        self._share = tf.function(self._lanes_gradient, input_signature=[inputs, targets, row, index, index])
+        # No dimension that varies between batches is fixed, so each function is compiled once. Without AutoGraph, which
+        # has nothing to do here: it takes seconds, and leaves files in TMPDIR where the process is killed.
+        self._share = tf.function(
+            self._lanes_gradient, autograph=False, input_signature=[inputs, targets, row, index, index]
+        )
         summed, rate = tf.TensorSpec([sum(self._sizes) + 3], tf.int64), tf.TensorSpec([], tf.float32)
-        self._update = tf.function(self._apply_gradient, input_signature=[summed, rate])
+        self._update = tf.function(self._apply_gradient, autograph=False, input_signature=[summed, rate])
         self._measured = tf.function(
-            lambda x, y: self.objective.measured(y, self.network(x, training=False)), input_signature=[inputs, targets]
+            lambda x, y: self.objective.measured(y, self.network(x, training=False)),
+            autograph=False,
+            input_signature=[inputs, targets],
         )
 
     def _lanes_gradient(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from cnnspark import pipeline, scoring, shards, stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.tasks import LocalSession, run_tasks, slices
+from cnnspark.tasks import LocalSession, forget_zip_importers, run_tasks, slices
 from tests.conftest import ROOT, Sample, read_lines
 
 
@@ -47,6 +50,35 @@ def test_slices_are_even_and_hold_everything_in_order(items: int, number: int) -
     assert [item for part in parts for item in part] == list(range(items))
     assert len(parts) == min(items, number)
     assert max(map(len, parts), default=0) - min(map(len, parts), default=0) <= 1
+
+
+@pytest.mark.spark
+def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any) -> None:
+    """A worker keeps the model, which takes ten seconds to load: a sheet's next callset must find it."""
+
+    def processes(part: Any) -> Any:
+        time.sleep(0.5)  # so that neither slot does both tasks
+        yield from [os.getpid() for _ in part]
+
+    before = set(run_tasks(spark, [[1], [2]], processes, "before"))
+    assert run_tasks(spark, [[1], [2]], lambda _: iter([7]), "look at nothing") == [7, 7]
+    assert set(run_tasks(spark, [[1], [2]], processes, "after")) == before
+
+
+def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "zipped.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("zipped_one", "zipped_two"):
+            archive.writestr(f"{name}.py", f"NAME = {name!r}\n")
+    monkeypatch.syspath_prepend(path)
+    for name in ("zipped_one", "zipped_two"):
+        module = __import__(name)
+        assert name == module.NAME and path in sys.path_importer_cache
+        forget_zip_importers()
+        assert path not in sys.path_importer_cache
+        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.fixture(scope="module")

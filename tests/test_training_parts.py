@@ -36,13 +36,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
+@pytest.fixture(scope="module")
+def through(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[str]]:
+    """A training by parts that nothing interrupted, and what it said."""
+    return run(spark, dataset, tmp_path_factory.mktemp("by_parts") / "whole", **BY_PARTS)
+
+
 def spec_of(batch: dict[str, Any], **changes: Any) -> ModelSpec:
     edges = [quantile_edges(batch[name], 3) for name in ("annotations", "site_features")]
     return ModelSpec(("a", "b", "c"), ("f1", "f2", "f3", "f4"), *edges, **changes)
 
 
 def test_the_parts_in_their_order(tmp_path: Path) -> None:
-    settings = TrainSettings(by_parts=True, epochs=5, drop_reads=0.5, log_dir="logs", if_exists="overwrite")
+    settings = TrainSettings(
+        by_parts=True, epochs=5, drop_reads=0.5, keep_start=0.75, log_dir="logs", if_exists="overwrite"
+    )
     parts = parts_of(settings, str(tmp_path / "m"), starts_whole=False)
     assert [part.title for part in parts] == ["site features", "picture", "all together"]
     features, picture, last = parts
@@ -52,6 +60,7 @@ def test_the_parts_in_their_order(tmp_path: Path) -> None:
     assert features.settings.model == "features" and not features.settings.drop_reads
     assert not picture.settings.use_site_features and picture.settings.init is None
     assert (last.settings.init, last.settings.picture) == (features.model_out, picture.model_out)
+    assert [part.settings.keep_start for part in parts] == [0.0, 0.0, 0.75]
     assert last.settings.epochs == 2 and last.settings.learning_rate == pytest.approx(1e-4)
     assert {part.settings.log_dir for part in parts} == {f"logs/{n}" for n in ("features", "picture", "all")}
     assert {part.settings.if_exists for part in parts} == {"resume"}
@@ -79,8 +88,10 @@ def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
 
 
 @pytest.mark.spark
-def test_by_parts_is_the_three_trainings_one_after_another(spark: Any, dataset: str, tmp_path: Path) -> None:
-    whole, lines = run(spark, dataset, tmp_path / "whole", **BY_PARTS)
+def test_by_parts_is_the_three_trainings_one_after_another(
+    spark: Any, dataset: str, through: tuple[TrainResult, list[str]], tmp_path: Path
+) -> None:
+    whole, lines = through
     shown = [line for line in lines if line.startswith("part ")]
     titles = ("site features", "picture", "all together")
     assert shown == [f"part {i} of 3: {title}" for i, title in enumerate(titles, 1)]
@@ -93,7 +104,9 @@ def test_by_parts_is_the_three_trainings_one_after_another(spark: Any, dataset: 
     last = run(spark, dataset, tmp_path / "last", **own, init=features, picture=picture, learning_rate=1e-4)[0]
     np.testing.assert_array_equal(weights(whole.model_out), weights(last.model_out))
     # A share of what the last part started from, and of nothing else.
-    kept = run(spark, dataset, tmp_path / "kept", **BY_PARTS, keep_start=0.75)[0]
+    kept = run(
+        spark, dataset, tmp_path / "kept", **own, init=features, picture=picture, learning_rate=1e-4, keep_start=0.75
+    )[0]
     of = [load_bundle(path).model for path in (features, last.model_out, kept.model_out)]
     began, ended, between = (np.array(model.get_layer("dense_1").kernel) for model in of)
     assert np.abs(began - ended).max() > 1e-5
@@ -106,17 +119,18 @@ def test_by_parts_is_the_three_trainings_one_after_another(spark: Any, dataset: 
         assert np.abs(model.get_layer(name).kernel.numpy()).max() > 1e-4, name
     assert len(read_card(whole.model_out).training["by_parts"]) == 64
     # Done is done; other settings are another training.
-    again, lines = run(spark, dataset, tmp_path / "whole", **BY_PARTS, if_exists="resume")
+    out = Path(whole.model_out)
+    again, lines = run(spark, dataset, out, **BY_PARTS, if_exists="resume")
     assert (lines, again.card.sha256) == ([], whole.card.sha256)
     with pytest.raises(UsageError, match="trained with other settings"):
-        run(spark, dataset, tmp_path / "whole", **BY_PARTS | {"seed": 2}, if_exists="resume")
+        run(spark, dataset, out, **BY_PARTS | {"seed": 2}, if_exists="resume")
     with pytest.raises(UsageError, match="choose another --model-out"):
-        run(spark, dataset, tmp_path / "whole", **BY_PARTS)
+        run(spark, dataset, out, **BY_PARTS)
 
 
 @pytest.mark.spark
 def test_parts_that_an_interrupted_run_has_trained_are_kept(
-    spark: Any, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Any, dataset: str, through: tuple[TrainResult, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
         if not job.settings.use_site_features:
@@ -136,8 +150,7 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
     first = lines.index("part 1 of 3: site features")
     assert lines[first + 1] == "part 2 of 3: picture"  # nothing was trained between them
     assert resumed.card.training["init_sha256"] == features
-    through = run(spark, dataset, tmp_path / "through", **BY_PARTS)[0]
-    np.testing.assert_array_equal(weights(resumed.model_out), weights(through.model_out))
+    np.testing.assert_array_equal(weights(resumed.model_out), weights(through[0].model_out))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ class Bundle:
         self._dtypes = model_inputs(model)
         signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
         self.inputs = frozenset(self._dtypes)  # fields of a batch that the network looks at
-        self._logits = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
+        self._logits = tf.function(
+            lambda inputs: model(inputs, training=False), autograph=False, input_signature=[signature]
+        )
 
     def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The network's output (B,) float32 for a padded batch (:func:`cnnspark.batches.pad_rows`)."""
