@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -291,6 +292,15 @@ def test_a_bundle_gives_the_same_numbers_after_saving_in_safe_mode(
     assert bundle.predict({name: values[:0] for name, values in batch.items()}).shape == (0,)
     np.testing.assert_allclose(bundle.predict(padded(batch, 8)), probability, rtol=1e-5)
     assert bundle.card == read_card(saved)
+
+
+def test_scoring_leaves_nothing_in_the_folder_for_temporary_files(
+    batch: dict, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AutoGraph writes the code that it makes there, and who kills a worker leaves it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    load_bundle(saved).predict(batch)
+    assert not list(tmp_path.iterdir())
 
 
 def test_predictions_are_calibrated_and_rank_as_before(batch: dict, saved: Path) -> None:
