@@ -36,11 +36,14 @@ from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
 from cnnspark.evaluation import metrics_by_cause
+from cnnspark.fdr import fdr_threshold
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, calibration, evaluate
 from cnnspark.model_summary import bundle_summary
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
+from cnnspark.score_counts import ScoreCounts
+from cnnspark.scoring import SCORE_DIGITS
 from cnnspark.session import spark_session
 from cnnspark.starting import arranged
 
@@ -264,7 +267,20 @@ def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, An
             kept = logits >= np.where(is_indel, *thresholds)
             found = is_true[kept].mean() if of == "precision" else kept[is_true].mean()
             row[f"{of} at the threshold for {share}"] = f"{found:.4f}"
+    passed = passed_by_fdr(logits, is_indel, 0.01)
+    row["precision by --fdr 0.01"] = f"{is_true[passed].mean():.4f}" if passed.any() else ""
+    row["recall by it"] = f"{passed[is_true].mean():.4f}"
     return row
+
+
+def passed_by_fdr(logits: np.ndarray, is_indel: np.ndarray, wanted: float) -> np.ndarray:
+    """Which alleles (n,) pass ``cnnspark filter --fdr``: its thresholds are the callset's own, SNP and INDEL apart."""
+    scores, passed = np.round(logits, SCORE_DIGITS), np.zeros(len(logits), bool)
+    for group in (is_indel, ~is_indel):
+        threshold = fdr_threshold(ScoreCounts.of(scores[group]), wanted)
+        if threshold is not None:
+            passed |= group & (scores >= threshold)
+    return passed
 
 
 def cost(name: str, bundle: str, facts: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def scored(arguments: Sequence[str], more: Sequence[str]) -> Run:
     }
 
 
-def in_one_session(files: dict[str, str], model: str, cores: int, times: int) -> list[float]:
+def in_one_session(files: dict[str, Any], model: str, cores: int, times: int) -> list[float]:
     """Seconds by the clock of each scoring, one after the other in a session."""
     from cnnspark import stages
     from cnnspark.config import InputPaths, load_config
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(options.data, "real", "HG002").absolute()
     files = {"vcf": "HG002.freebayes.vcf.gz", "reads": "HG002.20.bam", "reference": "ref.b37.20.fa.gz"}
-    paths = {name: str(folder / file) for name, file in files.items()}
+    paths: dict[str, Any] = {name: str(folder / file) for name, file in files.items()}
     arguments = [text for name, path in paths.items() for text in (f"--{name}", path)]
     arguments += ["--model", options.model]
     ways = {

@@ -45,10 +45,11 @@ def run_tasks(
     if isinstance(session, LocalSession):
         return list(task(chain.from_iterable(groups)))
 
-    def of_partition(part: Iterator[Sequence[T]]) -> Iterator[R]:
-        yield from task(chain.from_iterable(part))
+    def of_partition(part: Iterable[Sequence[T]]) -> Iterator[R]:
+        left = iter(part)
+        yield from task(chain.from_iterable(left))
         # PySpark ends a worker that has not read its input to the end, and with it the model that it keeps.
-        deque(part, maxlen=0)
+        deque(left, maxlen=0)
         forget_zip_importers()
 
     with described(session, what):

@@ -28,6 +28,15 @@ def test_a_table_is_aligned():
     assert text.splitlines() == ["stage      rate", "reading  12,346", "rest           "]
 
 
+def test_what_passes_by_fdr_has_each_types_own_threshold():
+    odds = np.log(np.array([0.999, 0.995, 0.97, 0.5]) / np.array([0.001, 0.005, 0.03, 0.5]))
+    is_indel = np.repeat([True, False], [4, 4])
+    # Mean 1 - p of those taken: .001, .003, .012, .134; of the others all but the first are hopeless.
+    passed = accuracy.passed_by_fdr(np.concatenate([odds, [odds[0], -1.0, -2.0, -3.0]]), is_indel, 0.01)
+    assert passed.tolist() == [True, True, False, False, True, False, False, False]
+    assert not accuracy.passed_by_fdr(np.full(4, -5.0), is_indel[2:6], 0.01).any()
+
+
 def test_tensors_of_other_site_features_are_refused():
     require_current("kept", SITE_FEATURES)
     require_current("kept", ())  # GATK's encoding
