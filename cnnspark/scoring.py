@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from cnnspark.runs import write_json
 from cnnspark.runtime import add_count, part, starting
 from cnnspark.sample_columns import set_sample_values
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
+from cnnspark.tasks import spared_by_collection
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
@@ -262,12 +262,8 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     with starting("loading the model", adds=True), quiet_stderr(), without_unused_packages():
         from cnnspark.models.bundle import load_bundle
 
-        gc.unfreeze()
-        bundle = load_bundle(path, threads)
-        # TensorFlow's half a million objects stay: PySpark collects garbage after each task, a third of a second's work
-        # with them. Before another model is loaded they are looked at again, as the first one may be among them.
-        gc.collect()
-        gc.freeze()
+        with spared_by_collection():
+            bundle = load_bundle(path, threads)
     if bundle.card.sha256 != digest:
         raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
     return bundle

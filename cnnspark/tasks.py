@@ -6,13 +6,16 @@ asks. So blocks, commit, resume, counts and merge are the same code, and the byt
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, Union
 from zipimport import zipimporter
 
+from cnnspark.runtime import task_name
 from cnnspark.session import described
 
 if TYPE_CHECKING:
@@ -54,6 +57,23 @@ def run_tasks(
 
     with described(session, what):
         return session.sparkContext.parallelize(groups, max(1, len(groups))).mapPartitions(of_partition).collect()
+
+
+@contextmanager
+def spared_by_collection() -> Iterator[None]:
+    """Spares a Python worker's next task a third of a second: a model and the packages that are loaded with it are half
+    a million objects, among which PySpark looks for garbage after each task.
+
+    What is spared stays so until this is entered again, when an earlier model may be garbage. Only in Spark's tasks: a
+    caller's process has objects of its own.
+    """
+    in_task = bool(task_name())
+    if in_task:
+        gc.unfreeze()
+    yield
+    if in_task:
+        gc.collect()
+        gc.freeze()
 
 
 def forget_zip_importers() -> None:

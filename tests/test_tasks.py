@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from cnnspark import pipeline, scoring, shards, stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.tasks import LocalSession, forget_zip_importers, run_tasks, slices
+from cnnspark.tasks import LocalSession, forget_zip_importers, run_tasks, slices, spared_by_collection
 from tests.conftest import ROOT, Sample, read_lines
 
 
@@ -63,6 +64,20 @@ def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any)
     before = set(run_tasks(spark, [[1], [2]], processes, "before"))
     assert run_tasks(spark, [[1], [2]], lambda _: iter([7]), "look at nothing") == [7, 7]
     assert set(run_tasks(spark, [[1], [2]], processes, "after")) == before
+
+
+@pytest.mark.spark
+def test_what_a_task_loads_is_spared_by_collections_and_a_callers_objects_are_not(spark: Any) -> None:
+    def spared(part: Any) -> Any:
+        with spared_by_collection():
+            numbers = list(part)
+        yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
+
+    assert run_tasks(spark, [[1], [2]], spared, "spared") == [(1, True), (2, True)]
+    before = gc.get_freeze_count()
+    with spared_by_collection():
+        pass
+    assert gc.get_freeze_count() == before
 
 
 def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
