@@ -213,21 +213,16 @@ def test_what_cannot_be_dealt_is_refused() -> None:
         TrainSettings(replicas=3).lanes_used(3)
 
 
-def test_one_two_and_three_replicas_end_with_the_same_weights_whatever_is_switched_on(
-    data: str, tmp_path: Path
-) -> None:
+def test_one_and_three_replicas_end_with_the_same_weights_whatever_is_switched_on(data: str, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         SETTINGS, model="reads", epochs=3, batch_size=32, loss="focal", label_smoothing=0.05, hard_examples=1.0,
         drop_reads=0.5, flip_strand=True, patience=2, timeout_seconds=120,
     )  # fmt: skip
-    bundles = []
-    for count in (1, 2, 3):
-        job = prepare_job(data, str(tmp_path / f"model{count}"), settings)
-        run_replicas(job, count)
-        bundles.append(load_bundle(tmp_path / f"model{count}"))
-    for other in bundles[1:]:
-        for old, new in zip(bundles[0].model.weights, other.model.weights, strict=True):
-            np.testing.assert_array_equal(old, new)
-        assert other.card.history == bundles[0].card.history
+    for count in (1, 3):
+        run_replicas(prepare_job(data, str(tmp_path / f"model{count}"), settings), count)
+    one, three = (load_bundle(tmp_path / f"model{count}") for count in (1, 3))
+    for old, new in zip(one.model.weights, three.model.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert three.card.history == one.card.history
     rows = json.loads((tmp_path / "model3" / "history.json").read_text())
-    assert rows == bundles[0].card.history and [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows == one.card.history and [row["epoch"] for row in rows] == [1, 2, 3]
