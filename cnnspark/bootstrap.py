@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.jit import jit
+from cnnspark.ranking import checked, two_classes
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
-from cnnspark.weighted import checked, two_classes
 
 REPLICATES = 1000
 # Percentiles of fewer draws say nothing.
 LEAST_REPLICATES = 100
+# What an allele's place in the ranking is: another of its tie follows, or it is the tie's last. Those without a score
+# are a tie that is no threshold.
+WITHIN_TIE, END_OF_TIE, THRESHOLD = range(3)
 # Draws times alleles of one score: some seconds of one core. Of a whole genome's callset fewer draws are enough: its
 # intervals are narrow.
 _MOST_WORK = 2_000_000_000
@@ -81,6 +83,9 @@ def bootstrap(
 
     Draws without both classes are left out. Empty where there are fewer than two blocks or no two classes.
     """
+    # Loads numba, which a training, that draws nothing, would wait for.
+    from cnnspark.drawn_figures import drawn_figures
+
     labels = np.asarray(labels)
     if not two_classes(labels):
         return Intervals()
@@ -91,7 +96,7 @@ def bootstrap(
     for drawn in draws(len(n_true), n_replicates, seed):
         if drawn @ n_true and drawn @ n_false:
             for name, ranking in rankings.items():
-                values[name].append(_figures(*ranking, drawn, PRECISION))
+                values[name].append(drawn_figures(*ranking, drawn, PRECISION))
     # A draw has both classes for all scores or for none.
     columns = {name: np.array(rows).reshape(-1, len(FIGURES)) for name, rows in values.items()}  # (draws, figures)
     differences = {(first, second): columns[second] - columns[first] for first, second in pairs}
@@ -101,44 +106,16 @@ def bootstrap(
     )
 
 
-# What an allele's place in the ranking is: another of its tie follows, or it is the tie's last. Those without a score
-# are a tie that is no threshold.
-_WITHIN_TIE, _END_OF_TIE, _THRESHOLD = range(3)
-
-
 def _ranked(labels: np.ndarray, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best first: the alleles' blocks, int64, whether they are true, and their places, int8; each (n,)."""
     labels, finite = checked(labels, scores)
     order = np.argsort(-finite, kind="stable")
-    places = np.full(len(order), _WITHIN_TIE, np.int8)
+    places = np.full(len(order), WITHIN_TIE, np.int8)
     last_of_tie = np.append(np.flatnonzero(np.diff(finite[order])), len(order) - 1)
-    places[last_of_tie] = _THRESHOLD
+    places[last_of_tie] = THRESHOLD
     if np.isnan(np.asarray(scores, np.float64)).any():
-        places[-1] = _END_OF_TIE
+        places[-1] = END_OF_TIE
     return numbers[order], labels[order] == TRUE_VARIANT, places
-
-
-@jit
-def _figures(blocks, true, places, drawn, wanted):
-    """AUPRC, and the most recall at a precision of ``wanted``, of alleles whose blocks were drawn so often.
-
-    One pass, so that a draw costs some nanoseconds an allele; :class:`cnnspark.weighted.WeightedRanking` is the same
-    in plain sight.
-    """
-    kept = kept_true = last = reached = np.int64(0)
-    area = 0.0
-    for i in range(len(blocks)):
-        times = drawn[blocks[i]]
-        kept += times
-        if true[i]:
-            kept_true += times
-        if places[i] != _WITHIN_TIE and kept > 0:
-            precision = kept_true / kept
-            area += (kept_true - last) * precision
-            last = kept_true
-            if places[i] == _THRESHOLD and precision >= wanted:
-                reached = kept_true
-    return area / kept_true, reached / kept_true
 
 
 def _intervals(rows: np.ndarray) -> dict[str, Interval]:

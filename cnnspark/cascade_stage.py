@@ -17,7 +17,7 @@ from cnnspark.errors import UsageError
 from cnnspark.files import absolute, has_files, location
 from cnnspark.first_stage import require_pair
 from cnnspark.joined_dataset import DATASET, JoinedDataset, open_dataset
-from cnnspark.lean import without_unused_packages
+from cnnspark.lean import lean_import
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.metrics import BLOCK_BASES
 from cnnspark.models.bundle_folder import new_bundle
@@ -165,7 +165,7 @@ def probabilities_of(
         raise UsageError(
             f"{dataset.path} was built with another tensors.{odd[0]} than the models' data; build it as those were"
         )
-    with quiet_stderr(), without_unused_packages():
+    with quiet_stderr(), lean_import():
         from cnnspark.models.bundle import load_bundle
 
         bundles = [load_bundle(model, settings.threads) for model in models]

@@ -15,6 +15,7 @@ import numpy as np
 
 from cnnspark.evaluation import is_log_odds
 from cnnspark.metrics import GROUPS, AlleleScores, probability_of_score, thresholds_by_precision
+from cnnspark.ranking import Ranking
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 
 MAX_POINTS = 300
@@ -137,12 +138,7 @@ def draw_curves(alleles: AlleleScores, regions: Sequence[str] = ()) -> Curves:
 
 
 def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
-    ranks = _ranked(scores)
-    # The first point of a step curve may stand on a handful of alleles; it is drawn all the same.
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    precision, recall, _ = precision_recall_curve(label, ranks)
-    false_rate, true_rate, _ = roc_curve(label, ranks)
+    precision, recall, false_rate, true_rate = _lines(label, scores)
     chosen, chosen_roc = _thinned(len(recall)), _thinned(len(false_rate))
     marks = []
     for wanted, point in thresholds_by_precision(label, scores, MARKED).items():
@@ -158,10 +154,16 @@ def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
     )
 
 
-def _ranked(values: np.ndarray) -> np.ndarray:
-    """Scores as ranks: the curves stay the same, and missing or infinite scores have their place (missing last)."""
-    filled = np.where(np.isnan(values), -np.inf, values)
-    return np.unique(filled, return_inverse=True)[1].reshape(-1)
+def _lines(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Precision and recall, from a recall of 1 to one of 0, and the shares of false and of true alleles that are kept,
+    from none to all. Missing scores are the lowest."""
+    ranking = Ranking(label, scores)
+    false, true = (np.append(0.0, kept) for kept in ranking.counts())
+    # The first point of a step curve may stand on a handful of alleles; it is drawn all the same.
+    precision = np.append(1.0, true[1:] / (false + true)[1:])
+    # Where the next step goes the same way there is no corner.
+    corner = np.concatenate([[True], (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), [True]])
+    return precision[::-1], true[::-1] / true[-1], false[corner] / false[-1], true[corner] / true[-1]
 
 
 def _thinned(n: int) -> np.ndarray:

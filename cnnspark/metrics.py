@@ -23,11 +23,11 @@ import numpy as np
 
 from cnnspark.alleles import VariantType
 from cnnspark.bootstrap import FIGURES, bootstrap, replicates_for
+from cnnspark.ranking import Ranking, balancing_weights, two_classes
 from cnnspark.schema import TRUE_VARIANT, UNKNOWN
 from cnnspark.tables import Value as Value
 from cnnspark.tables import format_rows
 from cnnspark.tables import format_value as format_value
-from cnnspark.weighted import WeightedRanking, balancing_weights, checked, two_classes
 
 PRECISIONS = (0.70, 0.80, 0.90, 0.95, 0.99)
 RECALLS = (0.90, 0.95, 0.99)
@@ -127,18 +127,12 @@ class AlleleScores:
 
 def auprc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Average precision (module docstring); None without both classes."""
-    from sklearn.metrics import average_precision_score
-
-    labels, scores = checked(labels, scores)
-    return float(average_precision_score(labels, scores)) if two_classes(labels) else None
+    return Ranking(labels, scores).auprc()
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Area under the ROC curve; None without both classes. Weights of the classes do not change it."""
-    from sklearn.metrics import roc_auc_score
-
-    labels, scores = checked(labels, scores)
-    return float(roc_auc_score(labels, scores)) if two_classes(labels) else None
+    return Ranking(labels, scores).auroc()
 
 
 @dataclass(frozen=True)
@@ -150,59 +144,35 @@ class OperatingPoint:
     recall: float
 
 
-def _operating_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and threshold of every distinct score that an allele has, thresholds ascending.
-
-    Empty where there is no true allele. Missing scores are no thresholds.
-    """
-    from sklearn.metrics import precision_recall_curve
-
-    missing = np.isnan(np.asarray(scores, dtype=np.float64))
-    labels, finite = checked(labels, scores)
-    if not labels.any() or missing.all():
-        return np.empty(0), np.empty(0), np.empty(0)
-    precision, recall, thresholds = precision_recall_curve(labels, finite)
-    precision, recall = precision[:-1], recall[:-1]  # the last is scikit-learn's (1, 0), which has no threshold
-    real = thresholds >= finite[~missing].min()
-    return precision[real], recall[real], thresholds[real]
-
-
-def _point(curve: tuple[np.ndarray, np.ndarray, np.ndarray], i: int) -> OperatingPoint:
-    precision, recall, thresholds = curve
-    return OperatingPoint(float(thresholds[i]), float(precision[i]), float(recall[i]))
+def _point(curve: tuple[np.ndarray, np.ndarray, np.ndarray], found: np.ndarray) -> OperatingPoint | None:
+    """The point whose number, if any, is ``found``."""
+    precision, recall, thresholds = (column[found] for column in curve)
+    return OperatingPoint(float(thresholds[0]), float(precision[0]), float(recall[0])) if len(found) else None
 
 
 def thresholds_by_precision(
     labels: np.ndarray, scores: np.ndarray, precisions: Sequence[float] = PRECISIONS
 ) -> dict[float, OperatingPoint | None]:
     """By wanted precision: the lowest threshold that reaches it (so with the most recall), None where none does."""
-    curve = _operating_points(labels, scores)
-    chosen: dict[float, OperatingPoint | None] = {}
-    for wanted in precisions:
-        good = np.flatnonzero(curve[0] >= wanted)
-        chosen[wanted] = _point(curve, good[0]) if len(good) else None
-    return chosen
+    curve = Ranking(labels, scores).operating_points()
+    return {wanted: _point(curve, np.flatnonzero(curve[0] >= wanted)[-1:]) for wanted in precisions}
 
 
 def thresholds_by_sensitivity(
     labels: np.ndarray, scores: np.ndarray, sensitivities: Sequence[float] = RECALLS
 ) -> dict[float, OperatingPoint | None]:
     """By wanted recall: the highest threshold that keeps it, None where there is no true allele (with a score)."""
-    curve = _operating_points(labels, scores)
-    chosen: dict[float, OperatingPoint | None] = {}
-    for wanted in sensitivities:
-        good = np.flatnonzero(curve[1] >= wanted)
-        chosen[wanted] = _point(curve, good[-1]) if len(good) else None
-    return chosen
+    curve = Ranking(labels, scores).operating_points()
+    return {wanted: _point(curve, np.flatnonzero(curve[1] >= wanted)[:1]) for wanted in sensitivities}
 
 
 def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | None:
     """The highest F1 = 2PR / (P + R) and its threshold (the highest, where several tie)."""
-    precision, recall, thresholds = _operating_points(labels, scores)
+    precision, recall, thresholds = Ranking(labels, scores).operating_points()
     if not len(thresholds):
         return None
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    i = len(f1) - 1 - int(np.argmax(f1[::-1]))
+    i = int(np.argmax(f1))
     return float(f1[i]), float(thresholds[i])
 
 
@@ -239,27 +209,23 @@ def metric_pairs(
     """
     labels = np.asarray(labels)
     n_true = int((labels == TRUE_VARIANT).sum())
-    defined = two_classes(labels)
-    ranking, weights = WeightedRanking(labels, scores) if defined else None, balancing_weights(labels)
+    ranking, weights = Ranking(labels, scores), balancing_weights(labels)
     pairs: list[tuple[str, Value]] = [
         ("n", len(labels)),
         ("n_true", n_true),
         ("n_false", len(labels) - n_true),
         ("prevalence", n_true / len(labels) if len(labels) else None),
-        ("auprc", auprc(labels, scores)),
-        ("auprc_balanced", ranking.auprc(weights) if ranking else None),
-        ("auroc", auroc(labels, scores)),
+        ("auprc", ranking.auprc()),
+        ("auprc_balanced", ranking.auprc(weights)),
+        ("auroc", ranking.auroc()),
     ]
-    precision, recall, _ = _operating_points(labels, scores)
     for wanted in PRECISIONS:
-        reached = float(recall[precision >= wanted].max(initial=0.0)) if defined else None
-        pairs.append((f"recall_at_precision_{wanted:.2f}", reached))
+        pairs.append((f"recall_at_precision_{wanted:.2f}", ranking.recall_at_precision(wanted)))
     for wanted in RECALLS:
-        reached = float(precision[recall >= wanted].max(initial=0.0)) if defined else None
-        pairs.append((f"precision_at_recall_{wanted:.2f}", reached))
-        balanced = ranking.precision_at_recall(weights, wanted) if ranking else None
-        pairs.append((f"precision_at_recall_{wanted:.2f}_balanced", balanced))
-    best = best_f1(labels, scores) if defined else None
+        name = f"precision_at_recall_{wanted:.2f}"
+        pairs.append((name, ranking.precision_at_recall(wanted)))
+        pairs.append((f"{name}_balanced", ranking.precision_at_recall(wanted, weights)))
+    best = best_f1(labels, scores) if two_classes(labels) else None
     pairs += [("f1", best[0] if best else None), ("f1_threshold", best[1] if best else None)]
     if probabilities is not None:
         brier, error = calibration(labels, probabilities)

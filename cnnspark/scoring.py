@@ -31,7 +31,7 @@ from cnnspark.first_stage import (
     stages_text,
 )
 from cnnspark.guard import add_counts, compare, count_values, pack_counts
-from cnnspark.lean import without_unused_packages
+from cnnspark.lean import lean_import
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.members import Member, carried_alts, column_of, starts_of
 from cnnspark.models.card import Card, score
@@ -259,7 +259,7 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
     show_assigned_gpus()
     # Of two models the second takes next to nothing: TensorFlow is there.
-    with starting("loading the model", adds=True), quiet_stderr(), without_unused_packages():
+    with starting("loading the model", adds=True), quiet_stderr(), lean_import():
         from cnnspark.models.bundle import load_bundle
 
         with spared_by_collection():

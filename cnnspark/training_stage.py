@@ -37,7 +37,7 @@ import sys
 sys.path[:] = [p for p in sys.path if p]
 from cnnspark import lean
 lean.own_process()
-with lean.without_unused_packages():
+with lean.lean_import():
     from cnnspark.training_worker import main
 main()
 """

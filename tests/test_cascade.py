@@ -13,7 +13,7 @@ from cnnspark.bootstrap import draws
 from cnnspark.cascade import choose_band, combined, figures
 from cnnspark.errors import InputError
 from cnnspark.models.cascade import Band
-from cnnspark.weighted import WeightedRanking
+from cnnspark.ranking import Ranking
 
 EDGES = (0.0, 0.01, 0.05, 0.2, 0.5)
 
@@ -72,14 +72,14 @@ def slow_choice(
 
     def lowest_gains(values: np.ndarray, chosen: np.ndarray) -> list[float]:
         numbers = np.unique(stretches[chosen], return_inverse=True)[1]
-        one, other = (WeightedRanking(labels[chosen], v[chosen]) for v in (second, values))
+        one, other = (Ranking(labels[chosen], v[chosen]) for v in (second, values))
         gains = []
         for drawn in draws(numbers.max() + 1, cascade.DRAWS):
             w = drawn[numbers].astype(float)
             if one.auprc(w) is not None:
                 gains.append((
                     other.auprc(w) - one.auprc(w),
-                    other.recall_at_precision(w, 0.99) - one.recall_at_precision(w, 0.99),
+                    other.recall_at_precision(0.99, w) - one.recall_at_precision(0.99, w),
                 ))  # fmt: skip
         return np.percentile(gains, 2.5, axis=0).tolist()
 

@@ -82,9 +82,16 @@ def test_only_one_module_knows_petastorm() -> None:
 
 
 def test_the_drivers_modules_load_without_spark_and_tensorflow() -> None:
-    # scikit-learn takes longer to load than all of cnnspark, and only figures need it.
-    heavy = {"tensorflow", "keras", "pyspark", "petastorm", "sklearn"}
+    heavy = {"tensorflow", "keras", "pyspark", "petastorm"}
     code = f"import sys, cnnspark.pipeline; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_figures_of_a_score_need_nothing_but_numpy() -> None:
+    # Each replica of a training measures, and would wait for it longer than for its network.
+    heavy = {"sklearn", "scipy", "pandas", "numba"}
+    code = f"import sys, cnnspark.metrics as m; m.metric_pairs([0, 1], [0, 1]); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
 

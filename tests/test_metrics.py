@@ -27,7 +27,7 @@ from cnnspark.metrics import (
     thresholds_by_precision,
     thresholds_by_sensitivity,
 )
-from cnnspark.weighted import WeightedRanking
+from cnnspark.ranking import Ranking
 
 
 def bootstrap_interval(
@@ -210,8 +210,8 @@ def test_weighted_average_precision_is_scikit_learn_s(seed):
     labels, scores = example(seed)
     weights = np.random.default_rng(seed).integers(0, 4, len(labels)).astype(float)
     expected = average_precision_score(labels, scores, sample_weight=weights)
-    assert WeightedRanking(labels, scores).auprc(weights) == pytest.approx(expected)
-    assert WeightedRanking(labels, scores).auprc(labels.astype(float)) is None
+    assert Ranking(labels, scores).auprc(weights) == pytest.approx(expected)
+    assert Ranking(labels, scores).auprc(labels.astype(float)) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from cnnspark.bootstrap import LEAST_REPLICATES, _figures, _ranked, bootstrap, replicates_for
+from cnnspark.bootstrap import LEAST_REPLICATES, _ranked, bootstrap, replicates_for
+from cnnspark.drawn_figures import drawn_figures
 from cnnspark.metrics import AlleleScores, metric_pairs
+from cnnspark.ranking import Ranking
 from cnnspark.strata import DEPTH, TYPE, Dimension
 from cnnspark.stratified import (
     LEAST_OF_EACH,
@@ -21,7 +23,6 @@ from cnnspark.stratified import (
     strata_tsv,
     stratified_metrics,
 )
-from cnnspark.weighted import WeightedRanking
 
 RARE = Dimension("rare", ("no", "yes"), "few alleles")
 
@@ -147,9 +148,9 @@ def test_a_draw_in_one_pass_is_that_of_weighted_alleles() -> None:
         labels, numbers = rng.integers(0, 2, n), rng.integers(0, 12, n)
         scores = np.where(rng.random(n) < 0.1, np.nan, np.round(labels + rng.normal(size=n), 1))
         drawn = np.bincount(rng.integers(0, 12, 12), minlength=12)
-        slow, weights = WeightedRanking(labels, scores), drawn[numbers].astype(float)
-        expected = slow.auprc(weights), slow.recall_at_precision(weights, 0.8)
-        assert _figures(*_ranked(labels, scores, numbers), drawn, 0.8) == pytest.approx(expected)
+        slow, weights = Ranking(labels, scores), drawn[numbers].astype(float)
+        expected = slow.auprc(weights), slow.recall_at_precision(0.8, weights)
+        assert drawn_figures(*_ranked(labels, scores, numbers), drawn, 0.8) == pytest.approx(expected)
 
 
 def test_large_callsets_get_fewer_draws() -> None:
