@@ -177,19 +177,30 @@ def _group_features(sums, mapq_histogram, quality_histogram, out):
 
 
 @jit
-def _window(sums, core_start, begin, end, column):
-    """What a column of the running sums counts from position ``begin`` to ``end``, cut at the sums' ends."""
+def _rows(sums, core_start, begin, end):
+    """The rows of the running sums between which positions ``begin`` to ``end`` are counted, cut at the sums' ends."""
     last = len(sums) - 1
-    begin = min(max(begin - core_start, 0), last)
-    end = min(max(end - core_start, begin), last)
-    return sums[end, column] - sums[begin, column]
+    first = min(max(begin - core_start, 0), last)
+    return first, min(max(end - core_start, first), last)
 
 
 @jit
-def _around(sums, core_start, begin, end, own_start, own_end, column):
-    """As :func:`_window`, without the allele's own columns."""
-    inside = _window(sums, core_start, max(begin, own_start), max(max(begin, own_start), min(end, own_end)), column)
-    return _window(sums, core_start, begin, end, column) - inside
+def _count_around(sums, core_start, begin, end, own_start, own_end, counted):
+    """Sets ``counted`` to what each column of the running sums counts from position ``begin`` to ``end``, without the
+    allele's own."""
+    first, after = _rows(sums, core_start, begin, end)
+    own_begin = max(begin, own_start)
+    own_first, own_after = _rows(sums, core_start, own_begin, max(own_begin, min(end, own_end)))
+    for column in range(len(counted)):
+        own = sums[own_after, column] - sums[own_first, column]
+        counted[column] = sums[after, column] - sums[first, column] - own
+
+
+@jit
+def _cover(sums, core_start, begin, end):
+    """The reads' bases and deletions that cover position ``begin`` to ``end``."""
+    first, after = _rows(sums, core_start, begin, end)
+    return np.float64(sums[after, _COVER] - sums[first, _COVER])
 
 
 @jit
@@ -262,6 +273,7 @@ def site_features(
     """
     features = np.full((allele_offsets[len(record_starts)], _FEATURES), np.nan, np.float32)
     kmers = np.empty(64, np.bool_)
+    counted = np.empty(sums.shape[1], np.int64)
     for r in range(len(record_starts)):
         haplotypes = allele_offsets[r + 1] - allele_offsets[r] + 1
         groups = np.zeros((haplotypes, _SUMS), np.float64)
@@ -325,13 +337,13 @@ def site_features(
         own_start = span_starts[r]
         own_end = span_ends[r] + has_indels[r]
         shared = np.full(_FEATURES, np.nan, np.float64)  # what all ALTs of the record have in common
-        cover = np.float64(_window(sums, core_start, start, start + 1, _COVER))
+        cover = _cover(sums, core_start, start, start + 1)
         around = np.nan
         for k in range(len(_DEPTH)):
             nearer = around
             begin = max(start - _DEPTH[k], 0)
             end = min(start + _DEPTH[k] + 1, contig_length)
-            around = _ratio(np.float64(_window(sums, core_start, begin, end, _COVER)), np.float64(end - begin))
+            around = _ratio(_cover(sums, core_start, begin, end), np.float64(end - begin))
             shared[_AT_DEPTH + k] = np.log1p(cover / around) if around > 0 else np.nan
             # In the end: the last but one distance against the last.
             shared[_AT_DEPTH + len(_DEPTH)] = np.log1p(nearer / around) if around > 0 else np.nan
@@ -339,22 +351,23 @@ def site_features(
             begin = start - _PILEUP[k]
             end = start + _PILEUP[k] + 1
             at = _AT_PILEUP + 6 * k
-            het = _around(sums, core_start, begin, end, own_start, own_end, _HET)
-            fractions = _around(sums, core_start, begin, end, own_start, own_end, _HET_FRACTION)
-            bases = np.float64(_around(sums, core_start, begin, end, own_start, own_end, _BASES))
-            shared[at] = het
-            shared[at + 1] = _ratio(fractions / _FRACTION_UNIT, het)
-            shared[at + 2] = _ratio(_around(sums, core_start, begin, end, own_start, own_end, _MISMATCHES), bases)
-            shared[at + 3] = _ratio(_around(sums, core_start, begin, end, own_start, own_end, _INDELS), bases)
-            shared[at + 4] = _ratio(_around(sums, core_start, begin, end, own_start, own_end, _CLIPS), bases)
-            covered = np.float64(_around(sums, core_start, begin, end, own_start, own_end, _COVER))
-            shared[at + 5] = _ratio(_around(sums, core_start, begin, end, own_start, own_end, _LOW_MAPQ), covered)
+            _count_around(sums, core_start, begin, end, own_start, own_end, counted)
+            bases = np.float64(counted[_BASES])
+            shared[at] = counted[_HET]
+            shared[at + 1] = _ratio(counted[_HET_FRACTION] / _FRACTION_UNIT, counted[_HET])
+            shared[at + 2] = _ratio(counted[_MISMATCHES], bases)
+            shared[at + 3] = _ratio(counted[_INDELS], bases)
+            shared[at + 4] = _ratio(counted[_CLIPS], bases)
+            shared[at + 5] = _ratio(counted[_LOW_MAPQ], np.float64(counted[_COVER]))
         first_index = own_start - 1 - reference_start
         last_index = span_ends[r] - reference_start
-        shared[_AT_CONTEXT] = longest_repeat(reference, first_index, last_index, 1)
         longest = 0
-        for unit in range(2, 5):
-            longest = max(longest, longest_repeat(reference, first_index, last_index, unit))
+        for unit in range(1, 5):
+            repeat = longest_repeat(reference, first_index, last_index, unit)
+            if unit == 1:
+                shared[_AT_CONTEXT] = repeat
+            else:
+                longest = max(longest, repeat)
         shared[_AT_CONTEXT + 1] = longest
         known = 0
         gc = 0

@@ -263,7 +263,9 @@ def encode(
             )
             keys[j] = np.int64(letter) * _POSITIONS + laid[i]
         offsets[r + 1] = offsets[r] + len(chosen)
-        chosen_reads[offsets[r] : offsets[r + 1]] = chosen[np.argsort(keys, kind="mergesort")]
+        order = np.argsort(keys, kind="mergesort")
+        for k in range(len(order)):  # a copy in one statement takes four seconds to compile
+            chosen_reads[offsets[r] + k] = chosen[order[k]]
     rows = offsets[n]
     row_bases = np.zeros((rows, WINDOW), np.uint8)
     row_quals = np.zeros((rows, WINDOW), np.uint8)
