@@ -35,7 +35,7 @@ demo: install
 	$(BIN)/cnnspark demo --out $(OUT) --if-exists overwrite
 
 test: lint
-	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile -m "not slow and not real"
+	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
 test-slow: lint
 	$(BIN)/pytest

@@ -31,6 +31,19 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 
 
+# Files that take a minute or more, the longest first: of files that are dealt out to processes the last is a short one.
+LONGEST = (
+    *("training", "training_parts", "pretraining", "training_step", "starting", "chaos", "training_faults"),
+    *("object_store", "documents", "stages", "models", "training_data", "explanation", "without_reads"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; the order within a file stays."""
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def talkative() -> Iterator[None]:
     """A command that was told to be quiet, or to write JSON, has no say in the tests that follow it."""

@@ -24,11 +24,11 @@ from cnnspark.starting import arranged, columns_text, take_weights, taken_text
 from cnnspark.training import train
 from cnnspark.training_job import prepare_job
 from cnnspark.training_replicas import Replicas
-from cnnspark.training_settings import ReplicaJob
+from cnnspark.training_settings import ReplicaJob, checkpoint_folder
 from cnnspark.training_state import TrainingState
 from cnnspark.training_step import Trainer
 from cnnspark.training_validation import Findings, trained_card
-from cnnspark.training_worker import _between
+from cnnspark.training_worker import _between, train_replica
 from tests.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 
@@ -270,6 +270,22 @@ def test_a_share_is_kept_of_what_was_taken_and_nothing_of_chance(
         np.testing.assert_allclose(new, old + 1 - share, atol=1e-6)
     nothing = Trainer(started(others, None, **settings)[0], Replicas(0, 1, 60))
     assert set(nothing.kept_shares()) == {0.0}
+
+
+@pytest.mark.spark
+def test_the_saved_model_has_the_share_of_its_start(others: str, finished: str, tmp_path: Path) -> None:
+    began, *ended = (load_bundle(finished).model, *(_trained(others, finished, tmp_path, k) for k in (0.0, 0.75)))
+    old, new, kept = (np.array(model.get_layer("dense_1").kernel) for model in (began, *ended))
+    assert np.abs(old - new).max() > 1e-5
+    np.testing.assert_allclose(kept, 0.75 * old + 0.25 * new, atol=1e-6)
+
+
+def _trained(data: str, init: str, folder: Path, keep_start: float) -> Any:
+    out = str(folder / f"model{keep_start}")
+    settings = dataclasses.replace(SETTINGS, init=init, keep_start=keep_start, epochs=1)
+    Path(str(checkpoint_folder(out))).mkdir()
+    train_replica(prepare_job(data, out, settings), Replicas(0, 1, 60))
+    return load_bundle(out).model
 
 
 def test_columns_are_arranged_and_what_is_missing_is_nan() -> None:
