@@ -40,7 +40,7 @@ from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import FIELDS, WINDOW
 from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
-from cnnspark.training_stage import run_child
+from cnnspark.training_stage import replica_command, run_child
 
 BATCH, ROWS = 32, 32
 # Largest code of each field, so that random ones are such as there are.
@@ -148,9 +148,8 @@ def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
         if count > 1:
             cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
             environment["TF_CONFIG"] = json.dumps(cluster)
-        command = [sys.executable, "-m", "cnnspark.training_worker"]
         try:
-            run_child(command, environment, job.to_json(), rank, wait)
+            run_child(replica_command(), environment, job.to_json(), rank, wait)
         except Exception as error:
             failures.append(error)
             together.abort()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Last lines of a failed replica's standard error that go into the message.
 TAIL_LINES = 30
-# As "-m cnnspark.training_worker", but with the folder of the user out of the path: a random.py there would be run.
+# The folder of the user is taken out of the path: a random.py there would be run.
 _START_WORKER = """
 import sys
 sys.path[:] = [p for p in sys.path if p]
@@ -139,7 +139,12 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
         environment["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
         )
-    return run_child([sys.executable, "-c", _START_WORKER], environment, job, rank, context.barrier)
+    return run_child(replica_command(), environment, job, rank, context.barrier)
+
+
+def replica_command() -> list[str]:
+    """What starts a replica's process (:mod:`cnnspark.training_worker`)."""
+    return [sys.executable, "-c", _START_WORKER]
 
 
 def run_child(

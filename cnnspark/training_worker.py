@@ -1,4 +1,4 @@
-"""One replica of a training run, in a process of its own: ``python -m cnnspark.training_worker``.
+"""One replica of a training run, in a process of its own.
 
 The barrier task (:mod:`cnnspark.training_stage`) writes a :class:`~cnnspark.training_settings.ReplicaJob` on standard
 input and reads one line of JSON from standard output; when standard input closes, the task is done or gone, and this
@@ -207,7 +207,3 @@ def main() -> None:
     # Others may still be fetching the last sum from here: the task says when all are done, by closing standard input.
     # Nor is TensorFlow's own shutdown waited for, which asks after replicas that may be gone.
     threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

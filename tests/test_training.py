@@ -21,7 +21,7 @@ from cnnspark.models.card import file_digest
 from cnnspark.training import TrainResult, _Follower, progress_line, train
 from cnnspark.training_job import prepare_job
 from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
-from cnnspark.training_stage import run_child
+from cnnspark.training_stage import replica_command, run_child
 from cnnspark.training_state import TrainingState
 from cnnspark.training_worker import ENDED_BY_PARENT
 from tests.synthetic_training import synthetic_batch, write_synthetic
@@ -352,7 +352,7 @@ def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) ->
 
     job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, epochs=100_000))
     child = subprocess.Popen(
-        [sys.executable, "-m", "cnnspark.training_worker"],
+        replica_command(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
