@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.ranking import checked, two_classes
+from cnnspark.ranking import Ranking, two_classes
 from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 
 REPLICATES = 1000
 # Percentiles of fewer draws say nothing.
 LEAST_REPLICATES = 100
-# What an allele's place in the ranking is: another of its tie follows, or it is the tie's last. Those without a score
-# are a tie that is no threshold.
-WITHIN_TIE, END_OF_TIE, THRESHOLD = range(3)
 # Draws times alleles of one score: some seconds of one core. Of a whole genome's callset fewer draws are enough: its
 # intervals are narrow.
 _MOST_WORK = 2_000_000_000
@@ -108,14 +105,8 @@ def bootstrap(
 
 def _ranked(labels: np.ndarray, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best first: the alleles' blocks, int64, whether they are true, and their places, int8; each (n,)."""
-    labels, finite = checked(labels, scores)
-    order = np.argsort(-finite, kind="stable")
-    places = np.full(len(order), WITHIN_TIE, np.int8)
-    last_of_tie = np.append(np.flatnonzero(np.diff(finite[order])), len(order) - 1)
-    places[last_of_tie] = THRESHOLD
-    if np.isnan(np.asarray(scores, np.float64)).any():
-        places[-1] = END_OF_TIE
-    return numbers[order], labels[order] == TRUE_VARIANT, places
+    ranking = Ranking(labels, scores)
+    return numbers[ranking.order], labels[ranking.order] == TRUE_VARIANT, ranking.places()
 
 
 def _intervals(rows: np.ndarray) -> dict[str, Interval]:

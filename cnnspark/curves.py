@@ -138,7 +138,7 @@ def draw_curves(alleles: AlleleScores, regions: Sequence[str] = ()) -> Curves:
 
 
 def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
-    precision, recall, false_rate, true_rate = _lines(label, scores)
+    precision, recall, false_rate, true_rate = _points(label, scores)
     chosen, chosen_roc = _thinned(len(recall)), _thinned(len(false_rate))
     marks = []
     for wanted, point in thresholds_by_precision(label, scores, MARKED).items():
@@ -154,7 +154,7 @@ def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
     )
 
 
-def _lines(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _points(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Precision and recall, from a recall of 1 to one of 0, and the shares of false and of true alleles that are kept,
     from none to all. Missing scores are the lowest."""
     ranking = Ranking(label, scores)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnspark.bootstrap import THRESHOLD, WITHIN_TIE
 from cnnspark.jit import jit
+from cnnspark.ranking import THRESHOLD, WITHIN_TIE
 
 
 @jit
 def drawn_figures(blocks, true, places, drawn, wanted):
     """AUPRC, and the most recall at a precision of ``wanted``, of alleles whose blocks were drawn so often.
 
-    One pass, so that a draw costs some nanoseconds an allele; :class:`cnnspark.ranking.Ranking` is the same
-    in plain sight.
+    One pass, so that a draw costs some nanoseconds an allele; :class:`cnnspark.ranking.Ranking` is the same in plain
+    sight.
     """
     kept = kept_true = last = reached = np.int64(0)
     area = 0.0

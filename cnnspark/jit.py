@@ -2,6 +2,10 @@
 
 Compiling takes seconds, so compiled code is kept on disk. A package folder that this user cannot write to (a system
 installation, a read-only container) would make every Python worker compile anew; a private folder takes its place.
+
+Kernels are written for quick compiling, too: arrays are copied one by one, for a copy in one statement brings numba's
+message of shapes that differ (four seconds), and what takes a column's number is called in a loop, for each number
+written out is compiled by itself.
 """
 
 from __future__ import annotations

@@ -45,6 +45,11 @@ def balancing_weights(labels: np.ndarray) -> np.ndarray:
     return np.where(true, float((~true).sum()), float(true.sum()))
 
 
+# What an allele's place in a ranking is: another of its tie follows, or it is the tie's last. Those without a score are
+# a tie that is no threshold.
+WITHIN_TIE, END_OF_TIE, THRESHOLD = range(3)
+
+
 class Ranking:
     """The alleles of one score, best first.
 
@@ -55,21 +60,29 @@ class Ranking:
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray):
         labels, finite = checked(labels, scores)
-        self._order = np.argsort(-finite, kind="stable")
-        self._true = labels[self._order].astype(np.float64)
-        ranked = finite[self._order]
+        # The alleles' numbers, best first.
+        self.order = np.argsort(-finite, kind="stable")
+        self._true = labels[self.order].astype(np.float64)
+        ranked = finite[self.order]
         self._last_of_tie = np.flatnonzero(np.diff(ranked, append=np.inf))
-        missing = np.isnan(np.asarray(scores, np.float64))[self._order]
+        missing = np.isnan(np.asarray(scores, np.float64))[self.order]
         # Those without a score are all of one tie, the last.
         self._n_thresholds = len(self._last_of_tie) - int(missing[-1:].any())
         self._thresholds = ranked[self._last_of_tie[: self._n_thresholds]]
+
+    def places(self) -> np.ndarray:
+        """What each allele's place is, int8 (n,), best first: WITHIN_TIE, END_OF_TIE or THRESHOLD."""
+        places = np.full(len(self.order), WITHIN_TIE, np.int8)
+        places[self._last_of_tie] = END_OF_TIE
+        places[self._last_of_tie[: self._n_thresholds]] = THRESHOLD
+        return places
 
     def counts(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The weight of the false and of the true alleles that are kept at each distinct score, best first.
 
         Those without a score count as one more, the lowest.
         """
-        ordered = np.ones(len(self._order)) if weights is None else weights[self._order]
+        ordered = np.ones(len(self.order)) if weights is None else weights[self.order]
         true = np.cumsum(ordered * self._true)[self._last_of_tie]
         return np.cumsum(ordered)[self._last_of_tie] - true, true
 

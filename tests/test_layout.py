@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark.session import read_properties
-from tests.conftest import ROOT
+from tests.conftest import LONGEST, ROOT
 
 MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
 # Only these may name Spark or TensorFlow where a module is imported; others import inside a function, if at all.
@@ -94,6 +94,10 @@ def test_figures_of_a_score_need_nothing_but_numpy() -> None:
     code = f"import sys, cnnspark.metrics as m; m.metric_pairs([0, 1], [0, 1]); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_files_that_are_dealt_out_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / f"test_{name}.py").exists()] == []
 
 
 def test_help_answers_within_a_second() -> None:
