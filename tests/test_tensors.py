@@ -16,6 +16,7 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
+from cnnspark.rows import _smallest
 from cnnspark.schema import FIELDS, MATE_ROW
 from cnnspark.tensors import TensorSettings, build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
@@ -458,3 +459,12 @@ def test_overlapping_mates_are_both_kept_and_marked(tmp_path: Path) -> None:
     ]
     batch = Tiny(tmp_path, {"c": text}, reads).check([record(300, text[300], alt)])
     assert batch.read_flags.tolist() == [0x63 | MATE_ROW, 0x63, 0x63, 0x63, 0x93 | MATE_ROW]
+
+
+def test_the_smallest_hashes_are_numpys() -> None:
+    rng = np.random.default_rng(2)
+    for n in (1, 7, 200):
+        hashes = rng.integers(0, 2**64, n, np.uint64)
+        hashes[: n // 3] = hashes[-1]  # ties
+        hashes[0], hashes[n // 2] = 0, 2**64 - 1
+        assert [int(_smallest(hashes, k)) for k in range(1, n + 1)] == np.sort(hashes).tolist()
