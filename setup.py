@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "cnnspark" / "__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "cnnspark" / "_version.py").read_text()).group(1)
 
 SPARK = "pyspark>=3.5,<4.1"  # 4.1 wants pyarrow >= 15, which Petastorm cannot use
 REQUIRED = [

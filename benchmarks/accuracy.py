@@ -32,18 +32,17 @@ from benchmarks.measure import machine, require_current, table
 from cnnspark import stages, training
 from cnnspark.alleles import VariantType
 from cnnspark.batches import scoring_batches
-from cnnspark.causes import read_causes
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
 from cnnspark.evaluation import metrics_by_cause
-from cnnspark.fdr import fdr_threshold
+from cnnspark.label_sources import read_causes
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, calibration, evaluate
 from cnnspark.model_summary import bundle_summary
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
-from cnnspark.score_counts import ScoreCounts
-from cnnspark.scoring import SCORE_DIGITS
+from cnnspark.score_distribution import ScoreCounts, fdr_threshold
+from cnnspark.score_fields import SCORE_DIGITS
 from cnnspark.session import spark_session
 from cnnspark.starting import arranged
 

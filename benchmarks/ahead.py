@@ -17,20 +17,20 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.measure import blocks_of, machine, table
-from cnnspark import scoring
+from cnnspark import block_tensors, scoring, scoring_settings
 from cnnspark.ahead import in_turn
 from cnnspark.blocks import Block, BlockSettings
-from cnnspark.models.bundled import chosen_model
-from cnnspark.models.card import read_card
-from cnnspark.tensors import TensorSettings
+from cnnspark.models.bundle_folder import chosen_model
+from cnnspark.models.card import model_tensors, read_card
+from cnnspark.tensor_settings import TensorSettings
 
 
-def score(blocks: list[Block], inputs: scoring.Inputs, model: str, read_ahead: int) -> tuple[float, float]:
+def score(blocks: list[Block], inputs: block_tensors.Inputs, model: str, read_ahead: int) -> tuple[float, float]:
     """Seconds by the clock and of the processor."""
     path = chosen_model(model, with_reads=True)
     card = read_card(path)
-    tensors = scoring.model_tensors(path, card, TensorSettings())
-    work = scoring.score_work(inputs, path, card, tensors, scoring.ScoreSettings(read_ahead=read_ahead))
+    tensors = model_tensors(path, card, TensorSettings())
+    work = scoring.score_work(inputs, path, card, tensors, scoring_settings.ScoreSettings(read_ahead=read_ahead))
     started, used = time.perf_counter(), time.process_time()
     with closing(in_turn(blocks, work)) as turns:
         for block, rest in turns:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     sim = Path(options.data, "sim")
-    inputs = scoring.Inputs(
+    inputs = block_tensors.Inputs(
         str(sim / "DEV.freebayes.vcf.gz"), str(sim / "DEV.bam"), str(sim / "ref.fa.gz"), sample="SIMDEV"
     )
     blocks = blocks_of(inputs.vcf, BlockSettings(records=options.records))[: options.blocks]

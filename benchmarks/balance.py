@@ -22,15 +22,16 @@ import numpy as np
 import pysam
 
 from benchmarks.measure import machine, pin_to_one_core, table
-from cnnspark.balance import share_out
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.block_tensors import Inputs
+from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, share_out, windows_of
 from cnnspark.costs import Expected, scoring_costs
 from cnnspark.log import set_quiet
-from cnnspark.models.card import read_card
+from cnnspark.models.card import looks_at_reads, model_tensors, read_card
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
-from cnnspark.scoring import Inputs, ScoreSettings, looks_at_reads, model_tensors, score_work
-from cnnspark.tensors import TensorSettings
+from cnnspark.scoring import score_work
+from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 # Where the simulated sample's reads lie.

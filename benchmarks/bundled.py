@@ -22,7 +22,8 @@ from pathlib import Path
 
 from benchmarks.accuracy import dataset_of, training_parts
 from cnnspark.cascade_stage import make_cascade
-from cnnspark.models.card import CARD_FILE, NETWORK_FILE, Card, read_card
+from cnnspark.models.bundle_folder import CARD_FILE, NETWORK_FILE
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.names import FIRST
 
 PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"

@@ -25,16 +25,18 @@ from benchmarks.accuracy import dataset_of, tested_parts
 from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
 from benchmarks.sim import CALLSETS
 from benchmarks.tensors import SETS, inputs_of
+from cnnspark.block_tensors import Inputs
 from cnnspark.bootstrap import bootstrap
 from cnnspark.cascade import SENSITIVITY, combined, figures
 from cnnspark.cascade_stage import probabilities_of
 from cnnspark.dataset import Dataset
 from cnnspark.first_stage import PASSED_ON, FirstStage, first_stage
-from cnnspark.metrics import probability_of_score
-from cnnspark.models.bundled import absolute_model, chosen_model
-from cnnspark.models.card import Card, read_card
-from cnnspark.scoring import Inputs, ScoreSettings, model_tensors, score_work
-from cnnspark.tensors import TensorSettings
+from cnnspark.models.bundle_folder import absolute_model, chosen_model
+from cnnspark.models.card import Card, model_tensors, read_card
+from cnnspark.score_fields import probability_of_score
+from cnnspark.scoring import score_work
+from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.tensor_settings import TensorSettings
 
 
 def measure_part(path: str, model: str, card: Card, first: FirstStage) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import pysam
 from scipy.optimize import nnls
 
 from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
-from cnnspark import dataset, scoring, shards
+from cnnspark import block_tensors, dataset, shards
 from cnnspark.alleles import unscorable_reason
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.batches import scoring_batches
@@ -44,16 +44,17 @@ from cnnspark.costs import (
     Work,
     scoring_costs,
 )
-from cnnspark.gatk_weights import import_weights
-from cnnspark.inputs import Labeller, TruthPaths
+from cnnspark.labeller import TruthPaths, open_labeller
 from cnnspark.log import quiet_stderr, set_quiet
 from cnnspark.models.card import read_card
+from cnnspark.models.gatk_import import import_weights
+from cnnspark.predict import known_features
 from cnnspark.runs import RunFolder
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import ScoreSettings, known_features
+from cnnspark.scoring_settings import ScoreSettings
 from cnnspark.simulate import simulate
 from cnnspark.stages import write_tensors
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 LEAST_SECONDS = 1e-3
@@ -80,7 +81,7 @@ class Part:
     """A callset that is measured, in blocks of so many records."""
 
     name: str
-    inputs: scoring.Inputs
+    inputs: block_tensors.Inputs
     records: int = 1000
     truth: TruthPaths | None = None
     most_blocks: int = 3
@@ -101,24 +102,26 @@ def thinned(vcf: str, each: int, folder: Path) -> str:
 def parts(data: str, work: Path) -> Iterator[Part]:
     """What is measured."""
     sim, real = Path(data, "sim").absolute(), Path(data, "real").absolute()
-    of_sim = scoring.Inputs(str(sim / "DEV.freebayes.vcf.gz"), str(sim / "DEV.bam"), str(sim / "ref.fa.gz"), "SIMDEV")
+    of_sim = block_tensors.Inputs(
+        str(sim / "DEV.freebayes.vcf.gz"), str(sim / "DEV.bam"), str(sim / "ref.fa.gz"), "SIMDEV"
+    )
     truth = TruthPaths(str(sim / "DEV.truth.vcf.gz"), str(sim / "DEV.conf.bed"))
     yield Part("sim 23x", of_sim, truth=truth)
     yield Part("sim 23x, small blocks", of_sim, records=100, truth=truth)
     for each in THINNED:
-        sparse = scoring.Inputs(thinned(of_sim.vcf, each, work), of_sim.reads, of_sim.reference, of_sim.sample)
+        sparse = block_tensors.Inputs(thinned(of_sim.vcf, each, work), of_sim.reads, of_sim.reference, of_sim.sample)
         yield Part(f"sim 23x, 1 of {each}", sparse, records=200, truth=truth)
     for name, vcf, reads, reference in (
         ("HG002", "HG002.freebayes.vcf.gz", "HG002.20.bam", "ref.b37.20.fa.gz"),
         ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.bam", "ref.hg19.chr20.fa.gz"),
         ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.cram", "ref.hg19.chr20.fa.gz"),
     ):
-        of_real = scoring.Inputs(str(real / name / vcf), str(real / name / reads), str(real / name / reference))
+        of_real = block_tensors.Inputs(str(real / name / vcf), str(real / name / reads), str(real / name / reference))
         yield Part(f"{name} {reads[-4:].strip('.')}", of_real)
         yield Part(f"{name} {reads[-4:].strip('.')}, small blocks", of_real, records=100)
     for coverage in COVERAGES:
         files = simulate(work / f"{coverage}x", seed=11, length=40_000, coverage=coverage)
-        made = scoring.Inputs(str(files.callset), str(files.reads), str(files.reference), files.sample)
+        made = block_tensors.Inputs(str(files.callset), str(files.reads), str(files.reference), files.sample)
         yield Part(f"made up {coverage}x", made, records=300)
 
 
@@ -153,11 +156,11 @@ def measure(part: Part, bundles: dict[str, Any], folder: Path) -> Iterator[dict[
     """Each block's work and the seconds of each step."""
     header = VcfSource(part.inputs.vcf).header
     names = default_annotations(header)
-    source = scoring.BlockTensors(part.inputs, names, TensorSettings())
-    without = scoring.BlockTensors(
-        scoring.Inputs(part.inputs.vcf, None, part.inputs.reference, part.inputs.sample), names, TensorSettings()
+    source = block_tensors.BlockTensors(part.inputs, names, TensorSettings())
+    without = block_tensors.BlockTensors(
+        block_tensors.Inputs(part.inputs.vcf, None, part.inputs.reference, part.inputs.sample), names, TensorSettings()
     )
-    labeller = Labeller(part.truth, source.vcf, part.inputs.reference) if part.truth else None
+    labeller = open_labeller(part.truth, source.vcf, part.inputs.reference) if part.truth else None
     blocks = blocks_of(part.inputs.vcf, BlockSettings(records=part.records))
     chosen = blocks[:: max(1, len(blocks) // part.most_blocks)][: part.most_blocks]
     for block in chosen:
@@ -174,12 +177,12 @@ def measure(part: Part, bundles: dict[str, Any], folder: Path) -> Iterator[dict[
         for name, (bundle, card) in bundles.items():
             own = batch
             if card.model.startswith("gatk"):
-                of_gatk = scoring.BlockTensors(part.inputs, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
+                of_gatk = block_tensors.BlockTensors(part.inputs, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
                 own, _ = of_gatk.build(records, block)
                 if name == "gatk_2d":
                     seconds["build gatk"] = seconds_of(of_gatk.build, records, block, runs=1)
             else:
-                of_model = scoring.BlockTensors(part.inputs, card.annotation_names, TensorSettings())
+                of_model = block_tensors.BlockTensors(part.inputs, card.annotation_names, TensorSettings())
                 own, _ = of_model.build(records, block)
             own = own.take(range(min(len(own), GATK_ALLELES if name == "gatk_2d" else NETWORK_ALLELES)))
             row[f"alleles {name}"] = len(own)

@@ -31,14 +31,15 @@ from benchmarks.tensors import inputs_of
 from cnnspark import dataset
 from cnnspark.annotations import default_annotations
 from cnnspark.batches import pad_rows
+from cnnspark.block_tensors import BlockTensors, Inputs
 from cnnspark.blocks import Block
 from cnnspark.features import SITE_FEATURES
+from cnnspark.files import write_json
 from cnnspark.log import quiet_stderr
 from cnnspark.regions import Region
-from cnnspark.runs import RunFolder, write_json
+from cnnspark.runs import RunFolder
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import BlockTensors, Inputs
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 BATCH = 64

@@ -21,8 +21,8 @@ from benchmarks.sim import CALLSETS, files, parts, read_alleles, split_positions
 from cnnspark import stages, training
 from cnnspark.config import InputPaths, load_config
 from cnnspark.metrics import auprc, auroc, format_table
+from cnnspark.models.card import score_key
 from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.scoring import score_key
 from cnnspark.session import spark_session
 
 

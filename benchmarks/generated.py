@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pysam
 
+from cnnspark.block_tensors import Inputs
 from cnnspark.members import Member
 from cnnspark.regions import END_OF_CONTIG, Region
-from cnnspark.scoring import Inputs
 from cnnspark.simulate import SimulatedFiles, simulate
 from cnnspark.vcf import VcfSource
 

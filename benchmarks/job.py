@@ -23,13 +23,13 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import Timing, figure, figures_table, machine, table
-from cnnspark import dataset, scoring, stages
+from cnnspark import block_tensors, dataset, scoring, scoring_output, stages
 from cnnspark.annotations import default_annotations
 from cnnspark.blocks import Block, deal, plan_blocks
 from cnnspark.config import load_config
-from cnnspark.inputs import Labeller, TruthPaths
-from cnnspark.models.bundled import chosen_model
-from cnnspark.models.card import read_card
+from cnnspark.labeller import TruthPaths, open_labeller
+from cnnspark.models.bundle_folder import chosen_model
+from cnnspark.models.card import model_tensors, read_card
 from cnnspark.reference import ReferenceSource
 from cnnspark.runs import RunFolder
 from cnnspark.session import spark_session
@@ -40,22 +40,22 @@ from cnnspark.vcf import VcfSource
 Work = Callable[[Iterable[Block]], Iterator[int]]
 
 
-def build(part: Iterable[Block], inputs: scoring.Inputs, truth: TruthPaths, folder: RunFolder) -> Iterator[int]:
+def build(part: Iterable[Block], inputs: block_tensors.Inputs, truth: TruthPaths, folder: RunFolder) -> Iterator[int]:
     """What one task of ``tensors`` does."""
     config = load_config()
     names = default_annotations(VcfSource(inputs.vcf).header)
-    source = scoring.BlockTensors(inputs, names, config.tensors)
-    labeller = Labeller(truth, source.vcf, inputs.reference)
+    source = block_tensors.BlockTensors(inputs, names, config.tensors)
+    labeller = open_labeller(truth, source.vcf, inputs.reference)
     for block in part:
         yield stages.write_tensors(folder, block, source, labeller)["tensors"]
 
 
-def score(part: Iterable[Block], inputs: scoring.Inputs, folder: RunFolder) -> Iterator[int]:
+def score(part: Iterable[Block], inputs: block_tensors.Inputs, folder: RunFolder) -> Iterator[int]:
     """What one task of ``score`` does."""
     config, model = load_config(), chosen_model("reads", with_reads=True)
     card = read_card(model)
-    header = scoring.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
-    work = scoring.score_work(inputs, model, card, scoring.model_tensors(model, card, config.tensors), config.score)
+    header = scoring_output.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
+    work = scoring.score_work(inputs, model, card, model_tensors(model, card, config.tensors), config.score)
     for block in part:
         yield write_shard(folder, block, header, work).records_out
 
@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     sim = (Path(options.data) / "sim").absolute()
     truth = TruthPaths(str(sim / "DEV.truth.vcf.gz"), str(sim / "DEV.conf.bed"))
-    inputs = scoring.Inputs(
+    inputs = block_tensors.Inputs(
         str(sim / "DEV.freebayes.vcf.gz"), str(sim / "DEV.bam"), str(sim / "ref.fa.gz"), sample="SIMDEV"
     )
     spark = spark_session("job", "local[1]")

@@ -30,13 +30,15 @@ from benchmarks.tensors import inputs_of
 from benchmarks.training import random_batch
 from cnnspark.annotations import GATK_ANNOTATIONS
 from cnnspark.batches import SCORING_ROW_STEP, padded, scoring_batches
-from cnnspark.gatk_weights import import_weights
+from cnnspark.block_tensors import BlockTensors
 from cnnspark.log import quiet_stderr
 from cnnspark.model_summary import usual_spec
-from cnnspark.models.card import score
+from cnnspark.models.gatk_import import import_weights
+from cnnspark.predict import known_features
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import BlockTensors, ScoreSettings, known_features
-from cnnspark.tensors import TensorSettings
+from cnnspark.score_fields import log_odds
+from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.tensor_settings import TensorSettings
 
 BUNDLED = ("reads", "features", "reference")
 GATK_ALLELES = 32
@@ -154,7 +156,7 @@ def measure_empty_rows(data: str, folder: Path, runs: int) -> list[dict[str, Any
             else values
             for name, values in batch.items()
         }
-        apart = float(np.abs(score(bundle.predict(batch)) - score(bundle.predict(whole))).max())
+        apart = float(np.abs(log_odds(bundle.predict(batch)) - log_odds(bundle.predict(whole))).max())
         if apart > 1e-5:
             raise SystemExit(f"gatk_2d: scores with {reads} reads are {apart:g} from those on 128 rows")
         found = by_turns({"ours": partial(bundle.logits, batch), "all": partial(bundle.logits, whole)}, runs)

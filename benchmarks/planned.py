@@ -20,16 +20,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine, pin_to_one_core, table
+from cnnspark.block_tensors import Inputs
 from cnnspark.blocks import BlockSettings, cut_window, number_blocks, windows_of
 from cnnspark.config import Config, InputPaths
 from cnnspark.costs import Expected, scoring_costs
 from cnnspark.log import set_quiet
-from cnnspark.models.card import read_card
+from cnnspark.models.card import looks_at_reads, model_tensors, read_card
 from cnnspark.plan import COUNT_SECONDS, plan_callset
 from cnnspark.reference import ReferenceSource
-from cnnspark.scoring import Inputs, ScoreSettings, looks_at_reads, model_tensors, score_header, score_work
+from cnnspark.scoring import score_work
+from cnnspark.scoring_output import score_header
+from cnnspark.scoring_settings import ScoreSettings
 from cnnspark.shards import SHARDS, shard_folder, write_shard
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 SETS = {

@@ -39,14 +39,14 @@ from benchmarks.limits import compress, matrix_product, python_loop
 from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
 from benchmarks.network import operations
 from benchmarks.tensors import inputs_of, pysam_decoding, read_regions
-from cnnspark import cohort, scoring
+from cnnspark import block_tensors, carrier_tensors, cohort, predict, scoring, scoring_settings
 from cnnspark.blocks import Block
 from cnnspark.log import quiet_stderr, set_quiet
-from cnnspark.models.bundled import absolute_model
-from cnnspark.models.card import read_card
+from cnnspark.models.bundle_folder import absolute_model
+from cnnspark.models.card import looks_at_reads, model_tensors, read_card
 from cnnspark.schema import TensorBatch
 from cnnspark.shards import SHARDS, ShardRow, shard_folder, write_shard
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 # Scoring in two stages; a version without has no such module.
@@ -71,13 +71,13 @@ class Task:
     With ``cascade`` the model that the bundle has before it scores first. Raises CnnsparkError where it has none.
     """
 
-    def __init__(self, inputs: scoring.Inputs, model: str, folder: Path, cascade: bool = False):
+    def __init__(self, inputs: block_tensors.Inputs, model: str, folder: Path, cascade: bool = False):
         started, used = time.perf_counter(), time.process_time()
         self.path = model
         self.card = read_card(model)
-        self.looks_at_reads = scoring.looks_at_reads(self.card)
+        self.looks_at_reads = looks_at_reads(self.card)
         self.inputs = inputs if self.looks_at_reads else replace(inputs, reads=None)
-        self.tensors = scoring.model_tensors(model, self.card, TensorSettings())
+        self.tensors = model_tensors(model, self.card, TensorSettings())
         before = [stages.first_stage(model, self.card, cascade)] if stages else []
         scorer = cohort if inputs.members else scoring
         self.header = scorer.score_header(VcfSource(inputs.vcf).header, inputs.vcf, self.card, *before).text()
@@ -85,7 +85,7 @@ class Task:
         self.blocks = blocks_of(inputs.vcf)
         self.folder.open({}, self.blocks, "overwrite")
         (folder / SHARDS).mkdir(exist_ok=True)
-        settings = scoring.ScoreSettings()
+        settings = scoring_settings.ScoreSettings()
         self.work = scorer.score_work(self.inputs, model, self.card, self.tensors, settings, *before)
         self.run()
         self.start_seconds = time.perf_counter() - started, time.process_time() - used
@@ -102,7 +102,7 @@ class Task:
         """The least that has to be done for the same blocks."""
         regions = read_regions(self.work, self.blocks) if self.looks_at_reads else []
         reads = self.inputs.reads or next((member.reads for member in self.inputs.members), None)
-        bundle = scoring.loaded_model(self.path, self.card.sha256, 1)
+        bundle = predict.loaded_model(self.path, self.card.sha256, 1)
         product = matrix_product(operations(bundle.model, TensorBatch.concatenate(list(self.batches()))))
         text = self.header.encode("latin-1") + b"".join(_text(self, block) for block in self.blocks)
 
@@ -117,11 +117,11 @@ class Task:
     def batches(self) -> Iterator[TensorBatch]:
         """The tensors of all blocks."""
         if self.inputs.members:
-            of_many = cohort.CohortTensors(self.inputs, self.card.annotation_names, self.tensors, 20)
+            of_many = carrier_tensors.CarrierTensors(self.inputs, self.card.annotation_names, self.tensors, 20)
             for block in self.blocks:
                 yield from (tensors for _, _, tensors in of_many.tensors(of_many.carriers(block)))
         else:
-            source = scoring.BlockTensors(self.inputs, self.card.annotation_names, self.tensors)
+            source = block_tensors.BlockTensors(self.inputs, self.card.annotation_names, self.tensors)
             yield from (source.build(source.records(block), block)[0] for block in self.blocks)
 
 

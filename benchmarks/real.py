@@ -18,7 +18,8 @@ from benchmarks.accuracy import Part, dataset_of, network_scores, tabled
 from benchmarks.measure import table
 from cnnspark.dataset import Dataset
 from cnnspark.metrics import auprc
-from cnnspark.models.card import read_card, score
+from cnnspark.models.card import read_card
+from cnnspark.score_fields import log_odds
 
 PRECISIONS = ("0.95", "0.99")
 
@@ -40,7 +41,7 @@ def main() -> None:
             keys, _ = tabled(Dataset(path))
             label, is_snp = keys["label"] == 1, keys["variant_type"] <= 1
             logits = card.calibration(network_scores(model, path))
-            scores = score(1 / (1 + np.exp(-logits)))
+            scores = log_odds(1 / (1 + np.exp(-logits)))
             row: dict[str, Any] = {"callset": caller, "model": model, "true": int(label.sum()),
                                    "false": int((~label).sum()), "AUPRC": f"{auprc(label, scores):.4f}"}  # fmt: skip
             for precision in PRECISIONS:

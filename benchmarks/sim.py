@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.alleles import UNKNOWN
 from cnnspark.label_sources import read_label_table
-from cnnspark.schema import UNKNOWN
 from cnnspark.vcf import Record
 
 # The part of each contig's labelled alleles that is trained on.

@@ -27,11 +27,11 @@ from benchmarks import generated
 from benchmarks.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
 from cnnspark import features, kernels, reads, rows
 from cnnspark.annotations import AnnotationReader, default_annotations
+from cnnspark.block_tensors import BlockTensors, Inputs
 from cnnspark.blocks import Block
 from cnnspark.reference import CODE_OF_ASCII
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import BlockTensors, Inputs
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 
 # callset, reads, reference, sample

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cnnspark._version import __version__
+
 if TYPE_CHECKING:
     from cnnspark.api import build_tensors, evaluate, explain, filter, score, train  # noqa: A004
 
-__version__ = "0.1.0"
-__all__ = ["build_tensors", "evaluate", "explain", "filter", "score", "train"]
+__all__ = ["__version__", "build_tensors", "evaluate", "explain", "filter", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# label
+UNKNOWN, FALSE_VARIANT, TRUE_VARIANT = -1, 0, 1
+
 
 class VariantType(IntEnum):
     """The kinds of scorable ALT alleles. Stored as the number, so the order is part of the dataset's format."""

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import CnnsparkError, UsageError
 from cnnspark.failures import explain as failure
-from cnnspark.files import location
+from cnnspark.files import location, read_json
 from cnnspark.log import progress
 from cnnspark.members import Member
-from cnnspark.runs import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,10 +264,10 @@ def explain(
     config: Settings = None,
 ) -> Explained:
     """Says why one allele has its score, as ``cnnspark explain``; needs no Spark. ``at`` is ``"chr20:10000117"``."""
-    from cnnspark import explanation
+    from cnnspark.stages import explain
 
     settings, paths = _settings(config, vcf=vcf, reads=reads, reference=reference, sample=sample)
-    found = explanation.explain(paths, _text(model) or settings.model, at, alt, str(_text(out)), settings)
+    found = explain.explain(paths, _text(model) or settings.model, at, alt, str(_text(out)), settings)
     return Explained(str(out), found["score"], found["probability"], found["summary"], found)
 
 

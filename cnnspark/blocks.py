@@ -8,14 +8,14 @@ later compares with what the shards hold.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from cnnspark.alleles import unscorable_reason
-from cnnspark.balance import share_out
-from cnnspark.costs import Expected, Weigher, line_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region, merge_regions
 from cnnspark.tasks import LocalSession, Session, run_tasks, slices, slots
@@ -123,6 +123,52 @@ class _Cut:
     cost: float = 0.0
 
 
+class BlockWork(Protocol):
+    """Adds up the work of one block's records, which come in order."""
+
+    def add(self, contig: str, start: int, ref_bases: int, alleles: int) -> None:
+        """One more record: its 0-based start, the length of REF in bases, its scorable alleles."""
+
+    def seconds(self) -> float:
+        """The block's predicted seconds on one core; no record may follow."""
+
+
+class Weigher(Protocol):
+    """Weighs the records of a contig one after another, in usual records."""
+
+    def weight(self, contig: str, start: int, previous: int, alleles: int) -> float:
+        """The record's weight, at least 1; ``previous`` is the 0-based start of the record before it, -1 if none."""
+
+    def block(self) -> BlockWork:
+        """The work of a new block."""
+
+
+class CostModel(Protocol):
+    """Predicts what records cost. It travels to the tasks, each of which opens it once."""
+
+    def open(self) -> Weigher:
+        """The weigher, with its files open."""
+
+
+class EvenCosts:
+    """The cost model without knowledge: each record weighs 1, and seconds are unknown (0)."""
+
+    def open(self) -> EvenCosts:
+        return self
+
+    def weight(self, contig: str, start: int, previous: int, alleles: int) -> float:
+        return 1.0
+
+    def block(self) -> EvenCosts:
+        return self
+
+    def add(self, contig: str, start: int, ref_bases: int, alleles: int) -> None:
+        pass
+
+    def seconds(self) -> float:
+        return 0.0
+
+
 def cut_window(
     lines: Iterable[str], window: Region, settings: BlockSettings, weigher: Weigher | None = None
 ) -> list[_Cut]:
@@ -130,14 +176,14 @@ def cut_window(
 
     A block is full where its records weigh ``settings.records``; without a weigher each weighs 1.
     """
-    weigher = weigher or Weigher(line_costs())
+    weigher = weigher or EvenCosts()
     cuts: list[_Cut] = []
     digest, alleles, first, last = RecordsDigest(), 0, -1, -1
     weight, work = 0.0, weigher.block()
 
     def close(end: int) -> None:
         start = cuts[-1].end if cuts else window.start
-        cost = round(weigher.costs.seconds(work.work()), COST_DIGITS)
+        cost = round(work.seconds(), COST_DIGITS)
         cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex(), cost))
 
     for line in lines:
@@ -190,9 +236,9 @@ def windows_of(
 
 
 def _cut_windows(
-    windows: Iterable[Region], path: str, settings: BlockSettings, expected: Expected
+    windows: Iterable[Region], path: str, settings: BlockSettings, costs: CostModel
 ) -> Iterator[tuple[Region, list[_Cut]]]:
-    weigher = expected.open()
+    weigher = costs.open()
     with VcfSource(path) as source:
         for window in windows:
             yield window, cut_window(source.lines(window), window, settings, weigher)
@@ -204,21 +250,21 @@ def plan_blocks(
     lengths: Mapping[str, int | None],
     regions: Sequence[Region] = (),
     settings: BlockSettings | None = None,
-    expected: Expected | None = None,
+    costs: CostModel | None = None,
 ) -> list[Block]:
     """The blocks of a bgzipped, indexed callset, in its order, counted by a distributed pass.
 
     Args:
         lengths: contig lengths in bases where known; a contig of unknown length is one window.
         regions: what to take of the callset (a record belongs where its POS lies); all of it where empty.
-        expected: what the records' cost depends on; without it they all weigh the same.
+        costs: predicts what records cost; without it they all weigh the same.
     """
-    settings, expected = settings or BlockSettings(), expected or Expected(line_costs())
+    settings, costs = settings or BlockSettings(), costs or EvenCosts()
     with VcfSource(vcf) as source:
         windows = windows_of(source.contigs, lengths, regions)
     if not windows:
         return []
-    cut = partial(_cut_windows, path=vcf, settings=settings, expected=expected)
+    cut = partial(_cut_windows, path=vcf, settings=settings, costs=costs)
     groups = slices(windows, TASKS_PER_SLOT * slots(spark))
     return number_blocks(run_tasks(spark, groups, cut, "count records and cut blocks"))
 
@@ -271,3 +317,26 @@ def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()
             blocks.append(Block(len(blocks), Region(region.contig, start, end), cost=(end - start) * CANDIDATE_SECONDS))
             start = end
     return blocks
+
+
+def share_out(blocks: Sequence[Block], tasks: int) -> list[list[Block]]:
+    """The blocks in at most ``tasks`` groups of about even cost, dearest group first; within one in their order.
+
+    The dearest block that is left goes to the group that has least: never more than a third above the best there is
+    (Graham 1969). Where no cost is known (a run that an older version began) groups have even numbers of blocks.
+    """
+    tasks = min(len(blocks), tasks)
+    groups: list[list[Block]] = [[] for _ in range(tasks)]
+    least = [(0.0, 0, task) for task in range(tasks)]
+    for block in sorted(blocks, key=lambda block: (-block.cost, block.index)):
+        cost, count, task = heapq.heappop(least)
+        groups[task].append(block)
+        heapq.heappush(least, (cost + block.cost, count + 1, task))
+    groups.sort(key=lambda group: -sum(block.cost for block in group))
+    return [sorted(group, key=lambda block: block.index) for group in groups]
+
+
+def block_range(blocks: Sequence[Block], total: int) -> str:
+    """Which blocks a job works on, as text."""
+    first, last = blocks[0], blocks[-1]
+    return f"{len(blocks)} of {total} blocks, {first.index} ({first.region}) to {last.index} ({last.region})"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT
 from cnnspark.ranking import Ranking, two_classes
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 
 REPLICATES = 1000
 # Percentiles of fewer draws say nothing.

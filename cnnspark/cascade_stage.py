@@ -11,23 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnspark.alleles import UNKNOWN
 from cnnspark.cascade import TOLERANCE, ChosenBand, choose_band
 from cnnspark.dataset import Dataset, decode, training_columns
 from cnnspark.errors import UsageError
 from cnnspark.files import absolute, has_files, location
 from cnnspark.first_stage import require_pair
 from cnnspark.joined_dataset import DATASET, JoinedDataset, open_dataset
-from cnnspark.lean import lean_import
 from cnnspark.log import progress, quiet_stderr
 from cnnspark.metrics import BLOCK_BASES
-from cnnspark.models.bundle_folder import new_bundle
-from cnnspark.models.bundled import absolute_model, chosen_model, opened_bundle
-from cnnspark.models.card import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, Card, read_card
+from cnnspark.models.bundle_folder import (
+    BUNDLE_FILES,
+    CARD_FILE,
+    HISTORY_FILE,
+    NETWORK_FILE,
+    absolute_model,
+    chosen_model,
+    new_bundle,
+    opened_bundle,
+)
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.cascade import Cascade
 from cnnspark.models.names import FIRST
-from cnnspark.schema import UNKNOWN
-from cnnspark.scoring import ScoreSettings
+from cnnspark.scoring_settings import ScoreSettings
 from cnnspark.starting import Start, arranged, starting_spec
+from cnnspark.tensorflow_setup import lean_import
 from cnnspark.training_data import hold_out
 
 if TYPE_CHECKING:

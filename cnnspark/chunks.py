@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnspark import alleles
+from cnnspark.alleles import unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.reference import ReferenceSource
 from cnnspark.schema import FIELDS, WINDOW, TensorBatch
 from cnnspark.vcf import Record
 
 if TYPE_CHECKING:
-    from cnnspark.tensors import TensorSettings
+    from cnnspark.tensor_settings import TensorSettings
 
 # A record and the numbers of its scorable ALTs, from 1 as in a genotype.
 Scorable = tuple[Record, tuple[int, ...]]
@@ -110,3 +111,8 @@ def empty_batch(annotations: int, features: int) -> TensorBatch:
         shape = tuple(letters[n] if isinstance(n, str) else n for n in f.shape)
         arrays[f.name] = np.zeros(shape if f.per_read else (0, *shape), f.dtype)
     return TensorBatch(keys=[], row_offsets=np.zeros(1, np.int64), **arrays)
+
+
+def scorable(record: Record) -> bool:
+    """Whether one of the record's alleles can be scored."""
+    return any(unscorable_reason(record.ref, alt) is None for alt in record.alts)

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 
 import click
 
-from cnnspark import __version__, cli_callsets, cli_data, cli_models
+from cnnspark import cli_callsets, cli_data, cli_models, cli_pipeline, cli_reporting
+from cnnspark._version import __version__
 from cnnspark.failures import explain
-from cnnspark.lean import own_process
 from cnnspark.log import fail, set_format
+from cnnspark.tensorflow_setup import own_process
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 2 usage or configuration, 3 the inputs do not fit (preflight),
@@ -51,14 +52,14 @@ for command in (
     cli_callsets.plan,
     cli_callsets.score,
     cli_callsets.filter_,
-    cli_callsets.evaluate,
-    cli_callsets.report,
-    cli_callsets.show_,
-    cli_callsets.explain_,
+    cli_reporting.evaluate,
+    cli_reporting.report,
+    cli_reporting.show_,
+    cli_reporting.explain_,
     cli_models.import_gatk,
     cli_models.model_summary,
-    cli_callsets.run_,
-    cli_callsets.demo,
+    cli_pipeline.run_,
+    cli_pipeline.demo,
 ):
     cli.add_command(command)
 

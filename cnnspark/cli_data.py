@@ -7,9 +7,7 @@ from typing import Any
 import click
 
 from cnnspark.cli_options import (
-    Run,
     common_options,
-    common_values,
     config_options,
     exists_option,
     local_option,
@@ -23,6 +21,7 @@ from cnnspark.cli_options import (
     truth_options,
     vcf_option,
 )
+from cnnspark.cli_run import Run, common_values
 
 
 @click.command()
@@ -49,8 +48,8 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
     """
     import dataclasses
 
-    from cnnspark.causes import counts_by_cause
     from cnnspark.files import local_folder
+    from cnnspark.label_sources import counts_by_cause
     from cnnspark.simulate import simulate as make
 
     run = Run({"conf_spark": (), **common_values(options)})
@@ -110,7 +109,7 @@ def tensors(out: str, if_exists: str, **options: Any) -> None:
 
         sheet, cohort = given
         paths = run.paths(**options)
-        run.show_cohort(tensors_sheet(run.spark("tensors"), sheet, paths, out, run.config, if_exists, cohort))
+        run.show_sheet(tensors_sheet(run.spark("tensors"), sheet, paths, out, run.config, if_exists, cohort))
         return
     from cnnspark import stages
 

@@ -8,17 +8,16 @@ import click
 
 from cnnspark import errors
 from cnnspark.cli_options import (
-    Run,
     common_options,
-    common_values,
     config_options,
     exists_option,
     output_options,
     replace_option,
     training_options,
 )
+from cnnspark.cli_run import Run, common_values
 from cnnspark.log import progress, quiet_stderr
-from cnnspark.models.bundled import chosen_model
+from cnnspark.models.bundle_folder import chosen_model
 from cnnspark.models.names import MODELS
 
 
@@ -127,7 +126,7 @@ def cascade(data: tuple[str, ...], first: str | None, model: str, out: str, if_e
 def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **options: Any) -> None:
     """Make a model bundle of weights that GATK has published. Nothing in the file is run."""
     run = Run({**options, "conf_spark": ()})
-    from cnnspark.gatk_weights import import_weights
+    from cnnspark.models.gatk_import import import_weights
 
     with quiet_stderr():
         card = import_weights(weights, kind, model_out, if_exists == "overwrite")

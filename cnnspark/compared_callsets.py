@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.blocks import Block, windows_of
-from cnnspark.causes import read_causes
+from cnnspark.blocks import Block
 from cnnspark.composition import composition
-from cnnspark.config import InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.evaluation import ScoreReader, callset_counts, declaration, sample_column, score_names
+from cnnspark.evaluation import ScoreReader, callset_counts, declaration
 from cnnspark.haplotypes import ReferenceWindow, left_normalise, make_allele
-from cnnspark.inputs import CheckedInputs, Labeller, TruthPaths
+from cnnspark.label_sources import read_causes
+from cnnspark.labeller import TruthPaths, open_labeller
 from cnnspark.labels import TRUTH, TRUTH_FOUND
 from cnnspark.metrics import AlleleScores
-from cnnspark.preflight import check_build
-from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, read_bed, require_shared_contig
-from cnnspark.strata import RegionFile, StratumReader, check_region_files
+from cnnspark.strata import RegionFile, StratumReader
 from cnnspark.tally import CallsetTally, Tallier
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
@@ -74,59 +69,6 @@ class BlockAlleles:
     counts: list[Counter[str]] = field(default_factory=list)
     composition: list[Counter[str]] = field(default_factory=list)
     tally: CallsetTally = field(default_factory=lambda: CallsetTally(""))  # of the first callset
-
-
-def measured_callsets(
-    given: Sequence[str], opened: Sequence[CheckedInputs], paths: InputPaths, scores: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
-) -> tuple[MeasuredCallset, ...]:  # fmt: skip
-    """The callsets with the scores to measure in each: those asked for and those to compare, else the default ones.
-
-    ``given`` are their paths as the user gave them. Raises UsageError and InputError where a score or the sample is not
-    there (:func:`score_names`, :func:`sample_column`).
-    """
-    names = callset_names(given)
-    wanted = list(dict.fromkeys([*scores, *(name for pair in pairs for name in pair)]))
-    headers = [checked.header for checked in opened]
-    keys = keys_of_each(names, headers, wanted) if len(given) > 1 else [wanted]
-    callsets = []
-    for name, path, checked, of_it in zip(names, given, opened, keys, strict=True):
-        header = checked.header
-        # Other callsets may call the sample otherwise; where there is only one, there is no doubt which.
-        sample = paths.sample if len(header.samples) > 1 or path == given[0] else None
-        if sample is None and len(header.samples) > 1 and paths.reads:
-            with ReadSource(paths.reads, paths.reference) as reads:
-                sample = next((each for each in reads.samples if each in header.samples), None)
-        column = sample_column(header, path, sample, paths.labels is None)
-        found = (
-            () if wanted and not of_it else score_names(header, of_it, column is not None and len(header.samples) > 1)
-        )
-        prefix = f"{name}:" if len(given) > 1 else ""
-        callsets.append(MeasuredCallset(name, checked.inputs.vcf, header, found, column, prefix))
-    return tuple(callsets)
-
-
-def check_contigs(
-    opened: Sequence[CheckedInputs], truth: TruthPaths, reference: str | None, files: Sequence[RegionFile]
-) -> list[str]:
-    """The contigs that the callsets have records on, those of the first in its order first.
-
-    Raises InputError where reference, confident regions or a region file are of another build.
-    """
-    contigs: dict[str, None] = {}
-    for checked in opened:
-        with VcfSource(checked.inputs.vcf) as source:
-            source.path = next(iter(checked.identity["inputs"]))  # the user's own, not a copy's
-            chosen = {region.contig for region in checked.regions}
-            own = [contig for contig in source.contigs if not chosen or contig in chosen]
-            if reference is not None:
-                with closing(ReferenceSource(reference)) as genome:
-                    check_build(source, genome, own)
-            if truth.bed:
-                require_shared_contig(truth.bed, {region.contig for region in read_bed(truth.bed)}, source.path, own)
-            check_region_files(files, own, source.path)
-            contigs |= dict.fromkeys(own)
-    return list(contigs)
 
 
 def callset_names(paths: Sequence[str]) -> list[str]:
@@ -201,19 +143,6 @@ def pairs_to_compare(
     return tuple(dict.fromkeys(pairs))
 
 
-def blocks_of_all(
-    blocks: Sequence[Block], contigs: Sequence[str], lengths: Mapping[str, int | None], regions: Sequence[Region]
-) -> list[Block]:
-    """The blocks of the first callset, and those stretches of ``contigs`` on which it has no record.
-
-    ``contigs`` are those of all callsets, its own first; ``lengths`` are those that its blocks were cut by.
-    """
-    held = {(block.region.contig, block.region.start) for block in blocks}
-    # Windows that hold a record are tiled by blocks, the first of which begins where the window does.
-    more = [w for w in windows_of(contigs, lengths, regions) if (w.contig, w.start) not in held]
-    return [*blocks, *(Block(len(blocks) + number, window) for number, window in enumerate(more))]
-
-
 class BlockCollector:
     """Collects the labelled alleles of one block after another. Make it inside the task."""
 
@@ -223,7 +152,7 @@ class BlockCollector:
         self._reference = ReferenceSource(task.reference) if task.reference else None
         self._letters: tuple[str, ReferenceWindow] | None = None
         self._sources = [VcfSource(callset.path) for callset in task.callsets]
-        self._labellers = [Labeller(task.truth, source, task.reference) for source in self._sources]
+        self._labellers = [open_labeller(task.truth, source, task.reference) for source in self._sources]
         self._readers = [
             ScoreReader(
                 callset.header,
@@ -245,7 +174,7 @@ class BlockCollector:
             self._task.callsets, self._sources, self._labellers, self._readers, strict=True
         ):
             records = list(source.records(block.region, max(0, block.first_record)))
-            labels, counts = labeller.labels(records, block)
+            labels, counts = labeller.labels(records, block.region)
             if len(callset.header.samples) > 1:
                 # Of the truth that all samples together hold; what one of them carries may be less.
                 del counts[TRUTH], counts[TRUTH_FOUND]

@@ -7,29 +7,25 @@ says all of it. Spark's own settings never do: they belong to Spark's properties
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from cnnspark.blocks import BlockSettings
 from cnnspark.candidates import CandidateSettings
+from cnnspark.dataclass_settings import _put, build, check_share
 from cnnspark.errors import UsageError
 from cnnspark.files import absolute, scheme_of
 from cnnspark.members import Member
-from cnnspark.models.bundled import BUNDLED
-from cnnspark.scoring import ScoreSettings
+from cnnspark.models.bundle_folder import BUNDLED
+from cnnspark.scoring_settings import ScoreSettings
 from cnnspark.simulation.settings import SimulationSettings
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.training_settings import TrainSettings
 
-T = TypeVar("T")
 # What a run filters by where nothing is chosen.
 USUAL_PRECISION = 0.95
 PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
@@ -83,12 +79,6 @@ class FilterChoice:
     def __post_init__(self) -> None:
         check_share("filter.precision", self.precision)
         check_share("filter.sensitivity", self.sensitivity)
-
-
-def check_share(name: str, share: float | None) -> None:
-    """Raises UsageError where a precision or sensitivity is given that none can be."""
-    if share is not None and not 0 < share < 1:
-        raise UsageError(f"{name} is {share:g}; give a number between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -179,68 +169,3 @@ def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _member_beside(member: Any, folder: Path) -> Any:
     reads = member.get("reads") if isinstance(member, dict) else None
     return {**member, "reads": str(folder / reads)} if isinstance(reads, str) and not scheme_of(reads) else member
-
-
-def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
-    for name in path[:-1]:
-        inner = values.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"'{name}' is a value, not a group of settings; check --set {'.'.join(path)}")
-        values = inner
-    values[path[-1]] = value
-
-
-def build(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """An instance of the dataclass ``kind`` from plain values, nested dataclasses included; kinds are checked."""
-    if not isinstance(values, Mapping):
-        raise UsageError(f"'{path}' must be a group of settings, not {values!r}")
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    chosen = {}
-    for name, value in values.items():
-        where = f"{path}.{name}" if path else str(name)
-        if name not in names:
-            shown = [f.name for f in fields(kind) if not f.metadata.get("internal")]  # type: ignore[arg-type]
-            close = difflib.get_close_matches(str(name), shown, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(shown)}"
-            raise UsageError(f"there is no setting '{where}'{hint}")
-        chosen[str(name)] = _convert(hints[name], value, where)
-    try:
-        return kind(**chosen)
-    except ValueError as error:
-        raise UsageError(f"{path or 'the configuration'}: {error}") from None
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as ``kind``. Raises UsageError where it is something else."""
-    if is_dataclass(kind):
-        return build(kind, value if value is not None else {}, where)  # type: ignore[arg-type]
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        for option in typing.get_args(kind):
-            try:
-                return _convert(option, value, where)
-            except UsageError:
-                continue
-    elif kind is type(None) and value is None:
-        return None
-    elif kind is bool and isinstance(value, bool):
-        return value
-    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)  # YAML 1.1 takes 1e-3 for text
-    elif kind is str and isinstance(value, str):
-        return value
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(typing.get_args(kind)[0], item, where) for item in value)
-    raise UsageError(f"'{where}' cannot be {value!r}; it takes {_name(kind)}")
-
-
-def _name(kind: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return " or ".join(_name(option) for option in typing.get_args(kind))
-    return "a list" if typing.get_origin(kind) is tuple else names.get(kind, str(kind))

@@ -190,6 +190,10 @@ class BlockWork:
             self._reads += depths.reads(self._contig, max(0, begin), self._end + READ_REACH)
         self._first = -1
 
+    def seconds(self) -> float:
+        """The block's predicted seconds on one core; no record may follow."""
+        return self._weigher.costs.seconds(self.work())
+
     def work(self) -> Work:
         """The block's work; no record may follow."""
         self._close()

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.evaluation import is_log_odds
-from cnnspark.metrics import GROUPS, AlleleScores, probability_of_score, thresholds_by_precision
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT
+from cnnspark.metrics import GROUPS, AlleleScores, thresholds_by_precision
 from cnnspark.ranking import Ranking
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
+from cnnspark.score_fields import is_log_odds, probability_of_score
 
 MAX_POINTS = 300
 HISTOGRAM_BINS, RELIABILITY_BINS = 40, 10

@@ -28,8 +28,18 @@ from cnnspark.batches import example_key
 from cnnspark.blocks import Block
 from cnnspark.dataset_card import content_digest, file_sha256, summarise_columns
 from cnnspark.errors import InputError, RunError
-from cnnspark.files import commit, explained, is_remote, location, make_parents, private_file, sizes
-from cnnspark.runs import RunFolder, read_json, write_json
+from cnnspark.files import (
+    commit,
+    explained,
+    is_remote,
+    location,
+    make_parents,
+    private_file,
+    read_json,
+    sizes,
+    write_json,
+)
+from cnnspark.runs import RunFolder
 from cnnspark.runtime import report
 from cnnspark.schema import FIELD, FIELDS, AlleleKey, TensorBatch
 from cnnspark.session import described

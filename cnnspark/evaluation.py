@@ -7,25 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnnspark.alleles import unscorable_reason, variant_type
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN, unscorable_reason, variant_type
 from cnnspark.annotations import AnnotationReader
 from cnnspark.composition import passes
 from cnnspark.errors import InputError, UsageError
-from cnnspark.filtering import SCORE_KEYS
 from cnnspark.label_sources import AlleleName
 from cnnspark.members import carried_alts
 from cnnspark.metrics import AlleleScores, Metrics, format_table, metric_pairs
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
-from cnnspark.scoring import ALT_SCORES, FORMAT_KEY
+from cnnspark.score_fields import ALT_SCORES, FORMAT_KEY, SAMPLE_SCORE, SCORE_KEYS
 from cnnspark.strata import StratumReader
 from cnnspark.tables import format_value
 from cnnspark.vcf import FieldDeclaration, Record, VcfHeader
 
 # A record, the number of one of its ALTs (from 1), and that ALT's label.
 LabelledAlt = tuple[Record, int, int]
-SAMPLE_SCORE = f"FORMAT/{FORMAT_KEY}"
-# Scores that are ln(p / (1 - p)), and so have a calibration.
-LOG_ODDS = (*SCORE_KEYS, SAMPLE_SCORE)
 _NUMBERS = ("Integer", "Float")
 
 
@@ -52,11 +47,6 @@ def declaration(header: VcfHeader, name: str) -> FieldDeclaration | None:
     """What the header says of a score, ``KEY`` or ``INFO/KEY`` or ``FORMAT/KEY``; None of QUAL and of what it lacks."""
     kind, _, key = name.rpartition("/")
     return (header.format if kind == "FORMAT" else header.info).get(key)
-
-
-def is_log_odds(name: str) -> bool:
-    """Whether a score, with its callset's name before it or not, is the log odds that cnnspark writes."""
-    return name.rpartition(":")[2].removeprefix("INFO/") in LOG_ODDS
 
 
 def sample_column(header: VcfHeader, path: str, wanted: str | None, needed: bool) -> int | None:

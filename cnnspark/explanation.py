@@ -9,42 +9,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnspark.alleles import VariantType, unscorable_reason
 from cnnspark.blocks import Block
-from cnnspark.config import Config, InputPaths
-from cnnspark.errors import UsageError
-from cnnspark.explained_site import Site, find_site, model_digest, of_one_member, of_the_run, scored_with
-from cnnspark.explanation_page import write_page
-from cnnspark.explanation_words import sentences
+from cnnspark.explained_site import Site, model_digest
 from cnnspark.familiarity import Familiar, familiar_inputs
-from cnnspark.files import location
-from cnnspark.first_stage import STAGES, FirstStage, first_stage, has_stages
-from cnnspark.inputs import checked_inputs, require_reads, required
-from cnnspark.models.bundled import absolute_model, chosen_model, notice
+from cnnspark.first_stage import FirstStage, first_stage
+from cnnspark.models.bundle_folder import notice
 from cnnspark.models.calibration import Platt, probabilities
-from cnnspark.models.card import Card, read_card, require_finished
+from cnnspark.models.card import Card, read_card, score_key
 from cnnspark.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.predict import known_features, loaded_model, predicted_scores, predictor
 from cnnspark.regions import Region
 from cnnspark.schema import TensorBatch
-from cnnspark.scoring import (
-    ALT_SCORES,
-    FORMAT_KEY,
-    known_features,
-    loaded_model,
-    looks_at_reads,
-    model_tensors,
-    predicted_scores,
-    predictor,
-    score_key,
-)
-from cnnspark.show import check_folder_of, draw_allele
+from cnnspark.score_fields import ALT_SCORES, FORMAT_KEY, STAGES, has_stages
+from cnnspark.scoring_settings import ScoreSettings
 from cnnspark.vcf import Record
 
 if TYPE_CHECKING:
@@ -53,70 +36,28 @@ if TYPE_CHECKING:
 _REVERSE = 0x10
 
 
-def explain(
-    paths: InputPaths, model: str | None, at: str, alt: str | None, out: str, config: Config | None = None
-) -> dict[str, Any]:
-    """Explains one allele of a callset, writes the page ``out`` (.html) and returns what it shows as plain values.
-
-    ``paths.vcf`` may be the folder of a scoring run; reads, reference, sample and model are then those of the run
-    unless others are given. ``at`` and ``alt`` are as for :func:`cnnspark.show.show`; without ``model`` it is the
-    bundled one that the callset was scored with, or the usual one of a callset without scores.
-
-    Raises UsageError (what was asked for cannot be explained) and InputError (nothing is there, or the inputs do not
-    fit).
-    """
-    if not out.lower().endswith((".html", ".htm")):
-        raise UsageError(f"{out} must end in .html; the explanation is one page")
-    check_folder_of(out)
-    paths, model, config = of_the_run(paths, model, config or Config())
-    paths = of_one_member(paths)
-    required(paths.vcf, "--vcf")
-    given = chosen_model(model, paths.has_reads) if model is not None else scored_with(str(paths.vcf), paths.has_reads)
-    model = absolute_model(given)
-    card = read_card(model)
-    require_finished(card, model)
-    needs_reads = looks_at_reads(card)
-    if needs_reads:
-        require_reads(paths.reads, model)
-    # Of the whole callset one allele counts: a REF that is not the reference's is an error at this one only.
-    lenient = dataclasses.replace(config.tensors, on_ref_mismatch="skip")
-    config = dataclasses.replace(config, tensors=lenient)
-    tensors = model_tensors(model, card, lenient)
-    with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
-        place = location(folder) / "callset"
-        with checked_inputs(paths.absolute(), config, place, needs_reads, needs_reference=True) as checked:
-            site = find_site(checked, str(paths.vcf), card, tensors, at, alt)
-        found = _explained(site, model, card, config)
-        picture = Path(folder) / "tensor.png"
-        drawn = draw_allele(site.tensors, site.index, str(picture), _facts(site), site.alts, {})
-        found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}
-        found["summary"] = sentences(found)
-        write_page(out, found, picture.read_bytes())
-    return found
-
-
-def _facts(site: Site) -> list[str]:
+def facts_of(site: Site) -> list[str]:
     """What stands below the picture's title."""
     record = site.record
     return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
 
 
-def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, Any]:
+def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
     """Everything but the picture."""
-    first = _first_stage(site, model, card, config)
-    predicted = predictor(model, card, config.score, first)(site.tensors, _place(site.tensors))
+    first = _first_stage(site, model, card, settings)
+    predicted = predictor(model, card, settings, first)(site.tensors, _place(site.tensors))
     # What moves a score is a question to the model that gave it; thresholds are those of the callset's model.
     whole, scores = card, predicted.scores
     path, stage = model, None if predicted.stages is None else int(predicted.stages[site.index])
     if first is not None and stage == STAGES[0]:
         path, card = first.model, read_card(first.model)
-    bundle = loaded_model(path, card.sha256, config.score.threads)
+    bundle = loaded_model(path, card.sha256, settings.threads)
     uses = bundle.inputs
     score = float(scores[site.index])
     one = site.tensors.take([site.index])
     inputs = familiar_inputs(card, one.annotations[0], known_features(card, one)[0])
     parts, hidden = occlusions(one, inputs, uses)
-    found, of_inputs = effects(parts, _scores(bundle, hidden, config))
+    found, of_inputs = effects(parts, _scores(bundle, hidden, settings))
     key = site.tensors.keys[site.index]
     group = VariantType(key.variant_type).group
     return {
@@ -155,20 +96,20 @@ def _explained(site: Site, model: str, card: Card, config: Config) -> dict[str, 
     }
 
 
-def _first_stage(site: Site, model: str, card: Card, config: Config) -> FirstStage | None:
+def _first_stage(site: Site, model: str, card: Card, settings: ScoreSettings) -> FirstStage | None:
     """What came before the model: of a scored callset what its header says, else what a run would take."""
     scored = model_digest(site.header.lines) == card.sha256
     if scored:
         return first_stage(model, card, True) if has_stages(site.header) and card.cascade else None
-    return first_stage(model, card, config.score.cascade)
+    return first_stage(model, card, settings.cascade)
 
 
 def _place(tensors: TensorBatch) -> Block:
     return Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
 
 
-def _scores(bundle: Bundle, tensors: TensorBatch, config: Config) -> np.ndarray:
-    return predicted_scores(bundle, tensors, config.score.batch_size, _place(tensors))
+def _scores(bundle: Bundle, tensors: TensorBatch, settings: ScoreSettings) -> np.ndarray:
+    return predicted_scores(bundle, tensors, settings.batch_size, _place(tensors))
 
 
 def _stored(site: Site, card: Card) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ _CHART_HEIGHT = 70
 
 
 def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
-    """Writes the page of what :func:`cnnspark.explanation.explain` found; ``picture`` is a PNG.
+    """Writes the page of what :func:`cnnspark.stages.explain.explain` found; ``picture`` is a PNG.
 
     Raises UsageError where it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What an explanation says in sentences, from its values (:func:`cnnspark.explanation.explain`). Pure."""
+"""What an explanation says in sentences, from its values (:func:`cnnspark.stages.explain.explain`). Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cnnspark.allele_position import listed
 from cnnspark.familiarity import OUTSIDE, UNUSUAL
-from cnnspark.show import listed
 
 # A score is written with three decimals; what differs more was not made of the same inputs.
 SAME_SCORE = 0.001

@@ -17,6 +17,7 @@ import numpy as np
 
 from cnnspark.errors import InputError
 from cnnspark.jit import jit
+from cnnspark.repeat_context import _code, longest_repeat
 
 # Distances of the pileup neighbourhood and of the density of neighbouring calls, in bases to each side of POS.
 PILEUP_DISTANCES = (50, 150, 500, 1000)
@@ -125,7 +126,6 @@ _FEATURES = len(SITE_FEATURES)
 _HET, _HET_FRACTION, _MISMATCHES, _BASES, _INDELS, _CLIPS, _COVER, _LOW_MAPQ = range(8)
 _FRACTION_UNIT = 1 << 20
 _NEAR_END = 5
-_LONGEST_RUN = 50
 _CONTEXT = 32
 
 # Sums per haplotype while the reads are gone through.
@@ -201,38 +201,6 @@ def _cover(sums, core_start, begin, end):
     """The reads' bases and deletions that cover position ``begin`` to ``end``."""
     first, after = _rows(sums, core_start, begin, end)
     return np.float64(sums[after, _COVER] - sums[first, _COVER])
-
-
-@jit
-def _code(reference, index):
-    return np.int64(reference[index]) if 0 <= index < len(reference) else np.int64(0)
-
-
-@jit
-def longest_repeat(reference, first, last, unit):
-    """Length of the longest stretch that repeats every ``unit`` bases and touches one of [first, last] (indices)."""
-    longest = 0
-    for anchor in range(first, min(last, first + _LONGEST_RUN) + 1):
-        if _code(reference, anchor) < 1 or _code(reference, anchor) > 4:
-            continue
-        matched = 0
-        right = anchor
-        while matched < _LONGEST_RUN:
-            code = _code(reference, right)
-            if code < 1 or code > 4 or code != _code(reference, right + unit):
-                break
-            matched += 1
-            right += 1
-        left = anchor - 1
-        while matched < 2 * _LONGEST_RUN:
-            code = _code(reference, left)
-            if code < 1 or code > 4 or code != _code(reference, left + unit):
-                break
-            matched += 1
-            left -= 1
-        if unit == 1 or matched >= unit:
-            longest = max(longest, matched + unit)
-    return longest
 
 
 @jit

@@ -11,7 +11,9 @@ names of the AWS tools), never from a path: paths stand in manifests and message
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -23,10 +25,10 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cnnspark.errors import CnnsparkError, RunError, UsageError
+from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -43,6 +45,8 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az":
 _AHEAD_BYTES, _AHEAD_AT_ONCE = 64 << 20, 8
 # Parameters of a URL that are as good as a password.
 _SECRET = re.compile(r"signature|sig|token|credential|secret|password|key|awsaccesskeyid", re.IGNORECASE)
+
+_DIGEST_BYTES = 1 << 20
 
 
 def scheme_of(path: str) -> str:
@@ -327,3 +331,40 @@ def explained(path: object) -> Iterator[None]:
         if found is None:
             raise
         raise found from None
+
+
+def write_json(path: Location, value: Any) -> None:
+    """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Location, what: str) -> Any:
+    """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
+    try:
+        with explained(path):
+            return json.loads(path.read_text())
+    except OSError:
+        raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged; make it again") from None
+
+
+def file_identity(path: str) -> dict[str, Any]:
+    """What a run remembers of an input to notice that it changed: name, size and time of change.
+
+    Of an object of ``s3://`` that its ETag says, where s3fs is installed; of other URLs nothing but their name.
+    """
+    path = absolute(path)
+    if is_url(path):
+        return {"path": path, **store_identity(path)}
+    status = os.stat(path)
+    return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a local file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(_DIGEST_BYTES):
+            digest.update(part)
+    return digest.hexdigest()

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cnnspark.blocks import Block, deal
-from cnnspark.config import check_share
+from cnnspark.dataclass_settings import check_share
 from cnnspark.errors import UsageError
-from cnnspark.fdr import expected_fdr, fdr_threshold
-from cnnspark.files import absolute, is_url
-from cnnspark.filtering import GROUPS, SCORE_KEYS, FilterSettings, card_threshold, score_counts
-from cnnspark.runs import file_digest, file_identity
-from cnnspark.score_counts import ScoreCounts
+from cnnspark.files import absolute, file_digest, file_identity, is_url
+from cnnspark.filtering import FilterSettings, card_threshold, score_counts
+from cnnspark.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
+from cnnspark.score_fields import GROUPS, SCORE_KEYS
 from cnnspark.tasks import Session, run_tasks
 from cnnspark.tranche_filter import FirstPass, TrancheFilter, first_pass, open_resource
 from cnnspark.tranche_filter import settle as settle_tranches

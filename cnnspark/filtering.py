@@ -14,14 +14,11 @@ from cnnspark.alleles import unscorable_reason, variant_type
 from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
 from cnnspark.log import progress
-from cnnspark.score_counts import ScoreCounts
-from cnnspark.scoring import ALT_SCORES, lines_of
+from cnnspark.score_distribution import ScoreCounts
+from cnnspark.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
 from cnnspark.shards import BlockLines, BlockOutput, ShardRow
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.vcf import Record, VcfHeader, VcfSource, lines_of
 
-GROUPS = ("SNP", "INDEL")
-SCORE_KEYS = ("CNN_2D", "CNN_1D")
-QUAL = "QUAL"  # the column, not a key of INFO
 PASSED, FILTERED, NOT_SCORED = "passed", "filtered", "not scored"
 DECISION = ".filter.json"  # after the name of the filtered callset: what was decided
 _OTHER = "OTHER"

@@ -7,7 +7,7 @@ the first one's. Both are calibrated log odds, so that scores of both rank toget
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,11 @@ from cnnspark.features import feature_columns
 from cnnspark.models.card import Card, read_card, require_finished
 from cnnspark.models.cascade import Band
 from cnnspark.models.names import FIRST
-from cnnspark.preflight import check_header_field
-from cnnspark.vcf import VcfHeader
+from cnnspark.score_fields import STAGE, has_stages
+from cnnspark.vcf import VcfHeader, check_header_field
 
 # The networks that can come first and second: both take the same tensors, and one is 25 times as fast.
 FIRST_MODEL, SECOND_MODEL = "features", "reads"
-STAGE = "CNN_STAGE"
-STAGES = (1, 2)
 # Counts of a block's row, and what of the alleles (of those of carriers, where there are several samples).
 PASSED_ON = "alleles passed on to the second model"
 
@@ -128,17 +126,6 @@ def header_with_stages(
             f"SecondSHA256={card.sha256},Low={low},High={high}>",
         ]
     )
-
-
-def has_stages(header: VcfHeader) -> bool:
-    """Whether the callset says which of two models scored an allele, as :func:`header_with_stages` declares it."""
-    declared = header.info.get(STAGE)
-    return declared is not None and (declared.number, declared.type) == ("A", "Integer")
-
-
-def stages_text(stages: Sequence[int | None]) -> str:
-    """The stage of each ALT of a record, for INFO."""
-    return ",".join("." if stage is None else str(stage) for stage in stages)
 
 
 def passed_on_text(counts: Mapping[str, int]) -> str:

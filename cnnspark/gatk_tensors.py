@@ -25,7 +25,7 @@ from cnnspark.schema import REF_COLUMN, WINDOW, AlleleKey, TensorBatch
 from cnnspark.vcf import Record
 
 if TYPE_CHECKING:
-    from cnnspark.tensors import TensorSettings
+    from cnnspark.tensor_settings import TensorSettings
 
 # One look-up by the index decompresses some 16 kb of reads: what lies nearer than that is read in one go.
 _CHUNK_GAP = 2_000

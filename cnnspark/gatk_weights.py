@@ -8,28 +8,24 @@ so nothing in them is run, imported or followed to another file, and nothing lar
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnnspark.errors import InputError, UsageError
-from cnnspark.files import location, make_room
+from cnnspark.errors import InputError
+from cnnspark.gatk_layout import KINDS, LAYERS, GatkLayer, _printable, difference, value_problem, weight_shapes
 from cnnspark.keras_hdf5 import MAX_ARRAY_BYTES, read_layers
-from cnnspark.models.card import CARD_FILE
 from cnnspark.torch_pickle import MAX_PICKLE_BYTES, UnsafePickleError, named_tensors, read_pickle, tensor_array
 
 if TYPE_CHECKING:
-    from cnnspark.files import Location
-    from cnnspark.models.card import Card
+    pass
 
 # Keras files also hold the optimizer's state, thrice the weights: 19 MiB for the larger network.
 MAX_FILE_BYTES = 256 << 20
@@ -37,53 +33,6 @@ MAX_ZIP_MEMBERS = 10_000
 # What torch.save wrote before 1.6: three pickles one after another, the first of this number.
 _OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-# Batches seen in training: PyTorch's, which Keras does not count and no score depends on.
-_COUNTER = ".num_batches_tracked"
-
-
-@dataclass(frozen=True)
-class GatkLayer:
-    """A layer with weights. ``shape`` is that of ``weight`` in PyTorch: (out, in, ...kernel), or (features,) of a batch
-    normalisation."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def normalises(self) -> bool:
-        return len(self.shape) == 1
-
-    @property
-    def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The arrays of the layer by name, with their shapes."""
-        parts = ("bias", "running_mean", "running_var") if self.normalises else ("bias",)
-        return {f"{self.name}.weight": self.shape, **{f"{self.name}.{part}": self.shape[:1] for part in parts}}
-
-
-# Flatten counts channels last in both frameworks' networks: the PyTorch ones were made from Keras' and turn the picture
-# round first. So a dense kernel behind it differs by a plain transposition.
-LAYERS: dict[str, tuple[GatkLayer, ...]] = {
-    "1d": (
-        GatkLayer("conv.0", (256, 4, 12)),
-        GatkLayer("conv.2", (256, 256, 12)),
-        GatkLayer("conv.5", (128, 256, 12)),
-        GatkLayer("normalize", (7,)),
-        GatkLayer("dense_1.0", (40, 7)),
-        GatkLayer("dense_2.0", (40, 95 * 128 + 40)),
-        GatkLayer("dense_3", (4, 40 + 7)),
-    ),
-    "2d": (
-        GatkLayer("conv.0", (64, 15, 25, 1)),
-        GatkLayer("conv.3", (48, 64, 1, 25)),
-        GatkLayer("conv.6", (32, 48, 25, 1)),
-        GatkLayer("conv.10", (24, 32, 1, 25)),
-        GatkLayer("dense_1.0", (7,)),
-        GatkLayer("dense_1.1", (64, 7)),
-        GatkLayer("dense_2.0", (24, 8 * 80 * 24 + 64)),
-        GatkLayer("dense_2.3", (4, 24)),
-    ),
-}
-KINDS = tuple(LAYERS)
 
 
 class Stored(NamedTuple):
@@ -97,23 +46,16 @@ class Stored(NamedTuple):
 Arrays = Callable[[str], Mapping[str, Stored]]
 
 
-def weight_shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The arrays of a network by name, with their shapes. Raises UsageError for a kind other than "1d" and "2d"."""
-    if kind not in LAYERS:
-        raise UsageError(f"there is no GATK network '{kind}'; choose 1d (reference) or 2d (reads)")
-    return {name: shape for layer in LAYERS[kind] for name, shape in layer.arrays.items()}
-
-
 def read_weights(path: str | os.PathLike[str], kind: str) -> dict[str, np.ndarray]:
     """The weights of a GATK network (float32, PyTorch's names and layouts) from a file of any known format.
 
     Raises UsageError (kind), InputError where the file is damaged, hostile, of another network or no weights at all.
     """
     weight_shapes(kind)
-    return _weights(path, _content(Path(path)), kind)
+    return weights_in(path, read_content(Path(path)), kind)
 
 
-def _weights(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str, np.ndarray]:
+def weights_in(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str, np.ndarray]:
     shapes = weight_shapes(kind)
     arrays = _arrays(path, data)
     stored = arrays(kind)
@@ -126,34 +68,7 @@ def _weights(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str, 
     return {name: _loaded(path, name, stored[name]) for name in shapes}
 
 
-def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False) -> Card:
-    """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
-
-    Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
-    is no bundle, or cannot be written.
-    """
-    weight_shapes(kind)
-    target = location(model_out)
-    _check_target(target, overwrite)
-    data = _content(Path(path))
-    arrays = _weights(path, data, kind)
-    make_room(target, "--model-out")
-    from cnnspark.models.gatk_import import gatk_bundle
-
-    source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
-    return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
-
-
-def _check_target(target: Location, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not overwrite:
-        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
-    if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
-        raise UsageError(f"{target} is not a model bundle; choose another --model-out")
-
-
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """The file's bytes: read once, so that what is checked is what is used."""
     try:
         status = path.stat()
@@ -198,30 +113,8 @@ def _reason(error: Exception) -> str:
     return _printable(lines[0][:120]) if lines else type(error).__name__
 
 
-def _printable(text: str) -> str:
-    """Text of the file for a terminal: what would move its cursor is a question mark."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _shapes(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
     return {name: each.shape for name, each in stored.items()}
-
-
-def difference(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """How arrays with the shapes ``found`` differ from those of a network, in a few words; empty where they do not."""
-    missing = [name for name in shapes if name not in found]
-    extra = sorted(name for name in found if name not in shapes and not name.endswith(_COUNTER))
-    for name, shape in shapes.items():
-        if name in found and found[name] != shape:
-            return f"{name} is {found[name]} instead of {shape}"
-    for names, of_one, of_many in (
-        (missing, "is missing", "are missing"),
-        (extra, "does not belong there", "do not belong there"),
-    ):
-        if names:
-            what = of_one if len(names) == 1 else f"and {len(names) - 1} more {of_many}"
-            return f"{_printable(names[0][:60])} {what}"
-    return ""
 
 
 def _loaded(path: str | os.PathLike[str], name: str, stored: Stored) -> np.ndarray:
@@ -232,17 +125,6 @@ def _loaded(path: str | os.PathLike[str], name: str, stored: Stored) -> np.ndarr
     if problem := value_problem(name, values):
         raise InputError(f"{path}: {name} {problem}; get it again")
     return np.ascontiguousarray(values, np.float32)
-
-
-def value_problem(name: str, values: np.ndarray) -> str:
-    """What is wrong with the values of the array ``name`` as float32, in a few words; empty where nothing is."""
-    if values.dtype.kind != "f":
-        return f"holds {values.dtype} instead of numbers"
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        return "holds values that are not finite"
-    return "holds negative variances" if name.endswith(".running_var") and (values < 0).any() else ""
 
 
 def _check_size(size_bytes: int) -> None:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from cnnspark import __version__, callset, scoring
-from cnnspark.blocks import Block
+from cnnspark import block_tensors, callset
+from cnnspark._version import __version__
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.files import make_room
-from cnnspark.label_sources import AlleleName, labels_from_table, read_labels
-from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
+from cnnspark.files import file_identity, make_room
+from cnnspark.labeller import required
 from cnnspark.log import about, progress
 from cnnspark.members import Member
 from cnnspark.owner import private_folder
-from cnnspark.preflight import Preflight, check_inputs, check_lengths
+from cnnspark.preflight import Preflight, check_inputs
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, parse_region, require_shared_contig
-from cnnspark.runs import file_identity
-from cnnspark.runtime import part
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.regions import Region, parse_region
+from cnnspark.vcf import VcfHeader
 
 if TYPE_CHECKING:
     from cnnspark.files import Location
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
 class CheckedInputs:
     """Inputs that passed preflight, and the callset in a form that regions can be read from."""
 
-    inputs: scoring.Inputs
+    inputs: block_tensors.Inputs
     header: VcfHeader
     regions: list[Region]
     preflight: Preflight
@@ -83,7 +77,7 @@ def checked_inputs(
             found.contig_lengths = dict(source.header.contig_lengths)
         if found.sample and len(source.header.samples) > 1:
             members = (Member(found.sample, str(paths.reads) if needs_reads else ""),)
-        inputs = scoring.Inputs(
+        inputs = block_tensors.Inputs(
             vcf=readable,
             reads=paths.reads if needs_reads else None,
             reference=paths.reference or "",
@@ -127,81 +121,7 @@ def _members(paths: InputPaths, header: VcfHeader, needs_reads: bool) -> tuple[I
     return paths, tuple(dataclasses.replace(member, reads="") for member in members)
 
 
-def required(path: str | None, flag: str) -> str:
-    if not path:
-        raise UsageError(f"{flag} is missing; give the path")
-    return path
-
-
 def require_reads(reads: str | None, model: str) -> None:
     """Raises UsageError where there are no reads for a model, by its name or path, that looks at them."""
     if not reads:
         raise UsageError(f"the model {model} looks at reads; give --reads")
-
-
-@dataclass(frozen=True)
-class TruthPaths:
-    """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""
-
-    truth: str | None = None
-    bed: str | None = None
-    labels: str | None = None
-
-    @staticmethod
-    def of(paths: InputPaths) -> TruthPaths | None:
-        """The label source of a run's inputs, None where there is none. Raises UsageError where it is half given."""
-        if paths.labels and (paths.truth or paths.bed):
-            raise UsageError("give either --labels or --truth with --bed")
-        if bool(paths.truth) != bool(paths.bed):
-            raise UsageError("--truth needs --bed, the regions where the truth is complete, and --bed needs --truth")
-        return TruthPaths(paths.truth, paths.bed, paths.labels) if paths.truth or paths.labels else None
-
-    def check(self, reference: str | None) -> list[str]:
-        """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths.
-
-        Raises InputError also where the truth is of another build than the reference.
-        """
-        names = ((self.truth, "truth"), (self.bed, "confident BED"), (self.labels, "label table"))
-        for path, what in names:
-            if path:
-                callset.require_file(path, what)
-        if self.labels is None:
-            with TruthSource(str(self.truth), str(self.bed)) as truth:
-                callset.require_file(required(reference, "--reference"), "reference")
-                genome = ReferenceSource(str(reference))
-                check_lengths(truth.path, truth.header.contig_lengths, genome.path, genome.lengths)
-                require_shared_contig(truth.bed_path, truth.contigs, genome.path, genome.lengths)
-                genome.close()
-        return [path for path, _ in names if path]
-
-
-@lru_cache(maxsize=1)
-def _table(path: str, identity: str) -> Mapping[AlleleName, int]:
-    """The labels, read once in a Python worker as long as the file is the same one."""
-    return read_labels(path)
-
-
-@lru_cache(maxsize=1)
-def _truth(truth: str, bed: str) -> TruthSource:
-    """The truth and its regions, opened once in a Python worker."""
-    return TruthSource(truth, bed)
-
-
-class Labeller:
-    """Labels the records of one block after another. Make it inside the task."""
-
-    def __init__(self, source: TruthPaths, vcf: VcfSource, reference: str | None):
-        self._vcf = vcf
-        if source.labels:
-            self._table = _table(source.labels, json.dumps(file_identity(source.labels), sort_keys=True))
-            return
-        self._truth = _truth(str(source.truth), str(source.bed))
-        self._reference = ReferenceSource(required(reference, "--reference"))
-
-    @part("label")
-    def labels(self, records: Sequence[Record], block: Block) -> tuple[list[list[int]], Counter]:
-        """One label per ALT of each record, and counts by reason."""
-        if hasattr(self, "_table"):
-            return labels_from_table(records, self._table)
-        around = list(self._vcf.records(block.region.padded(DEFAULT_SETTINGS.margin_bases)))
-        return label_block(around, block.region, self._truth, self._reference)

@@ -14,9 +14,14 @@ import numpy as np
 
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import explained, location, read_json
+from cnnspark.runs import ROWS
 
 # The column that says which of the datasets a row is of.
 DATASET = "dataset"
+
+# The folder of a sheet's run that holds each callset's own.
+SAMPLES = "samples"
 
 
 class JoinedDataset:
@@ -132,3 +137,13 @@ def open_dataset(paths: str | Sequence[str]) -> Dataset | JoinedDataset:
     if not paths:
         raise InputError("there is no dataset to train on; give --data")
     return Dataset(paths[0]) if len(paths) == 1 else JoinedDataset(paths)
+
+
+def sample_folders(path: str) -> list[str]:
+    """The folders of the finished callsets where ``path`` is a sheet's run; ``path`` itself where it is not."""
+    folder = location(path)
+    run = folder / "run.json"
+    with explained(path):
+        if not run.exists() or not str(read_json(run, "a run").get("stage")).endswith(" --sheet"):
+            return [path]
+    return [str(folder / SAMPLES / name) for name in sorted(row.stem for row in (folder / ROWS).glob("*.json"))]

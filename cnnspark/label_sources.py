@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pysam
 
-from cnnspark.alleles import unscorable_reason
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.labels import EXACT, NOT_IN_TABLE, NOT_IN_TRUTH, OUTSIDE
 from cnnspark.remote_inputs import for_htslib, open_lines
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.vcf import ENCODING, Record
 
 _TABLE_COLUMNS = ("chrom", "pos", "ref", "alt", "label")
 _LABEL_OF_NAME = {"TP": TRUE_VARIANT, "FP": FALSE_VARIANT, "OUT": UNKNOWN}
 
 AlleleName = tuple[str, int, str, str]
+
+COLUMNS = ("chrom", "pos", "ref", "alt", "label", "cause", "kind", "reads", "cause_reads")
+_READ_COLUMNS = ("chrom", "pos", "ref", "alt", "cause")
+TRUE = "true"
 
 
 def read_table(path: str, names: Sequence[str], what: str) -> Iterator[tuple[int, str, list[str]]]:
@@ -139,3 +143,29 @@ def _annotated_records(path: str) -> Iterator[tuple[Record, dict[str, str]]]:
                     yield record, record.format_values(sample) if sample >= 0 else {}
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}); check the path") from None
+
+
+def write_causes(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Writes rows of texts in the order of COLUMNS."""
+    with open(path, "w", encoding="ascii", newline="\n") as out:
+        out.write("\t".join(COLUMNS) + "\n")
+        out.writelines("\t".join(row) + "\n" for row in rows)
+
+
+def read_causes(path: str) -> dict[AlleleName, str]:
+    """Cause by (contig, start = pos - 1, ref, alt). Raises InputError naming the line that is none."""
+    causes = {}
+    for number, line, columns in read_table(path, _READ_COLUMNS, "causes"):
+        try:
+            contig, pos, ref, alt, cause = columns
+            causes[contig, int(pos) - 1, ref, alt] = cause
+        except ValueError:
+            raise InputError(
+                f"{path} line {number} is not a cause ('{line[:60]}'); a line needs {', '.join(_READ_COLUMNS)}"
+            ) from None
+    return causes
+
+
+def counts_by_cause(path: str) -> dict[str, int]:
+    """Alleles of the table by cause, outside the confident regions, too."""
+    return dict(sorted(Counter(read_causes(path).values()).items()))

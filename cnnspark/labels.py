@@ -13,12 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cnnspark.alleles import REF_MISMATCH, ref_agrees, unscorable_reason
+from cnnspark.alleles import FALSE_VARIANT, REF_MISMATCH, TRUE_VARIANT, UNKNOWN, ref_agrees, unscorable_reason
 from cnnspark.errors import InputError
 from cnnspark.haplotypes import Allele, ReferenceWindow, SearchLimits, explain, left_normalise, make_allele
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, RegionSet, read_bed
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 
 # The reasons of the counts, beside those of cnnspark.alleles for what cannot be scored.
@@ -122,7 +121,7 @@ def label_block(
 
     ``records`` are those that ``region.padded(settings.margin_bases)`` owns, in any order: the ones outside ``region``
     are neighbours that help to explain an allele, so that labels do not depend on where the regions are cut. Returns
-    one list per owned record, in the order of ``records``, of one label per ALT (:data:`cnnspark.schema.TRUE_VARIANT`,
+    one list per owned record, in the order of ``records``, of one label per ALT (:data:`cnnspark.alleles.TRUE_VARIANT`,
     ``FALSE_VARIANT``, ``UNKNOWN``); the counts add up to the owned ALTs, with the truth's own two counts beside them.
     Raises InputError where an input cannot be read or the reference lacks the contig.
     """

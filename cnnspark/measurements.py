@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnspark.alleles import TRUE_VARIANT
 from cnnspark.composition import composition_summary, format_composition
 from cnnspark.errors import InputError
-from cnnspark.evaluation import format_causes, is_log_odds, metrics_by_cause
-from cnnspark.files import write_text
+from cnnspark.evaluation import format_causes, metrics_by_cause
+from cnnspark.files import write_json, write_text
 from cnnspark.labels import TRUTH, TRUTH_FOUND
 from cnnspark.log import progress
 from cnnspark.metrics import AlleleScores, Metrics, evaluate, format_table
@@ -23,8 +24,7 @@ from cnnspark.operating import (
     rows_as_tsv,
     thresholds_table,
 )
-from cnnspark.runs import write_json
-from cnnspark.schema import TRUE_VARIANT
+from cnnspark.score_fields import is_log_odds
 from cnnspark.strata import Dimension, RegionFile
 from cnnspark.stratified import StrataMetrics, compare, format_comparison, format_strata, strata_tsv, stratified_metrics
 from cnnspark.tables import Value

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.alleles import VariantType
+from cnnspark.alleles import TRUE_VARIANT, UNKNOWN, VariantType
 from cnnspark.bootstrap import FIGURES, bootstrap, replicates_for
 from cnnspark.ranking import Ranking, balancing_weights, two_classes
-from cnnspark.schema import TRUE_VARIANT, UNKNOWN
+from cnnspark.score_fields import probability_of_score
 from cnnspark.tables import Value as Value
 from cnnspark.tables import format_rows
 from cnnspark.tables import format_value as format_value
@@ -174,12 +174,6 @@ def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | Non
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     i = int(np.argmax(f1))
     return float(f1[i]), float(thresholds[i])
-
-
-def probability_of_score(scores: np.ndarray, epsilon: float = 1e-7) -> np.ndarray:
-    """p of s = ln((p + e) / (1 - p + e)), the definition of ``CNN_1D`` and ``CNN_2D``; NaN stays NaN."""
-    odds = np.exp(np.clip(scores, -50, 50))
-    return np.clip((odds * (1 + epsilon) - epsilon) / (1 + odds), 0.0, 1.0)
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> tuple[float | None, float | None]:

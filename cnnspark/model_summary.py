@@ -14,8 +14,8 @@ from cnnspark.annotations import GATK_ANNOTATIONS, KNOWN
 from cnnspark.features import SITE_FEATURES
 from cnnspark.files import size
 from cnnspark.log import quiet_stderr
-from cnnspark.models.bundled import bundle_location
-from cnnspark.models.card import NETWORK_FILE, Card, read_card
+from cnnspark.models.bundle_folder import NETWORK_FILE, bundle_location
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import BINS, ModelSpec
 

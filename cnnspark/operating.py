@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnnspark.bootstrap import REPLICATES, draws, interval_of, replicates_for
-from cnnspark.metrics import BLOCK_BASES, GROUPS, AlleleScores, probability_of_score
+from cnnspark.metrics import BLOCK_BASES, GROUPS, AlleleScores
+from cnnspark.score_fields import probability_of_score
 from cnnspark.tables import Value, tsv
 
 Row = dict[str, str | Value]

@@ -22,7 +22,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnnspark.alleles import trim
+from cnnspark.allele_position import listed
+from cnnspark.alleles import VariantType, trim
 from cnnspark.errors import UsageError
 from cnnspark.reference import GAP, LETTER_OF_CODE, NOTHING, OTHER
 from cnnspark.schema import NEITHER, REF_COLUMN, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
@@ -46,6 +47,8 @@ _SHORT = 6  # letters of an allele that a label has room for
 # IGV's colours of bases; any other letter is grey.
 _BASE_COLOURS = {1: "#009600", 2: "#0000ff", 3: "#d17105", 4: "#ff0000", OTHER: "#808080"}
 _RGB = np.full((GAP + 1, 3), 255.0)
+
+_SUPPORT = {"alt": SUPPORTS_ALT, "ref": SUPPORTS_REF, "other_alt": SUPPORTS_OTHER, "neither": NEITHER}
 for _base, _hex in _BASE_COLOURS.items():
     _RGB[_base] = [int(_hex[i : i + 2], 16) for i in (1, 3, 5)]
 _INSERTION, _INSERTION_TINT = "#7b3fb5", (239, 229, 248)
@@ -388,3 +391,36 @@ def _draw_legend(axes: Axes, y: float) -> None:
         "not span them, or fits no allele."
     )
     _text(axes, 10, y + 22, explained, 10)
+
+
+def draw_allele(
+    tensors: TensorBatch, index: int, out: str, facts: Sequence[str], alts: Sequence[str], more: dict[str, Any]
+) -> dict[str, Any]:
+    """Draws allele ``index`` to ``out`` (PNG) and says what it shows; ``facts`` stand below the title."""
+    key = tensors.keys[index]
+    example = tensors.example(index)
+    support = {name: int((example["read_support"] == code).sum()) for name, code in _SUPPORT.items()}
+    kind = VariantType(key.variant_type).name
+    told = support["alt"] + support["ref"]
+    fraction = f", ALT fraction {support['alt'] / told:.2f}" if told else ""
+    ref, alt = (f"{a[:22]}… ({len(a)} bases)" if len(a) > 26 else a for a in (key.ref, key.alt))
+    others = [other for other in alts if other != key.alt]
+    lines = [f"{len(example['read_support'])} reads{fraction}", *(fact for fact in facts if fact)]
+    if others:
+        lines.append(f"other ALT: {listed(others)}")
+    kind_text = kind if kind in ("SNV", "MNV") else kind.lower()
+    show_tensor(
+        tensors, index, out, f"{key.contig}:{key.start + 1:,}  {ref} > {alt}  ({kind_text})", "   ·   ".join(lines)
+    )
+    return {
+        "out": out,
+        "contig": key.contig,
+        "pos": key.start + 1,
+        "ref": key.ref,
+        "alt": key.alt,
+        "alts": list(alts),
+        "type": kind,
+        "reads": len(example["read_support"]),
+        "support": support,
+        **more,
+    }

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cnnspark import __version__, stages, training
+from cnnspark import stages, training
+from cnnspark._version import __version__
 from cnnspark.callset import require_file
 from cnnspark.config import USUAL_PRECISION, Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.files import has_files, local_folder, location, make_folder, write_text
-from cnnspark.filtering import GROUPS
+from cnnspark.files import file_identity, has_files, local_folder, location, make_folder, write_json, write_text
 from cnnspark.first_stage import first_stage, refuse_untrained
-from cnnspark.inputs import TruthPaths, require_reads, required
+from cnnspark.inputs import require_reads
+from cnnspark.labeller import TruthPaths, required
 from cnnspark.log import progress
 from cnnspark.metrics import format_table
-from cnnspark.models.bundled import chosen_model, is_bundled
-from cnnspark.models.card import SENSITIVITIES, Card, read_card, require_finished
+from cnnspark.models.bundle_folder import chosen_model, is_bundled
+from cnnspark.models.card import SENSITIVITIES, Card, looks_at_reads, model_tensors, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.reads import ReadSource
 from cnnspark.run_facts import read_run
-from cnnspark.runs import file_identity, write_json
-from cnnspark.scoring import looks_at_reads, model_tensors
+from cnnspark.score_fields import GROUPS
 from cnnspark.shards import MERGED
 from cnnspark.tasks import LocalSession, Session
 from cnnspark.training_job import check_data
@@ -110,7 +110,7 @@ def run_all(
     if has_files(folder) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     paths, trained_model = paths.absolute(), model or config.model
-    truth = TruthPaths.of(paths)
+    truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if trained_model is None and truth is not None:
         config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
     else:

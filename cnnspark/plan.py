@@ -21,19 +21,19 @@ from cnnspark.alleles import unscorable_reason
 from cnnspark.blocks import TASKS_PER_SLOT, WINDOW_BASES, BlockSettings
 from cnnspark.callset import kind_of, open_callset, require_file
 from cnnspark.chunks import CHUNK_RECORDS, CHUNK_SPAN
+from cnnspark.contigs import check_regions
 from cnnspark.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.depths import ReadDepths, read_depths
 from cnnspark.errors import InputError
 from cnnspark.features import READ_REACH
 from cnnspark.files import is_url
 from cnnspark.first_stage import first_stage
-from cnnspark.models.bundled import chosen_model
-from cnnspark.models.card import read_card
+from cnnspark.models.bundle_folder import chosen_model
+from cnnspark.models.card import looks_at_reads, read_card
 from cnnspark.read_index import WINDOW_BASES as INDEX_BASES
 from cnnspark.read_index import find_index, read_binning_index
-from cnnspark.regions import END_OF_CONTIG, Region, check_regions, merge_regions, parse_region
+from cnnspark.regions import END_OF_CONTIG, Region, merge_regions, parse_region
 from cnnspark.remote_inputs import VCF_INDEXES, fetched_index, for_htslib, input_bytes, read_indexes
-from cnnspark.scoring import looks_at_reads
 from cnnspark.vcf import ENCODING
 
 if TYPE_CHECKING:

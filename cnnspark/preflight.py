@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from cnnspark.alleles import NON_REF, ref_agrees, unscorable_reason
+from cnnspark.contigs import _check_contigs, check_lengths, check_regions
 from cnnspark.errors import InputError
 from cnnspark.members import Member
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, check_regions
+from cnnspark.regions import Region
 from cnnspark.remote_inputs import is_seen, one_of_each_store
 from cnnspark.tasks import LocalSession, Session, run_tasks, slots
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.vcf import Record, VcfSource
 
 # Records of each contig whose REF is compared with the reference before the run.
 REF_SAMPLE_RECORDS = 200
@@ -84,15 +85,6 @@ def check_inputs(
     return found
 
 
-def check_build(vcf: VcfSource, reference: ReferenceSource, contigs: Sequence[str] = ()) -> None:
-    """A callset or a truth against the reference: the contigs of its records, of ``contigs`` where given, and lengths.
-
-    Raises InputError where they are not of one build.
-    """
-    _check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
-    check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
-
-
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
@@ -100,39 +92,6 @@ def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
         _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
     lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
     check_lengths(reads.path, lengths, reference.path, reference.lengths)
-
-
-def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
-    missing = [contig for contig in contigs if contig not in others]
-    if not missing:
-        return
-    names = list(others)
-    renamed = [c for c in missing if (c[3:] if c.startswith("chr") else f"chr{c}") in others]
-    if len(missing) == len(contigs):
-        if renamed:
-            raise InputError(
-                f"{path_a} says '{renamed[0]}' where {path_b} says "
-                f"'{renamed[0][3:] if renamed[0].startswith('chr') else 'chr' + renamed[0]}'; only the 'chr' prefix "
-                "differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
-            )
-        raise InputError(
-            f"{path_a} and {path_b} have no contig in common "
-            f"('{contigs[0]}' against '{names[0] if names else 'none'}'); give files of the same reference build"
-        )
-    raise InputError(
-        f"{path_a} has records on {len(missing)} contigs that {path_b} lacks (first: '{missing[0]}'); "
-        "give the matching file or choose contigs with --region"
-    )
-
-
-def check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, others: Mapping[str, int]) -> None:
-    """Raises InputError where a contig that both files have is not equally long in both."""
-    for contig, length in lengths.items():
-        if length is not None and contig in others and others[contig] != length:
-            raise InputError(
-                f"contig '{contig}' is {length} bases long in {path_a} and {others[contig]} in {path_b}; "
-                "give files of the same reference build"
-            )
 
 
 def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> str:
@@ -286,16 +245,6 @@ def _check_records(
 
 def _short(sequence: str) -> str:
     return sequence if len(sequence) <= 12 else f"{sequence[:12]}..."
-
-
-def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str, column: str = "INFO") -> None:
-    """Raises InputError where the callset declares the field that the run writes as something else."""
-    declared = (header.format if column == "FORMAT" else header.info).get(name)
-    if declared is not None and (declared.number, declared.type) != (number, kind):
-        raise InputError(
-            f"{path} declares {column}/{name} as Number={declared.number},Type={declared.type} but it is to be "
-            f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x {column}/{name}'"
-        )
 
 
 def versions() -> dict[str, str]:

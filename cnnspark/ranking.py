@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT
 
 
 def checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnspark.errors import InputError, UsageError
@@ -62,31 +62,6 @@ def parse_region(text: str, contigs: Iterable[str] = ()) -> Region:
     if start < 0 or end <= start:
         raise UsageError(f"region '{text}' is empty; positions count from 1 and the end must not precede the start")
     return Region(match["contig"], start, end)
-
-
-def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str) -> None:
-    """Raises InputError where a region names a contig that the file does not have."""
-    for region in regions:
-        if region.contig not in contigs:
-            raise InputError(
-                f"region {region} names a contig that {path} does not have{spelling_hint(region.contig, contigs)}"
-            )
-
-
-def spelling_hint(contig: str, others: Collection[str]) -> str:
-    """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
-    return f"; did you mean '{other}'?" if other in others else "; check the name"
-
-
-def require_shared_contig(path: str, contigs: Collection[str], other_path: str, others: Collection[str]) -> None:
-    """Raises InputError where two files have no contig in common, with the name that would fit if there is one."""
-    if contigs and not set(contigs) & set(others):
-        first, other = min(contigs), next(iter(others), "none")
-        raise InputError(
-            f"{path} and {other_path} have no contig in common ('{first}' against '{other}')"
-            f"{spelling_hint(first, others)}"
-        )
 
 
 def read_bed(path: str) -> list[Region]:

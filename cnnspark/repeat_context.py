@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnspark.features import longest_repeat
 from cnnspark.jit import jit
 
 # symmetric DUST (Morgulis et al. 2006, J Comput Biol 13:1028, doi:10.1089/cmb.2006.13.1028), its own defaults.
@@ -12,6 +11,8 @@ DUST_WINDOW = 64
 DUST_SCORE = 2.0
 # How many bases on each side of an allele decide.
 MARGIN_BASES = 100
+
+_LONGEST_RUN = 50
 
 
 @jit
@@ -58,3 +59,35 @@ def is_low_complexity(codes: np.ndarray, start: int, end: int) -> bool:
     """Whether symmetric DUST masks a base that the allele changes, of an insertion one beside it."""
     first, last = (start, end - 1) if end > start else (start - 1, start)
     return bool(_is_masked(codes, max(first, 0), min(last, len(codes) - 1)))
+
+
+@jit
+def _code(reference, index):
+    return np.int64(reference[index]) if 0 <= index < len(reference) else np.int64(0)
+
+
+@jit
+def longest_repeat(reference, first, last, unit):
+    """Length of the longest stretch that repeats every ``unit`` bases and touches one of [first, last] (indices)."""
+    longest = 0
+    for anchor in range(first, min(last, first + _LONGEST_RUN) + 1):
+        if _code(reference, anchor) < 1 or _code(reference, anchor) > 4:
+            continue
+        matched = 0
+        right = anchor
+        while matched < _LONGEST_RUN:
+            code = _code(reference, right)
+            if code < 1 or code > 4 or code != _code(reference, right + unit):
+                break
+            matched += 1
+            right += 1
+        left = anchor - 1
+        while matched < 2 * _LONGEST_RUN:
+            code = _code(reference, left)
+            if code < 1 or code > 4 or code != _code(reference, left + unit):
+                break
+            matched += 1
+            left -= 1
+        if unit == 1 or matched >= unit:
+            longest = max(longest, matched + unit)
+    return longest

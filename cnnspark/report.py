@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import report_words, run_drawings, tally_drawings, truth_drawings
+from cnnspark.alleles import TRUE_VARIANT
 from cnnspark.composition import AFTER, BEFORE, SHOWN
 from cnnspark.curves import Curves
 from cnnspark.drawing import Drawing, drawing
 from cnnspark.errors import RunError
-from cnnspark.evaluation import is_log_odds
 from cnnspark.files import location, make_parents, write_text
 from cnnspark.metrics import GROUPS, PRECISIONS, Metrics
 from cnnspark.models.card import THRESHOLD_GROUPS, Card
 from cnnspark.run_facts import RunFacts, explain_command
-from cnnspark.schema import TRUE_VARIANT
+from cnnspark.score_fields import is_log_odds
 from cnnspark.strata import TYPE, dimensions
 from cnnspark.tables import format_value
 from cnnspark.tally import CallsetTally, Surprise

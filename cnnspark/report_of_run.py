@@ -13,12 +13,11 @@ import pysam
 from cnnspark.callset import kind_of, require_file
 from cnnspark.curves import Curves
 from cnnspark.errors import InputError, UsageError
-from cnnspark.files import explained, location
+from cnnspark.files import explained, location, read_json, write_json
 from cnnspark.metrics import Metrics
 from cnnspark.remote_inputs import for_htslib
 from cnnspark.report import write_report
 from cnnspark.run_facts import RunFacts, is_scoring_run, read_run
-from cnnspark.runs import read_json, write_json
 from cnnspark.shards import MERGED, MERGED_BCF
 from cnnspark.tally import CallsetTally, Tallier
 from cnnspark.vcf import ENCODING, Record, VcfHeader

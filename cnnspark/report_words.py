@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cnnspark.curves import Curves
-from cnnspark.evaluation import is_log_odds
-from cnnspark.metrics import Metrics, probability_of_score
-from cnnspark.models.bundled import notice
+from cnnspark.metrics import Metrics
+from cnnspark.models.bundle_folder import notice
 from cnnspark.run_facts import RunFacts
+from cnnspark.score_fields import is_log_odds, probability_of_score
 from cnnspark.tables import Value, format_value
 from cnnspark.tally import NO_FILTER, PASSED, CallsetTally, filter_point
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cnnspark.errors import CnnsparkError, InputError
-from cnnspark.files import explained, location
+from cnnspark.files import explained, location, read_json
 from cnnspark.merge import Conservation
 from cnnspark.models.card import Card, read_card
-from cnnspark.runs import MANIFEST, REPORT, RUN, SUCCESS, read_json
+from cnnspark.runs import MANIFEST, REPORT, RUN, SUCCESS
 from cnnspark.runtime import PARTS
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,16 +19,15 @@ from cnnspark import owner
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 from cnnspark.files import (
-    absolute,
     explained,
     is_remote,
-    is_url,
     location,
     make_folder,
     make_parents,
+    read_json,
     read_texts,
     remove,
-    store_identity,
+    write_json,
     write_text,
 )
 
@@ -38,44 +36,6 @@ if TYPE_CHECKING:
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
 REPORT = "blocks.tsv"  # how long each block took, and where
-_DIGEST_BYTES = 1 << 20
-
-
-def write_json(path: Location, value: Any) -> None:
-    """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
-
-def read_json(path: Location, what: str) -> Any:
-    """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
-    try:
-        with explained(path):
-            return json.loads(path.read_text())
-    except OSError:
-        raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
-    except ValueError:
-        raise InputError(f"{path} is damaged; make it again") from None
-
-
-def file_identity(path: str) -> dict[str, Any]:
-    """What a run remembers of an input to notice that it changed: name, size and time of change.
-
-    Of an object of ``s3://`` that its ETag says, where s3fs is installed; of other URLs nothing but their name.
-    """
-    path = absolute(path)
-    if is_url(path):
-        return {"path": path, **store_identity(path)}
-    status = os.stat(path)
-    return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of a local file of any size."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(_DIGEST_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 class RunFolder:

@@ -8,15 +8,13 @@ nothing. Times are seconds of wall clock, memory is MiB.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import resource
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,17 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from cnnspark.blocks import Block
 
 T = TypeVar("T")
 PARTS = ("read", "encode", "label", "predict", "write")
 _WAITING = ""  # for what another thread does: no part
-# The columns of blocks.tsv.
-COLUMNS = (
-    *("block", "sample", "contig", "start", "end", "records", "alleles", "reads", "seconds", "predicted_seconds"),
-    *(f"{part}_seconds" for part in PARTS),
-    *("cpu_seconds", "peak_mib", "host", "pid", "task"),
-)
 
 
 class Stopwatch:
@@ -85,13 +76,18 @@ class Stopwatch:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "task": task_name(),
-            "start_seconds": dict(_start_seconds),
+            "start_seconds": start_seconds(),
         }
 
 
 # What this process does once, before its first block: Spark's start in the driver, loading the model in a worker.
 _start_seconds: dict[str, float] = {}
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+
+
+def start_seconds() -> dict[str, float]:
+    """Seconds of what this process did once, before its first block, by name."""
+    return dict(_start_seconds)
 
 
 @contextmanager
@@ -168,77 +164,3 @@ def task_name() -> str:
 
     context = TaskContext.get()
     return f"{context.stageId()}.{context.partitionId()}.{context.attemptNumber()}" if context else ""
-
-
-def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]], sample: str) -> str:
-    """``blocks.tsv``: one row for each block, ``reports`` by the block's number. Empty where a report lacks a value."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, delimiter="\t", lineterminator="\n", restval="", extrasaction="ignore")
-    table.writeheader()
-    for block in blocks:
-        of_block = reports.get(block.index, {})
-        table.writerow(
-            {
-                "block": block.index,
-                "sample": sample,
-                "contig": block.region.contig,
-                "start": block.region.start,
-                "end": block.region.end,
-                "records": block.records,
-                "predicted_seconds": block.cost,
-                **of_block,
-                **{f"{name}_seconds": seconds for name, seconds in of_block.get("parts", {}).items()},
-            }
-        )
-    return text.getvalue()
-
-
-def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0.0) -> dict[str, Any]:
-    """The blocks' reports in short, for the manifest; empty where there are none.
-
-    ``predicted_seconds`` are those of all blocks, to be compared with ``cpu_seconds`` (:mod:`cnnspark.costs`).
-
-    A task's seconds are those of its blocks. What is done once, before the first block, is in none, but in
-    ``start_seconds``: the driver waits for Spark, and each worker loads the model (that of the slowest one).
-    """
-    known = [each for each in reports if each]
-    if not known:
-        return {}
-    of_task: Counter[tuple[str, int, str]] = Counter()
-    for each in known:
-        of_task[each["host"], each["pid"], each["task"]] += each["seconds"]
-    start_seconds = dict(_start_seconds)
-    for each in known:
-        for name, seconds in each.get("start_seconds", {}).items():
-            start_seconds[name] = max(seconds, start_seconds.get(name, 0.0))
-    return {
-        "seconds": round(sum(each["seconds"] for each in known), 3),
-        "start_seconds": start_seconds,
-        "cpu_seconds": round(sum(each["cpu_seconds"] for each in known), 3),
-        "predicted_seconds": round(predicted_seconds, 3),
-        "parts": {name: round(sum(each["parts"][name] for each in known), 3) for name in PARTS},
-        "reads": sum(each["reads"] for each in known),
-        "block_seconds": _spread([each["seconds"] for each in known]),
-        "task_seconds": _spread(list(of_task.values())),
-        "tasks": len(of_task),
-        "peak_mib": max(each["peak_mib"] for each in known),
-    }
-
-
-def _spread(seconds: Sequence[float]) -> dict[str, float]:
-    mean = sum(seconds) / len(seconds)
-    # 1 where all took the same.
-    over = round(max(seconds) / mean, 3) if mean else 1.0
-    return {"mean": round(mean, 3), "max": round(max(seconds), 3), "max_over_mean": over}
-
-
-def summary_text(summary: Mapping[str, Any]) -> str:
-    """The summary in one line."""
-    blocks = summary["block_seconds"]
-    total = sum(summary["parts"].values()) or 1.0
-    shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in summary["parts"].items() if seconds)
-    starts = "".join(f"; {name} took {seconds:.1f} s" for name, seconds in summary["start_seconds"].items())
-    return (
-        f"a block took {blocks['mean']:.2f} s, the slowest {blocks['max']:.2f} s ({shares}); "
-        f"workers held {summary['peak_mib']} MiB at most{starts}"
-    )

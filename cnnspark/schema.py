@@ -14,9 +14,6 @@ REF_COLUMN = 64
 # read_support
 NEITHER, SUPPORTS_REF, SUPPORTS_ALT, SUPPORTS_OTHER = range(4)
 
-# label
-UNKNOWN, FALSE_VARIANT, TRUE_VARIANT = -1, 0, 1
-
 
 # Added to read_flags where the read's mate is a row of the tensor, too: two rows of one fragment are one observation.
 # SAM defines bits up to 0x800.

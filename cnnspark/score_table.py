@@ -10,9 +10,8 @@ import pysam
 
 from cnnspark.callset import require_file
 from cnnspark.errors import InputError
-from cnnspark.filtering import SCORE_KEYS
 from cnnspark.remote_inputs import for_htslib
-from cnnspark.scoring import ALT_SCORES
+from cnnspark.score_fields import ALT_SCORES, SCORE_KEYS
 from cnnspark.vcf import ENCODING, Record
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from cnnspark.runtime import starting
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from cnnspark.blocks import Block
 
 # What every run needs, unless the user's properties say otherwise.
 DEFAULTS = {
@@ -137,12 +136,6 @@ def described(spark: SparkSession, what: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             context.setLocalProperty(name, value)  # type: ignore[arg-type]  # None takes it away
-
-
-def block_range(blocks: Sequence[Block], total: int) -> str:
-    """Which blocks a job works on, as text."""
-    first, last = blocks[0], blocks[-1]
-    return f"{len(blocks)} of {total} blocks, {first.index} ({first.region}) to {last.index} ({last.region})"
 
 
 def read_properties(path: str) -> dict[str, str]:

@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
+from cnnspark import bcf
 from cnnspark.ahead import in_turn
 from cnnspark.bgzf import BgzfWriter, write_failure
-from cnnspark.blocks import Block, RecordsDigest, deal
-from cnnspark.errors import RunError
-from cnnspark.files import commit, make_parents, private_file, sizes
+from cnnspark.blocks import Block, RecordsDigest, block_range, deal
+from cnnspark.errors import InputError, RunError
+from cnnspark.files import commit, explained, is_url, location, make_parents, private_file, sizes
 from cnnspark.index_merging import TBI_MAX_BASES
 from cnnspark.pace import Tally, following
 from cnnspark.regions import END_OF_CONTIG
-from cnnspark.runs import RunFolder
+from cnnspark.runs import SUCCESS, RunFolder
 from cnnspark.runtime import measured, report
-from cnnspark.session import block_range
 from cnnspark.tasks import Session, run_tasks
 from cnnspark.vcf import ENCODING, VcfHeader
 
@@ -223,3 +223,19 @@ def write_shards(
             f"{len(left)} blocks are missing after the run (first: {left[0]}); run again, --if-exists resume"
         )
     return rows
+
+
+def merged_callset(path: str) -> str:
+    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
+    if is_url(path) and path.endswith((".gz", bcf.SUFFIX)):
+        return path  # a URL's file: there is no need to look
+    folder = location(path)
+    with explained(path):
+        if not folder.is_dir():
+            return path
+    merged = next((file for name in (MERGED, MERGED_BCF) if (file := folder / name).exists()), None)
+    if merged is None:
+        if not (folder / SUCCESS).exists():
+            raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
+        raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
+    return str(merged)

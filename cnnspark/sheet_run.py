@@ -24,20 +24,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cnnspark import __version__
+from cnnspark._version import __version__
 from cnnspark.config import Config
 from cnnspark.errors import CnnsparkError, RunError, UsageError
 from cnnspark.failures import explain
-from cnnspark.files import explained, location, write_text
+from cnnspark.files import file_identity, read_json, write_json, write_text
+from cnnspark.joined_dataset import SAMPLES
 from cnnspark.log import about, progress
 from cnnspark.preflight import check_executors
-from cnnspark.runs import MANIFEST, ROWS, RunFolder, file_identity, read_json, write_json
+from cnnspark.runs import MANIFEST, ROWS, RunFolder
 from cnnspark.sheet import SheetCallset
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SAMPLES, TABLE = "samples", "samples.tsv"
+TABLE = "samples.tsv"
 DONE, FAILED, NOT_STARTED = "done", "failed", "not started"
 # Each callset at work holds its blocks and their rows in the driver, some 10 MB for a genome.
 MAX_AT_ONCE = 16
@@ -49,7 +50,7 @@ Stage = Callable[[SheetCallset, str, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class CohortSettings:
+class SheetSettings:
     """How a sheet is worked off; none of it has a part in the bytes."""
 
     at_once: int | None = None  # callsets at a time; none: as many as there are slots, at most MAX_AT_ONCE
@@ -76,7 +77,7 @@ class Outcome:
 
 
 @dataclass
-class CohortResult:
+class SheetResult:
     """What became of a sheet."""
 
     out: str
@@ -128,15 +129,15 @@ def fingerprint(callset: SheetCallset, stage: str, config: Config, model_digest:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def run_cohort(
+def run_on_sheet(
     spark: SparkSession, stage: str, callsets: Sequence[SheetCallset], out: str, if_exists: str, work: Stage,
-    fingerprints: Mapping[str, str], settings: CohortSettings,
-) -> CohortResult:  # fmt: skip
+    fingerprints: Mapping[str, str], settings: SheetSettings,
+) -> SheetResult:  # fmt: skip
     """Runs ``work`` on every callset and writes the tables of what became of them.
 
     A callset whose failure need not be its own (a lost executor, a full disk: exit code 4) is tried once more when the
     others are through. Raises UsageError where ``out`` cannot be used and InputError where executors do not see the
-    sheet's files; failures of single callsets are in the result (:meth:`CohortResult.require_all`).
+    sheet's files; failures of single callsets are in the result (:meth:`SheetResult.require_all`).
     """
     folder = RunFolder(out, f"{stage} --sheet", (TABLE,))
     folder.check(if_exists)
@@ -148,8 +149,8 @@ def run_cohort(
 
 def _work_off(
     spark: SparkSession, stage: str, folder: RunFolder, callsets: Sequence[SheetCallset], out: str, if_exists: str,
-    work: Stage, fingerprints: Mapping[str, str], settings: CohortSettings,
-) -> CohortResult:  # fmt: skip
+    work: Stage, fingerprints: Mapping[str, str], settings: SheetSettings,
+) -> SheetResult:  # fmt: skip
     outcomes = {each.name: Outcome(each.name, each.samples) for each in callsets}
     todo: deque[SheetCallset] = deque()
     for each in callsets:
@@ -212,7 +213,7 @@ def _work_off(
                 spark.sparkContext.cancelAllJobs()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    result = CohortResult(out, list(outcomes.values()))
+    result = SheetResult(out, list(outcomes.values()))
     _write(folder, stage, result)
     return result
 
@@ -233,7 +234,7 @@ def _finished(folder: RunFolder, name: str) -> dict[str, Any] | None:
     return read_json(path, "a run") if path.exists() else None
 
 
-def _write(folder: RunFolder, stage: str, result: CohortResult) -> None:
+def _write(folder: RunFolder, stage: str, result: SheetResult) -> None:
     """The tables of what became of the callsets; the success mark only where all are done."""
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
@@ -250,13 +251,3 @@ def _write(folder: RunFolder, stage: str, result: CohortResult) -> None:
         folder.succeed(manifest)
     else:
         write_json(folder.out / MANIFEST, manifest)
-
-
-def sample_folders(path: str) -> list[str]:
-    """The folders of the finished callsets where ``path`` is a sheet's run; ``path`` itself where it is not."""
-    folder = location(path)
-    run = folder / "run.json"
-    with explained(path):
-        if not run.exists() or not str(read_json(run, "a run").get("stage")).endswith(" --sheet"):
-            return [path]
-    return [str(folder / SAMPLES / name) for name in sorted(row.stem for row in (folder / ROWS).glob("*.json"))]

@@ -11,15 +11,15 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.files import has_files, location, make_folder
 from cnnspark.first_stage import first_stage, refuse_untrained
-from cnnspark.inputs import TruthPaths
+from cnnspark.joined_dataset import sample_folders
+from cnnspark.labeller import TruthPaths
 from cnnspark.log import progress
-from cnnspark.models.bundled import absolute_model, chosen_model
-from cnnspark.models.card import read_card, require_finished
+from cnnspark.models.bundle_folder import absolute_model, chosen_model
+from cnnspark.models.card import looks_at_reads, read_card, require_finished
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.regions import Region, parse_region
-from cnnspark.scoring import looks_at_reads
 from cnnspark.sheet import SheetCallset, read_sheet, sheet_callsets
-from cnnspark.sheet_run import CohortResult, CohortSettings, fingerprint, run_cohort, sample_folders
+from cnnspark.sheet_run import SheetResult, SheetSettings, fingerprint, run_on_sheet
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,9 +30,9 @@ TENSORS, MODEL, RUNS = "tensors", "model", "runs"
 
 def score_sheet(
     spark: SparkSession, sheet: str, inputs: InputPaths, model: str | None, out: str, config: Config,
-    if_exists: str = "fail", merge: bool = True, strict: bool = False, settings: CohortSettings | None = None,
+    if_exists: str = "fail", merge: bool = True, strict: bool = False, settings: SheetSettings | None = None,
     output_type: str = "z",
-) -> CohortResult:  # fmt: skip
+) -> SheetResult:  # fmt: skip
     """Scores every callset of a sheet, each as :func:`cnnspark.stages.score_callset` does.
 
     Raises UsageError and InputError as that does for what all callsets share. What fails for single ones is in the
@@ -53,7 +53,7 @@ def score_sheet(
         }
 
     prints = {each.name: fingerprint(each, f"score merge={merge} {output_type}", config, digest) for each in chosen}
-    return run_cohort(spark, "score", chosen, out, if_exists, work, prints, settings or CohortSettings())
+    return run_on_sheet(spark, "score", chosen, out, if_exists, work, prints, settings or SheetSettings())
 
 
 def _model(model: str | None, inputs: InputPaths, sheet: str, config: Config) -> tuple[str, str, bool]:
@@ -69,8 +69,8 @@ def _model(model: str | None, inputs: InputPaths, sheet: str, config: Config) ->
 
 def tensors_sheet(
     spark: SparkSession, sheet: str, inputs: InputPaths, out: str, config: Config, if_exists: str = "fail",
-    settings: CohortSettings | None = None,
-) -> CohortResult:  # fmt: skip
+    settings: SheetSettings | None = None,
+) -> SheetResult:  # fmt: skip
     """Builds a dataset of every sample of a sheet, each as :func:`cnnspark.stages.build_dataset` does.
 
     ``train --data`` takes the folder of all.
@@ -80,20 +80,20 @@ def tensors_sheet(
 
 def _tensors(
     spark: SparkSession, chosen: Sequence[SheetCallset], out: str, config: Config, if_exists: str,
-    settings: CohortSettings | None,
-) -> CohortResult:  # fmt: skip
+    settings: SheetSettings | None,
+) -> SheetResult:  # fmt: skip
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:
         found = stages.build_dataset(spark, each.paths, target, config, if_exists)
         return {"records": found["tensors"], "output": target, "labels": found["labels"], "bytes": found["bytes"]}
 
     prints = {each.name: fingerprint(each, "tensors", config) for each in chosen}
-    return run_cohort(spark, "tensors", chosen, out, if_exists, work, prints, settings or CohortSettings())
+    return run_on_sheet(spark, "tensors", chosen, out, if_exists, work, prints, settings or SheetSettings())
 
 
 def run_sheet(
     spark: SparkSession, sheet: str, inputs: InputPaths, out: str, config: Config, model: str | None = None,
-    if_exists: str = "fail", strict: bool = False, settings: CohortSettings | None = None,
-) -> CohortResult:  # fmt: skip
+    if_exists: str = "fail", strict: bool = False, settings: SheetSettings | None = None,
+) -> SheetResult:  # fmt: skip
     """Scores, filters and, where there is a truth, evaluates every callset of a sheet.
 
     Without a model one is trained first, on all callsets that have a truth together; where none has, a bundled one
@@ -105,7 +105,11 @@ def run_sheet(
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}
-    known = [each for each in sheet_callsets(sheet, inputs, by_sample=True) if TruthPaths.of(each.paths) is not None]
+    known = [
+        each
+        for each in sheet_callsets(sheet, inputs, by_sample=True)
+        if TruthPaths.of(each.paths.truth, each.paths.bed, each.paths.labels) is not None
+    ]
     train_settings = config.train
     if model is None and known:
         refuse_untrained(config.score.cascade)
@@ -140,7 +144,7 @@ def run_sheet(
 
     prints = {each.name: fingerprint(each, "run", made, digest) for each in chosen}
     runs = str(folder / RUNS)
-    return run_cohort(spark, "run", chosen, runs, if_exists, work, prints, settings or CohortSettings())
+    return run_on_sheet(spark, "run", chosen, runs, if_exists, work, prints, settings or SheetSettings())
 
 
 def common_regions(held_out: Sequence[str]) -> tuple[str, ...]:

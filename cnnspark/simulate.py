@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import pysam
 
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.candidates import CandidateSettings, candidate_header, candidate_lines
-from cnnspark.causes import TRUE, write_causes
 from cnnspark.errors import InputError
 from cnnspark.files import make_folder
+from cnnspark.label_sources import TRUE, write_causes
 from cnnspark.labels import DEFAULT_SETTINGS, TruthSource, label_block
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, clip_to_contigs, merge_regions, parse_region
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.simulation.alignment import align, unopened_bases
 from cnnspark.simulation.bam import SLACK_BASES, BamWriter, PairedReads, make_header
 from cnnspark.simulation.error_sites import draw_error_sites

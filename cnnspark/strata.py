@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cnnspark.alleles import VariantType, trim
+from cnnspark.contigs import require_shared_contig
 from cnnspark.errors import InputError, UsageError
+from cnnspark.files import file_identity
 from cnnspark.haplotypes import ReferenceWindow
 from cnnspark.reference import ReferenceSource, encode_bases
-from cnnspark.regions import RegionSet, read_bed, require_shared_contig
+from cnnspark.regions import RegionSet, read_bed
 from cnnspark.repeat_context import MARGIN_BASES, homopolymer_run, is_low_complexity
-from cnnspark.runs import file_identity
 from cnnspark.sample_counts import SampleCounts
 from cnnspark.vcf import Record, VcfHeader
 

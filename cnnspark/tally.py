@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cnnspark.alleles import VariantType, trim, unscorable_reason, variant_type
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN, VariantType, trim, unscorable_reason, variant_type
 from cnnspark.annotations import AnnotationReader
 from cnnspark.evaluation import LabelledAlt
-from cnnspark.filtering import SCORE_KEYS
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
-from cnnspark.scoring import ALT_SCORES
+from cnnspark.score_fields import ALT_SCORES, SCORE_KEYS
 from cnnspark.vcf import Record, VcfHeader
 
 PASSED, NO_FILTER, SEVERAL, UNDECLARED = "PASS", "not filtered", "several FILTERs", "undeclared FILTER"

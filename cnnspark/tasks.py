@@ -60,7 +60,7 @@ def run_tasks(
 
 
 @contextmanager
-def spared_by_collection() -> Iterator[None]:
+def model_kept_out_of_gc() -> Iterator[None]:
     """Spares a Python worker's next task a third of a second: a model and the packages that are loaded with it are half
     a million objects, among which PySpark looks for garbage after each task.
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from cnnspark import alleles, features, kernels, rows
 from cnnspark.annotations import AnnotationReader
 from cnnspark.chunks import Scorable, agreeing, chunks, empty_batch, record_hash, scorable_records
-from cnnspark.errors import UsageError
 from cnnspark.features import SITE_FEATURES
 from cnnspark.gatk_tensors import build_gatk_tensors
-from cnnspark.reads import ReadBatch, ReadFilter, ReadSource, no_reads
+from cnnspark.reads import ReadBatch, ReadSource, no_reads
 from cnnspark.reference import ReferenceSource, encode_bases
 from cnnspark.regions import Region
 from cnnspark.schema import AlleleKey, TensorBatch
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import Record
 
 # Beyond this distance, reading twice around both records costs less than reading what lies between.
@@ -29,32 +29,6 @@ _CHUNK_GAP = 2 * features.READ_REACH
 # How far an indel is followed through its repeat; beyond, no read spans both sides.
 EXTENSION_LIMIT = 500
 _ACGT = frozenset("ACGT")
-
-
-@dataclass(frozen=True)
-class TensorSettings:
-    """How tensors are built; part of a dataset's and a model's identity.
-
-    ``encoding``: "cnnspark", or "gatk" for tensors by the rules of GATK's own (:mod:`cnnspark.gatk_tensors`), where
-    all reads are kept and soft-clipped bases are used, so that these two settings have nothing to say.
-    """
-
-    encoding: str = "cnnspark"
-    read_limit: int = 128
-    use_soft_clips: bool = False
-    on_ref_mismatch: str = "error"  # or "skip"
-    seed: int = 0
-    read_filter: ReadFilter = field(default_factory=ReadFilter)
-
-    def __post_init__(self) -> None:
-        if self.read_limit < 1:
-            raise UsageError(f"read_limit is {self.read_limit}; it must be 1 or more")
-        if self.on_ref_mismatch not in ("error", "skip"):
-            raise UsageError(f"on_ref_mismatch is '{self.on_ref_mismatch}'; use 'error' or 'skip'")
-        if self.encoding not in ("cnnspark", "gatk"):
-            raise UsageError(f"encoding is '{self.encoding}'; use 'cnnspark' or 'gatk'")
-        if self.encoding == "gatk" and (self.use_soft_clips or self.read_filter != ReadFilter()):
-            raise UsageError("encoding gatk keeps all reads and their soft clips; leave those settings out")
 
 
 @dataclass(frozen=True)

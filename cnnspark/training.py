@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark.errors import UsageError
 from cnnspark.files import absolute, explained, has_files, is_remote, location, make_parents, make_room, remove, size
+from cnnspark.joined_dataset import sample_folders
 from cnnspark.log import about
-from cnnspark.models.bundled import absolute_model, chosen_model
+from cnnspark.models.bundle_folder import absolute_model, chosen_model
 from cnnspark.models.card import Card, read_card
-from cnnspark.sheet_run import sample_folders
 from cnnspark.training_job import prepare_job
 from cnnspark.training_parts import FIRST_PART, parts_folder, parts_of
 from cnnspark.training_settings import HISTORY_LINES_FILE, STATE_FILE, TrainSettings, checkpoint_folder

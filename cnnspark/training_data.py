@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from cnnspark.batches import pad_rows
+from cnnspark.contigs import check_regions
+from cnnspark.dataclass_settings import number_of
 from cnnspark.dataset import Dataset, decode, example_keys, training_columns
 from cnnspark.errors import InputError, UsageError
 from cnnspark.joined_dataset import DATASET, JoinedDataset, open_dataset
-from cnnspark.regions import Region, check_regions, parse_region
+from cnnspark.regions import Region, parse_region
 from cnnspark.schema import TensorBatch
-from cnnspark.training_settings import check_share, number_of
+from cnnspark.training_settings import check_share
 
 MAX_STREAMS = 16
 # Row groups that a stream holds to shuffle rows between: about 256 tensors, 2 MB.

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cnnspark.dataclass_settings import number_of
 from cnnspark.errors import InputError, UsageError
 from cnnspark.files import location
 from cnnspark.guard import KnownValues
-from cnnspark.models.bundled import chosen_model
+from cnnspark.models.bundle_folder import chosen_model
 from cnnspark.models.card import Range, read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
 from cnnspark.models.spec import BINS, HIDDEN_UNITS, ModelSpec
@@ -29,14 +30,6 @@ ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_LINES_FILE = "history.jsonl"  # of the running training; the bundle's is history.json
-
-
-def number_of(text: str) -> float | None:
-    """The number that the text is, None where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def check_share(share: float) -> None:

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import errors
-from cnnspark.devices import VISIBLE, assigned_gpus
 from cnnspark.errors import CnnsparkError, RunError, UsageError
 from cnnspark.session import described
+from cnnspark.tensorflow_setup import VISIBLE, assigned_gpus
 from cnnspark.training_settings import ReplicaJob, TrainSettings
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ TAIL_LINES = 30
 _START_WORKER = """
 import sys
 sys.path[:] = [p for p in sys.path if p]
-from cnnspark import lean
-lean.own_process()
-with lean.lean_import():
+from cnnspark.tensorflow_setup import lean_import, own_process
+own_process()
+with lean_import():
     from cnnspark.training_worker import main
 main()
 """

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-import cnnspark
+from cnnspark._version import __version__
 from cnnspark.alleles import VariantType
 from cnnspark.errors import RunError
 from cnnspark.losses import loss_by_name
 from cnnspark.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
 from cnnspark.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
-from cnnspark.models.card import SENSITIVITIES, Card, score
+from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.spec import ModelSpec
+from cnnspark.score_fields import log_odds
 from cnnspark.training_settings import ReplicaJob
 from cnnspark.training_state import TrainingState
 
@@ -132,7 +133,7 @@ class LabelledValidation(_HeldOut):
     def findings(self, logits: np.ndarray) -> Findings:
         """The calibration, and figures and thresholds of the calibrated scores by group."""
         calibration = fit_platt(logits, self.labels)
-        scores = score(probabilities(calibration(logits)))
+        scores = log_odds(probabilities(calibration(logits)))
         # Two numbers fitted on the alleles that measure them would flatter: each half is measured by the other's fit.
         before = probabilities(logits)
         after = probabilities(cross_fitted(logits, self.labels, self.data.validation_blocks))
@@ -209,7 +210,7 @@ def trained_card(
             "fingerprint": job.fingerprint,
         },
         data=job.data_facts,
-        versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
+        versions={"cnnspark": __version__} | {name: importlib.metadata.version(name) for name in packages},
     )
 
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from cnnspark.devices import use_one_gpu
 from cnnspark.errors import CnnsparkError, RunError
 from cnnspark.models.activity import dead_layers
 from cnnspark.models.bundle import save_bundle
+from cnnspark.tensorflow_setup import use_one_gpu
 from cnnspark.training_log import EpochProgress, EventLog, History
 from cnnspark.training_replicas import LOST_REPLICA, Replicas
 from cnnspark.training_settings import ReplicaJob, checkpoint_folder, learning_rate

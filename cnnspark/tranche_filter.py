@@ -17,8 +17,7 @@ from cnnspark.callset import index_is_older, needs_copy, open_callset, require_f
 from cnnspark.errors import InputError
 from cnnspark.filtering import FILTERED, NOT_SCORED, PASSED, count_filters, record_score
 from cnnspark.regions import Region
-from cnnspark.score_counts import ScoreCounts
-from cnnspark.scoring import lines_of
+from cnnspark.score_distribution import ScoreCounts
 from cnnspark.shards import BlockLines, BlockOutput
 from cnnspark.tranches import (
     INDEL,
@@ -34,7 +33,7 @@ from cnnspark.tranches import (
     look_up,
     record_type,
 )
-from cnnspark.vcf import VcfHeader, VcfSource
+from cnnspark.vcf import VcfHeader, VcfSource, lines_of
 
 # Conflicts whose place is said; of a resource of another build there are millions.
 NAMED_CONFLICTS = 5

@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 from cnnspark.errors import UsageError
-from cnnspark.score_counts import ScoreCounts
+from cnnspark.score_distribution import ScoreCounts
 
 SNP, INDEL, OTHER = "SNP", "INDEL", "OTHER"
 TYPES = (SNP, INDEL)

@@ -40,9 +40,9 @@ def test_the_package_has_the_functions_and_no_others() -> None:
         assert callable(getattr(cnnspark, name)) and name in dir(cnnspark)
     with pytest.raises(AttributeError, match="has no attribute 'scores'"):
         cnnspark.scores  # noqa: B018
-    from cnnspark import tensors  # a module of the package, not a function
+    from cnnspark import tensor_settings  # a module of the package, not a function
 
-    assert tensors.TensorSettings
+    assert tensor_settings.TensorSettings
 
 
 def test_a_configuration_is_a_file_settings_or_itself(tmp_path: Path) -> None:

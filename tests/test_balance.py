@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from cnnspark import stages
-from cnnspark.balance import share_out
-from cnnspark.blocks import Block, BlockSettings, cut_window, deal
+from cnnspark.blocks import Block, BlockSettings, cut_window, deal, share_out
 from cnnspark.config import load_config
 from cnnspark.costs import Weigher, scoring_costs
 from cnnspark.depths import ReadDepths

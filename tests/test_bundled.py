@@ -15,11 +15,10 @@ from cnnspark.cascade_stage import write_cascade
 from cnnspark.config import load_config
 from cnnspark.errors import InputError
 from cnnspark.first_stage import first_stage
-from cnnspark.models import bundled
-from cnnspark.models.bundled import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
-from cnnspark.models.card import read_card
+from cnnspark.models import bundle_folder as bundle_files
+from cnnspark.models.bundle_folder import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
+from cnnspark.models.card import read_card, score_key
 from cnnspark.models.cascade import Band, Cascade
-from cnnspark.scoring import score_key
 from cnnspark.vcf import VcfSource
 from tests.conftest import Sample
 
@@ -43,7 +42,7 @@ def test_a_name_is_the_bundled_model_unless_there_is_such_a_folder(
 def test_a_bundled_model_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no bundled model 'mine'; choose one of features"):
         read_card("bundled:mine")
-    monkeypatch.setattr(bundled, "_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(bundle_files, "_FOLDER", tmp_path / "nowhere")
     with pytest.raises(InputError, match="has no bundled models .* --model a folder"):
         read_card("bundled:reads")
 

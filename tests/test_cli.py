@@ -162,7 +162,7 @@ def test_what_train_is_told_is_what_is_trained(
 ) -> None:
     trained = Mock(side_effect=errors.RunError("that is all"))
     monkeypatch.setattr("cnnspark.training.train", trained)
-    monkeypatch.setattr("cnnspark.cli_options.Run.spark", Mock())
+    monkeypatch.setattr("cnnspark.cli_run.Run.spark", Mock())
     assert main(["train", "--data", "d", "--model-out", "m", *arguments]) == errors.RunError.exit_code
     settings = trained.call_args.args[3]
     assert {name: getattr(settings, name) for name in expected} == expected

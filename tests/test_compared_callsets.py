@@ -8,7 +8,6 @@ import pytest
 from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
 from cnnspark.compared_callsets import (
     MeasuredCallset,
-    blocks_of_all,
     callset_names,
     join_alleles,
     keys_of_each,
@@ -16,9 +15,11 @@ from cnnspark.compared_callsets import (
     pairs_to_compare,
 )
 from cnnspark.errors import InputError, UsageError
-from cnnspark.evaluation import ScoreReader, is_log_odds, sample_column, score_names
+from cnnspark.evaluation import ScoreReader, sample_column, score_names
 from cnnspark.metrics import AlleleScores
 from cnnspark.regions import Region
+from cnnspark.score_fields import is_log_odds
+from cnnspark.stages.evaluate import blocks_of_all
 from cnnspark.vcf import Record, VcfHeader
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"

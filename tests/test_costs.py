@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnspark.alleles import unscorable_reason
+from cnnspark.block_tensors import BlockTensors, Inputs
 from cnnspark.blocks import BlockSettings, cut_window, number_blocks
 from cnnspark.config import InputPaths
 from cnnspark.costs import (
@@ -23,8 +24,7 @@ from cnnspark.models.names import MODELS
 from cnnspark.read_index import WINDOW_BASES
 from cnnspark.reads import ReadSource
 from cnnspark.regions import Region
-from cnnspark.scoring import BlockTensors, Inputs
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.vcf import VcfSource
 from tests.test_blocks import lines_at
 

@@ -65,9 +65,9 @@ def test_the_card_describes_the_dataset(sample: Sample) -> None:
 @pytest.mark.parametrize("slots", [1, 3, 16])
 def test_the_same_content_for_any_number_of_tasks(sample: Sample, tmp_path: Path, slots: int) -> None:
     """The blocks built in other tasks and orders: as many executors' worth of processes as slots, one after another."""
-    from cnnspark import scoring
+    from cnnspark import block_tensors
     from cnnspark.blocks import Block
-    from cnnspark.inputs import Labeller, TruthPaths
+    from cnnspark.labeller import TruthPaths, open_labeller
     from cnnspark.regions import Region
     from cnnspark.vcf import VcfSource
 
@@ -76,14 +76,14 @@ def test_the_same_content_for_any_number_of_tasks(sample: Sample, tmp_path: Path
     blocks = [Block(**{**b, "region": Region(**b["region"])}) for b in state["blocks"]]
     folder = dataset_folder(str(tmp_path / "again"))
     folder.open({}, blocks, "fail")
-    inputs = scoring.Inputs(
+    inputs = block_tensors.Inputs(
         str(sample.paths.vcf), sample.paths.reads, str(sample.paths.reference), dataset.card["sample"]
     )
     for slot in reversed(range(slots)):
-        source = scoring.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
-        truth = TruthPaths.of(sample.paths)
+        source = block_tensors.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
+        truth = TruthPaths.of(sample.paths.truth, sample.paths.bed, sample.paths.labels)
         assert truth is not None
-        labeller = Labeller(truth, VcfSource(inputs.vcf), inputs.reference)
+        labeller = open_labeller(truth, VcfSource(inputs.vcf), inputs.reference)
         for block in blocks[slot::slots]:
             stages.write_tensors(folder, block, source, labeller)
     again = {row["block"]: row["sha256"] for row in folder.rows()}

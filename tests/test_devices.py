@@ -16,12 +16,12 @@ import pytest
 
 from cnnspark.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE, scoring_batches
 from cnnspark.blocks import Block
-from cnnspark.devices import assigned_gpus, show_assigned_gpus, use_one_gpu
 from cnnspark.features import SITE_FEATURES
 from cnnspark.models.bundle import Bundle, load_bundle
+from cnnspark.predict import predicted_probabilities
 from cnnspark.regions import Region
-from cnnspark.scoring import predicted_probabilities
 from cnnspark.session import use_bundled_java
+from cnnspark.tensorflow_setup import assigned_gpus, show_assigned_gpus, use_one_gpu
 from tests.conftest import ROOT
 from tests.test_batches import ragged
 
@@ -37,7 +37,7 @@ builder = builder.config("spark.task.resource.gpu.amount", "0.5").config("spark.
 session = builder.config("spark.executor.memory", "512m").getOrCreate()
 
 def task(numbers):
-    from cnnspark.devices import assigned_gpus, show_assigned_gpus
+    from cnnspark.tensorflow_setup import assigned_gpus, show_assigned_gpus
     show_assigned_gpus()
     yield [*assigned_gpus()], os.environ.get("CUDA_VISIBLE_DEVICES")
 

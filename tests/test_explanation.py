@@ -19,14 +19,14 @@ from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
-from cnnspark.explanation import explain
 from cnnspark.explanation_page import write_page
 from cnnspark.explanation_words import sentences, summary
 from cnnspark.members import Member
 from cnnspark.models.card import read_card
 from cnnspark.models.gatk_import import gatk_bundle
 from cnnspark.schema import WINDOW
-from cnnspark.scoring import ScoreSettings
+from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.stages.explain import explain
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines
 from tests.test_gatk import random_arrays

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnspark.fdr import expected_fdr, fdr_threshold
-from cnnspark.score_counts import ScoreCounts
+from cnnspark.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
 
 
 def score_of(p: float) -> float:

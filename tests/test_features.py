@@ -15,7 +15,8 @@ from cnnspark.alleles import trim, unscorable_reason, variant_type
 from cnnspark.features import SITE_FEATURES
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.tensors import TensorSettings, build_tensors
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import build_tensors
 from tests.oracle_tensors import OracleRead, TinyRead, haplotype_spans, support
 from tests.test_tensors import NO_ANNOTATIONS, Tiny, needs_data, random_reads, random_records, real, record
 

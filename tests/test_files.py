@@ -15,10 +15,10 @@ import pytest
 from cnnspark import files, owner, remote_inputs
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.failures import explain
+from cnnspark.files import read_json, write_json
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region, read_bed
-from cnnspark.runs import read_json, write_json
 from cnnspark.vcf import VcfSource
 from tests.conftest import ROOT, write_vcf
 from tests.object_store import SECRET, Store, opened_store

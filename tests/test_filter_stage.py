@@ -16,9 +16,8 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths
-from cnnspark.fdr import expected_fdr
 from cnnspark.filtering import score_counts
-from cnnspark.score_counts import ScoreCounts
+from cnnspark.score_distribution import ScoreCounts, expected_fdr
 from cnnspark.tranches import two_decimals
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines, write_vcf

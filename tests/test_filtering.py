@@ -9,7 +9,6 @@ import pytest
 from cnnspark.blocks import Block
 from cnnspark.errors import UsageError
 from cnnspark.filtering import (
-    GROUPS,
     FilterSettings,
     allele_scores,
     card_threshold,
@@ -20,6 +19,7 @@ from cnnspark.filtering import (
 )
 from cnnspark.log import set_quiet
 from cnnspark.regions import Region
+from cnnspark.score_fields import GROUPS
 from cnnspark.shards import ShardRow
 from cnnspark.vcf import Record, VcfHeader
 from tests.conftest import write_vcf

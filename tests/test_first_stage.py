@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from cnnspark import cascade, cascade_stage, scoring, shards, stages
-from cnnspark.balance import share_out
+from cnnspark import cascade, cascade_stage, predict, scoring, shards, stages
+from cnnspark.alleles import UNKNOWN
 from cnnspark.batches import scoring_batches
-from cnnspark.blocks import Block
+from cnnspark.block_tensors import Inputs
+from cnnspark.blocks import Block, share_out
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset, decode
 from cnnspark.errors import InputError, UsageError
-from cnnspark.explanation import explain
 from cnnspark.features import SITE_FEATURES, feature_columns
 from cnnspark.first_stage import (
     PASSED_ON,
@@ -30,15 +30,15 @@ from cnnspark.first_stage import (
     require_pair,
 )
 from cnnspark.models.bundle import save_bundle
-from cnnspark.models.card import Card, read_card
+from cnnspark.models.card import Card, model_tensors, read_card
 from cnnspark.models.cascade import Band, Cascade
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec
 from cnnspark.plan import plan_callset
 from cnnspark.regions import Region
-from cnnspark.schema import UNKNOWN
-from cnnspark.scoring import Inputs, ScoreSettings
-from cnnspark.tensors import TensorSettings
+from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.stages.explain import explain
+from cnnspark.tensor_settings import TensorSettings
 from cnnspark.training_data import hold_out
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 from tests.conftest import Sample, read_lines
@@ -150,7 +150,7 @@ def test_a_field_of_the_same_name_and_another_type_is_refused_or_left() -> None:
 def worked(inputs: Inputs, model: str, cascade: bool | None = None) -> tuple[list[Record], dict[str, int]]:
     """A contig's records through the bare function, and the counts."""
     card = read_card(model)
-    tensors = scoring.model_tensors(model, card, TensorSettings())
+    tensors = model_tensors(model, card, TensorSettings())
     first = first_stage(model, card, cascade)
     work = scoring.score_work(inputs, model, card, tensors, ScoreSettings(), first)
     with VcfSource(inputs.vcf) as source:
@@ -233,10 +233,10 @@ def test_a_model_takes_the_site_features_that_it_knows(sample: Sample, two: tupl
     blocks = [block["block"] for block in dataset.blocks]
     groups = list(dataset.read(blocks))
     known = np.concatenate([values["label"] for values in groups]) != UNKNOWN
-    bundle = scoring.loaded_model(two[1], card.sha256, 1)
+    bundle = predict.loaded_model(two[1], card.sha256, 1)
     found, expected = [], []
     for batch in map(decode, groups):
-        found.append(scoring.predicted_probabilities(bundle, batch, 64, Block(0, Region("chrA"))))
+        found.append(predict.predicted_probabilities(bundle, batch, 64, Block(0, Region("chrA"))))
         by_name = dict(zip(SITE_FEATURES, batch.site_features.T, strict=True))
         picked = dataclasses.replace(batch, site_features=np.stack([by_name[n] for n in card.feature_names], axis=1))
         values = np.zeros(len(batch))
@@ -257,7 +257,7 @@ def test_a_site_feature_that_is_not_built_any_more_is_one_sentence(two: tuple[st
     card = read_card(two[0])
     older = dataclasses.replace(card.spec, feature_names=("of_before",), feature_edges=card.spec.feature_edges[:1])
     with pytest.raises(InputError, match="m expects the site feature 'of_before', which .* or train it again"):
-        scoring.model_tensors("m", dataclasses.replace(card, spec=older), TensorSettings())
+        model_tensors("m", dataclasses.replace(card, spec=older), TensorSettings())
 
 
 def test_only_blocks_that_no_model_was_trained_on_count(sample: Sample, two: tuple[str, str]) -> None:

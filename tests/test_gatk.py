@@ -18,12 +18,13 @@ from cnnspark.annotations import GATK_ANNOTATIONS
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models import gatk
 from cnnspark.models.bundle import load_bundle
-from cnnspark.models.card import read_card, score
+from cnnspark.models.card import read_card
 from cnnspark.models.gatk_import import gatk_bundle
 from cnnspark.models.layers import KeyedSpatialDropout
 from cnnspark.models.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, moments
 from cnnspark.schema import WINDOW
+from cnnspark.score_fields import log_odds
 from tests.synthetic_training import PER_READ, synthetic_batch
 
 KINDS = ("gatk_1d", "gatk_2d")
@@ -137,7 +138,7 @@ def slow_logit(p: np.ndarray, kind: int) -> float:
     low, high = -40.0, 40.0
     for _ in range(200):
         middle = (low + high) / 2
-        low, high = (middle, high) if score(1 / (1 + np.exp(-np.array(middle)))) < wanted else (low, middle)
+        low, high = (middle, high) if log_odds(1 / (1 + np.exp(-np.array(middle)))) < wanted else (low, middle)
     return low
 
 
@@ -148,8 +149,8 @@ def test_the_score_made_from_the_logit_is_gatks_of_the_records_type(kind: Varian
     got = np.asarray(gatk.GatkLogit()(classes, np.full(len(classes), int(kind), np.int32))).astype(np.float64)
     exact = np.exp(classes.astype(np.float64) - classes.max(axis=1, keepdims=True))
     exact /= exact.sum(axis=1, keepdims=True)
-    expected = score(1 / (1 + np.exp(-np.array([slow_logit(p, int(kind)) for p in exact]))))
-    np.testing.assert_allclose(score(1 / (1 + np.exp(-got))), expected, atol=1e-4)
+    expected = log_odds(1 / (1 + np.exp(-np.array([slow_logit(p, int(kind)) for p in exact]))))
+    np.testing.assert_allclose(log_odds(1 / (1 + np.exp(-got))), expected, atol=1e-4)
     assert expected.max() > 16.11 and expected.min() < (-16.11 if kind.name in ("SNV", "INSERTION") else 16)
 
 

@@ -21,7 +21,8 @@ from cnnspark.models.layers import RowMask
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
-from cnnspark.tensors import TensorSettings, build_tensors
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import build_tensors
 from cnnspark.vcf import Record, VcfSource
 from tests.conftest import read_lines
 

@@ -22,7 +22,8 @@ from cnnspark.picture import allele_columns
 from cnnspark.reads import ReadFilter, ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.schema import TensorBatch
-from cnnspark.tensors import TensorSettings, build_tensors, feature_names
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import build_tensors, feature_names
 from cnnspark.vcf import Record, VcfHeader
 from tests.oracle_tensors import TinyRead, code, read_hash, write_bam, write_fasta
 from tests.test_tensors import NO_ANNOTATIONS, random_reads, random_records, record, show

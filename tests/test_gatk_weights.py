@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from cnnspark import gatk_weights, torch_pickle
 from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
-from cnnspark.gatk_weights import LAYERS, GatkLayer, read_weights, weight_shapes
+from cnnspark.gatk_layout import LAYERS, GatkLayer, weight_shapes
+from cnnspark.gatk_weights import read_weights
 from cnnspark.models.card import read_card
 from tests.conftest import ROOT
 

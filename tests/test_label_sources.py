@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.errors import InputError
 from cnnspark.label_sources import labels_from_table, read_labels
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.vcf import Record
 from tests.conftest import write_vcf
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from cnnspark import lean
+from cnnspark import tensorflow_setup
 from tests.conftest import ROOT
 
 CODE = """
 import gc, sys
-from cnnspark import lean
+from cnnspark import tensorflow_setup as lean
 lean.own_process()
 collections = gc.get_stats()[2]["collections"]
 with lean.lean_import():
@@ -28,9 +28,9 @@ def test_the_commands_own_process_loads_keras_without_them_and_can_load_them_aft
 
 
 def test_a_callers_process_keeps_all_of_keras() -> None:
-    before = {name: sys.modules.pop(name, None) for name in lean.UNUSED}
+    before = {name: sys.modules.pop(name, None) for name in tensorflow_setup.UNUSED}
     try:
-        with lean.lean_import():
-            assert not set(lean.UNUSED) & set(sys.modules)
+        with tensorflow_setup.lean_import():
+            assert not set(tensorflow_setup.UNUSED) & set(sys.modules)
     finally:
         sys.modules.update({name: module for name, module in before.items() if module is not None})

@@ -20,8 +20,7 @@ from cnnspark.members import (
     choose_carriers,
 )
 from cnnspark.regions import Region
-from cnnspark.sample_columns import set_sample_values
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.vcf import Record, VcfHeader, VcfSource, set_sample_values
 from tests.test_annotations import fmt, header, info
 from tests.test_scoring import CARD
 

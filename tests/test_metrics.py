@@ -23,11 +23,11 @@ from cnnspark.metrics import (
     evaluate,
     format_table,
     metric_pairs,
-    probability_of_score,
     thresholds_by_precision,
     thresholds_by_sensitivity,
 )
 from cnnspark.ranking import Ranking
+from cnnspark.score_fields import probability_of_score
 
 
 def bootstrap_interval(

@@ -22,10 +22,11 @@ from cnnspark.model_summary import usual_spec
 from cnnspark.models import layers as ours
 from cnnspark.models.bundle import Bundle, load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
-from cnnspark.models.card import Card, read_card, score, training_ranges
+from cnnspark.models.card import Card, read_card, training_ranges
 from cnnspark.models.registry import BUILDERS, build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import BINS, NEVER_SEEN, ModelSpec, quantile_edges
 from cnnspark.schema import MATE_ROW, WINDOW
+from cnnspark.score_fields import log_odds
 from tests.synthetic_training import synthetic_batch
 
 
@@ -414,7 +415,7 @@ def test_code_hidden_in_a_network_is_refused(saved: Path, tmp_path: Path) -> Non
 
 
 def test_scores_are_log_odds_with_the_documented_smoothing() -> None:
-    np.testing.assert_allclose(score(np.array([0.5, 1.0, 0.0])), [0, np.log((1 + 1e-7) / 1e-7), -np.log(1e7 + 1)])
+    np.testing.assert_allclose(log_odds(np.array([0.5, 1.0, 0.0])), [0, np.log((1 + 1e-7) / 1e-7), -np.log(1e7 + 1)])
 
 
 def test_ranges_leave_missing_values_out() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark import cohort, scoring, shards, stages
+from cnnspark import block_tensors, carrier_tensors, cohort, scoring, scoring_output, scoring_settings, shards, stages
 from cnnspark.blocks import Block
 from cnnspark.config import InputPaths, Member, load_config
 from cnnspark.dataset import Dataset
@@ -26,18 +26,17 @@ from cnnspark.members import (
     MemberRecord,
     carried_alts,
 )
-from cnnspark.models.card import read_card
+from cnnspark.models.card import model_tensors, read_card
 from cnnspark.models.cascade import Band
 from cnnspark.plan import plan_callsets
 from cnnspark.preflight import check_inputs
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
-from cnnspark.sample_columns import set_sample_values
 from cnnspark.sheet_stages import score_sheet
 from cnnspark.simulate import SimulatedFiles, simulate
 from cnnspark.tasks import slices
-from cnnspark.tensors import TensorSettings
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.vcf import Record, VcfSource, set_sample_values
 from tests.conftest import read_lines
 
 pytestmark = pytest.mark.spark
@@ -98,11 +97,13 @@ def scored(spark: Any, three: Cohort, tmp_path_factory: pytest.TempPathFactory) 
     return out, result
 
 
-def bare(inputs: scoring.Inputs, contig: str, scorer: Any = scoring, **settings: Any) -> tuple[list[str], dict, int]:
+def bare(
+    inputs: block_tensors.Inputs, contig: str, scorer: Any = scoring, **settings: Any
+) -> tuple[list[str], dict, int]:
     """A contig through the bare function: lines, counts, and how many alleles the guard counted."""
     card = read_card(MODEL)
-    tensors = scoring.model_tensors(MODEL, card, TensorSettings())
-    work = scorer.score_work(inputs, MODEL, card, tensors, scoring.ScoreSettings(**settings))
+    tensors = model_tensors(MODEL, card, TensorSettings())
+    work = scorer.score_work(inputs, MODEL, card, tensors, scoring_settings.ScoreSettings(**settings))
     output = work(Block(0, Region(contig)))
     lines = list(output.lines)
     return lines, dict(output.counts), sum(map(int, output.input_counts[0].split()))
@@ -137,7 +138,7 @@ def test_each_carriers_score_is_the_one_that_its_own_callset_is_given(three: Coh
     assert any(len(Record(line).alts) > 1 for line in lines)
     compared = 0
     for column, files in enumerate(three.files):
-        inputs = scoring.Inputs(str(files.callset), str(files.reads), three.reference, files.sample)
+        inputs = block_tensors.Inputs(str(files.callset), str(files.reads), three.reference, files.sample)
         for contig in ("chrA", "chrB"):
             alone = [Record(line) for line in bare(inputs, contig)[0]]
             expected = {(r.start + 1, r.ref, r.alts[0]): float(str(r.info_value("CNN_2D"))) for r in alone}
@@ -177,7 +178,7 @@ def test_the_same_bytes_on_three_partitions_as_on_one_and_from_a_sheet_of_anothe
 
 
 def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = scoring.Inputs(three.joined, None, three.reference, members=(three.members[0], three.members[2]))
+    inputs = block_tensors.Inputs(three.joined, None, three.reference, members=(three.members[0], three.members[2]))
     lines, counts, compared = bare(inputs, "chrA", cohort)
     before = [Record(line) for line in read_lines(three.joined) if line.startswith("chrA\t")]
     everybody = [carried_alts(each, (0, 1, 2)) for each in before]
@@ -187,7 +188,7 @@ def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monke
     for old, line in zip(before, lines, strict=True):
         assert Record(line).line().split("\t")[10] == old.line().split("\t")[10]
         assert ("CNN_2D=" in line) == any(carried_alts(old, (0, 2)))
-    monkeypatch.setattr(cohort, "OPEN_READS", 1)
+    monkeypatch.setattr(carrier_tensors, "OPEN_READS", 1)
     monkeypatch.setattr(cohort, "ALLELES_AT_ONCE", 7)
     again = bare(inputs, "chrA", cohort)
     assert again[1:] == (counts, compared)
@@ -197,7 +198,7 @@ def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monke
 
 
 def test_no_more_carriers_than_the_settings_say_are_scored(three: Cohort) -> None:
-    inputs = scoring.Inputs(three.joined, None, three.reference, members=three.members)
+    inputs = block_tensors.Inputs(three.joined, None, three.reference, members=three.members)
     lines, counts, compared = bare(inputs, "chrB", cohort, max_carriers=1)
     assert counts["alleles scored"] == counts["alleles scored, by sample"] == compared
     assert counts["carriers beyond score.max_carriers"] > 0
@@ -226,9 +227,9 @@ def test_scores_of_several_samples_go_where_one_sample_was_taken_out_and_is_scor
     subprocess.run(view, check=True)
     pysam.tabix_index(one, preset="vcf")
     with VcfSource(one) as source:
-        renewed = scoring.score_header(source.header, one, read_card(MODEL))
+        renewed = scoring_output.score_header(source.header, one, read_card(MODEL))
     assert "CNN" not in renewed.format and "mean over" not in renewed.text()
-    lines, counts, _ = bare(scoring.Inputs(one, str(three.files[1].reads), three.reference, "S2"), "chrB")
+    lines, counts, _ = bare(block_tensors.Inputs(one, str(three.files[1].reads), three.reference, "S2"), "chrB")
     before = [line for line in read_lines(one) if line.startswith("chrB\t")]
     assert any(":CNN" in line for line in before) and not any(":CNN" in line for line in lines)
     assert without_sample_scores(lines) == without_sample_scores(before)
@@ -240,8 +241,8 @@ def test_with_reads_of_one_sample_its_annotations_and_neighbours_are_its_own(thr
     names, second = ("INFO/DP", "FORMAT/GQ", "INFO/MQ", "QUAL"), three.files[1]
     found = []
     for vcf in (str(second.callset), three.joined):
-        source = scoring.BlockTensors(
-            scoring.Inputs(vcf, str(second.reads), three.reference, "S2"), names, TensorSettings()
+        source = block_tensors.BlockTensors(
+            block_tensors.Inputs(vcf, str(second.reads), three.reference, "S2"), names, TensorSettings()
         )
         records = [r for r in source.records(Block(0, Region("chrA"))) if len(r.alts) == 1]
         batch, _ = source.build(records, Block(0, Region("chrA")))
@@ -376,13 +377,13 @@ def test_tensors_of_a_sample_are_of_what_it_carries(spark: Any, three: Cohort, t
 
 
 def test_in_two_stages_a_carrier_has_the_score_of_the_model_that_it_came_to(three: Cohort) -> None:
-    inputs = scoring.Inputs(three.joined, None, three.reference, members=three.members)
+    inputs = block_tensors.Inputs(three.joined, None, three.reference, members=three.members)
 
     def scored(model: str, band: Band | None = None) -> tuple[list[Record], dict[str, int]]:
         card, first = read_card(model), read_card(MODEL)
         before = band and FirstStage(MODEL, first.model, first.sha256, band)
-        tensors = scoring.model_tensors(model, card, TensorSettings())
-        work = cohort.score_work(inputs, model, card, tensors, scoring.ScoreSettings(), before)
+        tensors = model_tensors(model, card, TensorSettings())
+        work = cohort.score_work(inputs, model, card, tensors, scoring_settings.ScoreSettings(), before)
         output = work(Block(0, Region("chrA")))
         return [Record(line) for line in output.lines], dict(output.counts)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cnnspark import runtime
-from cnnspark.blocks import Block
+from cnnspark import block_times, runtime
+from cnnspark.blocks import Block, block_range
 from cnnspark.log import about
 from cnnspark.regions import Region
-from cnnspark.session import block_range, described, read_properties
+from cnnspark.session import described, read_properties
 from tests.conftest import ROOT, Sample, rows_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_the_event_log_names_stage_sample_and_blocks(scored: tuple[Path, list[di
 def test_the_report_says_of_each_block_where_its_time_went(scored: tuple[Path, list[dict], list[dict]]) -> None:
     rows = rows_of(scored[0] / "blocks.tsv")
     manifest = json.loads((scored[0] / "manifest.json").read_text())
-    assert tuple(rows[0]) == runtime.COLUMNS
+    assert tuple(rows[0]) == block_times.COLUMNS
     assert [int(row["block"]) for row in rows] == [shard["block"] for shard in manifest["shards"]]
     assert sum(int(row["records"]) for row in rows) == manifest["conservation"]["records_out"]
     assert sum(int(row["alleles"]) for row in rows) == manifest["counts"]["alleles scored"]

@@ -9,7 +9,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from cnnspark.metrics import AlleleScores, probability_of_score
+from cnnspark.metrics import AlleleScores
 from cnnspark.operating import (
     CALIBRATION_COLUMNS,
     THRESHOLD_COLUMNS,
@@ -18,6 +18,7 @@ from cnnspark.operating import (
     threshold_grid,
     thresholds_table,
 )
+from cnnspark.score_fields import probability_of_score
 
 
 def table(n: int = 300, seed: int = 1) -> AlleleScores:

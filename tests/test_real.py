@@ -12,10 +12,9 @@ import pysam
 import pytest
 
 from cnnspark import pipeline, stages, training
-from cnnspark.alleles import unscorable_reason
+from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, unscorable_reason
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.label_sources import read_label_table
-from cnnspark.schema import FALSE_VARIANT, TRUE_VARIANT
 from tests.conftest import read_lines
 from tests.test_stages import without_scores
 

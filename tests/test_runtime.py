@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from cnnspark import runtime
+from cnnspark import block_times, runtime
 from cnnspark.blocks import Block
 from cnnspark.regions import Region
 from tests.conftest import ROOT
@@ -86,15 +86,15 @@ def report(seconds: float, task: str, read: float = 0.5, peak: int = 100) -> dic
 
 
 def test_the_summary_has_blocks_and_tasks() -> None:
-    found = runtime.summarise([report(1.0, "1.0.0"), {}, report(2.0, "1.1.0", peak=300), report(4.0, "1.0.0")], 3.0)
+    found = block_times.summarise([report(1.0, "1.0.0"), {}, report(2.0, "1.1.0", peak=300), report(4.0, "1.0.0")], 3.0)
     assert found["seconds"] == 7.0 and found["cpu_seconds"] == 3.5 and found["reads"] == 30
     assert found["parts"]["read"] == 1.5 and found["parts"]["write"] == 5.5
     assert found["predicted_seconds"] == 3.0
     assert found["block_seconds"] == {"mean": pytest.approx(7 / 3, abs=1e-3), "max": 4.0, "max_over_mean": 1.714}
     assert found["task_seconds"] == {"mean": 3.5, "max": 5.0, "max_over_mean": 1.429} and found["tasks"] == 2
     assert found["peak_mib"] == 300
-    assert "read 21%, write 79%" in runtime.summary_text(found)
-    assert runtime.summarise([{}]) == {}
+    assert "read 21%, write 79%" in block_times.summary_text(found)
+    assert block_times.summarise([{}]) == {}
 
 
 def test_what_is_done_once_is_in_the_report_and_the_slowest_workers_in_the_summary() -> None:
@@ -102,16 +102,16 @@ def test_what_is_done_once_is_in_the_report_and_the_slowest_workers_in_the_summa
         time.sleep(0.01)
     assert 0.01 <= stopwatch.report()["start_seconds"]["a probe"] < 1
     loaded = [report(1.0, task) | {"start_seconds": {"the model": of}} for task, of in (("1.0.0", 3.0), ("1.1.0", 5.0))]
-    found = runtime.summarise([*loaded, report(1.0, "1.2.0")])
+    found = block_times.summarise([*loaded, report(1.0, "1.2.0")])
     assert found["start_seconds"]["the model"] == 5.0
-    assert "; the model took 5.0 s" in runtime.summary_text(found)
+    assert "; the model took 5.0 s" in block_times.summary_text(found)
 
 
 def test_the_table_has_a_row_for_each_block_with_what_is_known_of_it() -> None:
     blocks = [Block(0, Region("chr1", 0, 1000), 20), Block(1, Region("chr1", 1000, 5000), 30, cost=1.5)]
-    table = runtime.blocks_table(blocks, {1: report(2.0, "1.1.0")}, "HG002")
+    table = block_times.blocks_table(blocks, {1: report(2.0, "1.1.0")}, "HG002")
     unknown, known = csv.DictReader(io.StringIO(table), delimiter="\t")
-    assert tuple(known) == runtime.COLUMNS
+    assert tuple(known) == block_times.COLUMNS
     assert (known["sample"], known["start"], known["end"], known["records"]) == ("HG002", "1000", "5000", "30")
     assert (known["alleles"], known["reads"], known["read_seconds"], known["seconds"]) == ("3", "10", "0.5", "2.0")
     assert (known["predicted_seconds"], unknown["predicted_seconds"]) == ("1.5", "0.0")

@@ -9,12 +9,14 @@ import pytest
 
 from cnnspark.errors import InputError
 from cnnspark.features import SITE_FEATURES
-from cnnspark.filtering import GROUPS, card_threshold
+from cnnspark.filtering import card_threshold
 from cnnspark.guard import add_counts, known_values
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
+from cnnspark.predict import input_counts
 from cnnspark.schema import AlleleKey
-from cnnspark.scoring import annotate, format_score, input_counts, score_header
+from cnnspark.score_fields import GROUPS, format_score
+from cnnspark.scoring_output import annotate, score_header
 from cnnspark.vcf import Record, VcfHeader
 from tests.test_batches import ragged
 

@@ -17,9 +17,10 @@ from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.joined_dataset import sample_folders
 from cnnspark.shards import MERGED, MERGED_BCF
 from cnnspark.sheet import SheetCallset
-from cnnspark.sheet_run import CohortSettings, run_cohort, sample_folders
+from cnnspark.sheet_run import SheetSettings, run_on_sheet
 from tests.conftest import Sample, read_lines, rows_of
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def run(
 ) -> Any:  # fmt: skip
     """The stage on callsets of these names."""
     fingerprints = dict.fromkeys(names, prints)
-    chosen = CohortSettings(**settings)
-    return run_cohort(spark, "test", callsets(*names), str(out), if_exists, work, fingerprints, chosen)
+    chosen = SheetSettings(**settings)
+    return run_on_sheet(spark, "test", callsets(*names), str(out), if_exists, work, fingerprints, chosen)
 
 
 def test_one_failure_does_not_stop_the_others_and_only_it_is_done_again(spark: SparkSession, tmp_path: Path) -> None:
@@ -100,9 +101,9 @@ def test_no_more_are_begun_once_too_many_failed(spark: SparkSession, tmp_path: P
 
 def test_settings_and_folders_are_checked(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--at-once"):
-        CohortSettings(at_once=0)
+        SheetSettings(at_once=0)
     with pytest.raises(UsageError, match="--max-failed"):
-        CohortSettings(max_failed=-1)
+        SheetSettings(max_failed=-1)
     run(spark, tmp_path / "out", Counting(), "a", if_exists="fail")
     with pytest.raises(UsageError, match="exists; choose another --out"):
         run(spark, tmp_path / "out", Counting(), "a", if_exists="fail")

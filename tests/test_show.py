@@ -11,12 +11,13 @@ import pytest
 
 from benchmarks.dataset import write_short_card
 from cnnspark import dataset, picture
+from cnnspark.allele_position import parse_position
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 from cnnspark.picture import PICTURE_WIDTH, allele_columns, column_positions, show_tensor
 from cnnspark.regions import Region
-from cnnspark.show import parse_position, show, show_from_dataset, summary
-from cnnspark.tensors import TensorSettings
+from cnnspark.stages.show import show, show_from_dataset, summary
+from cnnspark.tensor_settings import TensorSettings
 from tests.conftest import write_vcf
 from tests.oracle_tensors import TinyRead, write_bam, write_fasta
 from tests.test_tensors import Tiny, record

@@ -19,8 +19,7 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.dataset import CARD, Dataset
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.regions import parse_region
-from cnnspark.sample_columns import set_sample_values
-from cnnspark.vcf import Record
+from cnnspark.vcf import Record, set_sample_values
 from tests.conftest import Sample, read_lines, write_vcf
 
 pytestmark = pytest.mark.spark

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from cnnspark.alleles import UNKNOWN
 from cnnspark.errors import UsageError
 from cnnspark.evaluation import LabelledAlt
-from cnnspark.schema import UNKNOWN
 from cnnspark.tally import (
     KEPT,
     LONGEST_BASES,

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from cnnspark import pipeline, scoring, shards, stages
+from cnnspark import pipeline, predict, shards, stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.tasks import LocalSession, forget_zip_importers, run_tasks, slices, spared_by_collection
+from cnnspark.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
 from tests.conftest import ROOT, Sample, read_lines
 
 
@@ -71,13 +71,13 @@ def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any)
 @pytest.mark.spark
 def test_what_a_task_loads_is_spared_by_collections_and_a_callers_objects_are_not(spark: Any) -> None:
     def spared(part: Any) -> Any:
-        with spared_by_collection():
+        with model_kept_out_of_gc():
             numbers = list(part)
         yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
 
     assert run_tasks(spark, [[1], [2]], spared, "spared") == [(1, True), (2, True)]
     before = gc.get_freeze_count()
-    with spared_by_collection():
+    with model_kept_out_of_gc():
         pass
     assert gc.get_freeze_count() == before
 
@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on_without_spark_and_with_it(
     command += ["--model", sample.model, "--out", str(out), "--set", "blocks.records=20"]
     ahead = ["--set", "score.read_ahead=1"]
 
-    whole = scoring.predicted_scores
+    whole = predict.predicted_scores
 
     def stopped_at(block: int, error: BaseException) -> Callable[..., Any]:
         def predicted(bundle: Any, batch: Any, batch_size: int, of: Any) -> Any:
@@ -140,11 +140,11 @@ def test_a_run_that_was_stopped_goes_on_without_spark_and_with_it(
         return sorted(path.stem for path in (out / "manifest").iterdir())
 
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "predicted_scores", stopped_at(2, KeyboardInterrupt()))
+        patch.setattr(predict, "predicted_scores", stopped_at(2, KeyboardInterrupt()))
         assert main([*command, "--local"]) == 130
         assert finished() == ["block-000000", "block-000001"]
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "predicted_scores", stopped_at(4, InputError("no number; train it again")))
+        patch.setattr(predict, "predicted_scores", stopped_at(4, InputError("no number; train it again")))
         assert main([*command, *ahead, "--local", "--if-exists", "resume"]) == 3
         assert finished() == [f"block-00000{number}" for number in range(4)]
     assert not (out / "_SUCCESS").exists()

@@ -18,7 +18,8 @@ from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
 from cnnspark.rows import _smallest
 from cnnspark.schema import FIELDS, MATE_ROW
-from cnnspark.tensors import TensorSettings, build_tensors
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import build_tensors
 from cnnspark.vcf import Record, VcfHeader, VcfSource
 from tests.oracle_tensors import TinyRead, oracle_examples, write_bam, write_fasta
 

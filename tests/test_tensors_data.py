@@ -15,7 +15,8 @@ from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
 from cnnspark.regions import Region
 from cnnspark.schema import FIELDS, TensorBatch
-from cnnspark.tensors import TensorSettings, build_tensors
+from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import build_tensors
 from cnnspark.vcf import Record, VcfSource
 from tests.oracle_tensors import OracleExample, TinyRead, oracle_examples
 from tests.test_tensors import DATA, NO_ANNOTATIONS, ORACLE_FIELDS, Tiny, needs_data, record

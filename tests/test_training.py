@@ -109,9 +109,9 @@ def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str
     assert card.training["best_epoch"] == best["epoch"]
     assert best["val_auprc"] == pytest.approx(area, abs=1e-6)
     # held-out alleles at or above a threshold have the precision that it is for
-    from cnnspark.models.card import score
+    from cnnspark.score_fields import log_odds
 
-    kept = score(bundle.predict(held)) >= card.thresholds["ALL"]["0.70"] - 1e-4
+    kept = log_odds(bundle.predict(held)) >= card.thresholds["ALL"]["0.70"] - 1e-4
     assert held["label"][kept].mean() >= 0.70
     assert set(card.thresholds) == set(card.sensitivity_thresholds) == {"ALL", "SNP", "INDEL"}
     assert not checkpoint_folder(uninterrupted).exists()
@@ -135,7 +135,7 @@ def test_the_result_names_the_bundle_its_digest_and_the_best_epochs_figures(unin
 def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> None:
     from cnnspark.metrics import calibration as calibration_figures
     from cnnspark.models.calibration import cross_fitted, fit_platt, probabilities
-    from cnnspark.models.card import score
+    from cnnspark.score_fields import log_odds
 
     bundle, held = load_bundle(uninterrupted), synthetic_batch(70, seed=2)
     labels, logits = held["label"], bundle.logits(held)
@@ -147,7 +147,7 @@ def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> No
         error = calibration_figures(labels, values)[1]
         assert bundle.card.metrics[f"{name} ALL"] == pytest.approx(error, abs=1e-3)
     # true alleles at or above a threshold are the share that it is for, and one score more would lose too many
-    scores = score(bundle.predict(held))[labels == 1]
+    scores = log_odds(bundle.predict(held))[labels == 1]
     for wanted in ("0.90", "0.95", "0.99", "0.995", "0.999"):
         threshold = bundle.card.sensitivity_thresholds["ALL"][wanted]
         assert np.mean(scores >= threshold - 1e-4) >= float(wanted)

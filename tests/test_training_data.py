@@ -38,14 +38,14 @@ def test_the_card_counts_what_the_files_hold(sample: Sample) -> None:
 
 def test_what_is_read_is_what_was_built(sample: Sample, spark: Any) -> None:
     """The oracle is the encoder itself, called without Spark and without Parquet."""
-    from cnnspark import scoring
+    from cnnspark import block_tensors
     from cnnspark.blocks import plan_blocks
 
     dataset = Dataset(sample.dataset)
-    inputs = scoring.Inputs(
+    inputs = block_tensors.Inputs(
         str(sample.paths.vcf), sample.paths.reads, str(sample.paths.reference), dataset.card["sample"]
     )
-    source = scoring.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
+    source = block_tensors.BlockTensors(inputs, dataset.annotation_names, sample.config.tensors)
     block = plan_blocks(spark, inputs.vcf, source.reference.lengths, (), sample.config.blocks)[3]
     built, _ = source.build(source.records(block), block)
     by_key = {(k.start, k.ref, k.alt): i for i, k in enumerate(built.keys)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
 from cnnspark.regions import Region
-from cnnspark.score_counts import ScoreCounts
+from cnnspark.score_distribution import ScoreCounts
 from cnnspark.tranche_filter import FirstPass, TrancheFilter, first_pass, known_alleles, open_resource, settle
 from cnnspark.tranches import (
     Alleles,

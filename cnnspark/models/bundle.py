@@ -17,21 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from cnnspark.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
-from cnnspark.devices import use_one_gpu
 from cnnspark.errors import InputError
-from cnnspark.models.bundle_folder import new_bundle
-from cnnspark.models.bundled import opened_bundle
+from cnnspark.models.bundle_folder import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, new_bundle, opened_bundle
 from cnnspark.models.calibration import probabilities
-from cnnspark.models.card import (
-    BUNDLE_FILES,
-    CARD_FILE,
-    HISTORY_FILE,
-    NETWORK_FILE,
-    Card,
-    file_digest,
-    read_opened_card,
-)
+from cnnspark.models.card import Card, file_digest, read_opened_card
 from cnnspark.models.registry import feed, model_inputs
+from cnnspark.tensorflow_setup import use_one_gpu
 
 
 def use_threads(threads: int) -> None:

@@ -5,6 +5,7 @@ Pure: neither keras nor tensorflow is needed to read one.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -17,32 +18,22 @@ from typing import Any
 import numpy as np
 
 from cnnspark.errors import InputError, UsageError
+from cnnspark.features import feature_columns
 from cnnspark.guard import KnownValues
-from cnnspark.models.bundled import opened_bundle
+from cnnspark.models.bundle_folder import BUNDLE_FILES, CARD_FILE, NETWORK_FILE, opened_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.cascade import Cascade
-from cnnspark.models.names import MODELS
+from cnnspark.models.names import MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec
+from cnnspark.reads import ReadFilter
 from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
+from cnnspark.tensor_settings import TensorSettings
 
 FORMAT = "cnnspark-model"
 FORMAT_VERSION = 1
-CARD_FILE = "model.json"
-NETWORK_FILE = "model.keras"
-HISTORY_FILE = "history.json"
-# In the order in which they are written to a store: a bundle without its card is none.
-BUNDLE_FILES = (NETWORK_FILE, HISTORY_FILE, CARD_FILE)
-# The score's smoothing: keeps it within +-16.1 however sure the network is.
-EPSILON = 1e-7
 THRESHOLD_GROUPS = ("ALL", "SNP", "INDEL")
 # Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.
 SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
-
-
-def score(probability: np.ndarray) -> np.ndarray:
-    """ln((p + e) / (1 - p + e)), e = 1e-7, of the probability that the allele is real; float64, the shape of p."""
-    p = np.asarray(probability, np.float64)
-    return np.log((p + EPSILON) / (1 - p + EPSILON))
 
 
 @dataclass(frozen=True)
@@ -214,3 +205,32 @@ def read_opened_card(path: str | Path, folder: Path) -> Card:
     if card.sha256 != file_digest(folder / NETWORK_FILE):
         raise InputError(f"{folder / NETWORK_FILE} is not the network its card describes; copy the bundle again")
     return card
+
+
+def looks_at_reads(card: Card) -> bool:
+    """Whether reads are needed to score with the model."""
+    return card.model not in MODELS_WITHOUT_READS and (card.model != "features" or bool(card.feature_names))
+
+
+def score_key(card: Card) -> str:
+    """The INFO key of a model's scores: by whether it looks at reads."""
+    return "CNN_2D" if looks_at_reads(card) else "CNN_1D"
+
+
+def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettings:
+    """The tensor settings that the model was trained with: scores of other tensors would mean nothing.
+
+    What to do with a REF that is not the reference's is the run's own choice. Raises InputError where the model expects
+    a site feature that this version does not build, UsageError where the run asks for other tensors.
+    """
+    feature_columns(card.feature_names, path)
+    trained = card.data.get("tensors")
+    if trained is None:
+        return wanted
+    of_model = TensorSettings(
+        **{**trained, "read_filter": ReadFilter(**trained["read_filter"]), "on_ref_mismatch": wanted.on_ref_mismatch}
+    )
+    chosen = dataclasses.replace(TensorSettings(), on_ref_mismatch=wanted.on_ref_mismatch)
+    if wanted not in (chosen, of_model):
+        raise UsageError(f"{path} was trained on tensors of other settings; leave 'tensors' out of the configuration")
+    return of_model

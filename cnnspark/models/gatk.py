@@ -19,11 +19,11 @@ from keras import layers, ops
 
 from cnnspark.alleles import VariantType
 from cnnspark.errors import InputError, UsageError
-from cnnspark.gatk_weights import KINDS, difference, value_problem, weight_shapes
-from cnnspark.models.card import EPSILON
+from cnnspark.gatk_layout import KINDS, difference, value_problem, weight_shapes
 from cnnspark.models.layers import CODES, KeyedDropout, KeyedSpatialDropout, RowMask, register
 from cnnspark.models.spec import ModelSpec
 from cnnspark.schema import WINDOW
+from cnnspark.score_fields import EPSILON
 
 # Rows (reads) of the 2D tensor.
 GATK_ROWS = 128
@@ -170,7 +170,7 @@ class RepeatLastRow(keras.layers.Layer):
 
 @register
 class GatkLogit(keras.layers.Layer):
-    """The logit (B,) whose score (:func:`cnnspark.models.card.score`) is GATK's: ``(classes (B, 4), type (B,))``.
+    """The logit (B,) whose score (:func:`cnnspark.score_fields.log_odds`) is GATK's: ``(classes (B, 4), type (B,))``.
 
     GATK's score is ln(e + P_true / (P_false + e)), e = 1e-7, of the record's type, and the greater of both for types
     other than SNP and INDEL. With E = exp(score), the probability p for which ln((p + e) / (1 - p + e)) is that score

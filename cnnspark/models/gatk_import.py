@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import cnnspark
+from cnnspark._version import __version__
 from cnnspark.annotations import GATK_ANNOTATIONS
+from cnnspark.errors import UsageError
+from cnnspark.files import location, make_room
+from cnnspark.gatk_layout import weight_shapes
+from cnnspark.gatk_weights import read_content, weights_in
 from cnnspark.models.bundle import save_bundle
+from cnnspark.models.bundle_folder import CARD_FILE
 from cnnspark.models.card import Card
 from cnnspark.models.gatk import GATK_ROWS, assign_weights, check_arrays
 from cnnspark.models.registry import build_model
 from cnnspark.models.spec import ModelSpec
-from cnnspark.tensors import TensorSettings
+from cnnspark.tensor_settings import TensorSettings
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 
 def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "") -> Card:
@@ -38,7 +48,7 @@ def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "")
         ),
         training={"imported_from": source},
         data={"tensors": asdict(TensorSettings(encoding="gatk", read_limit=GATK_ROWS))},
-        versions={"cnnspark": cnnspark.__version__} | {name: importlib.metadata.version(name) for name in packages},
+        versions={"cnnspark": __version__} | {name: importlib.metadata.version(name) for name in packages},
     )
 
 
@@ -55,3 +65,30 @@ def gatk_bundle(
     model = build_model(kind, card.spec)
     assign_weights(model, arrays)
     return save_bundle(model_out, model, card, replace=replace)
+
+
+def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False) -> Card:
+    """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
+
+    Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
+    is no bundle, or cannot be written.
+    """
+    weight_shapes(kind)
+    target = location(model_out)
+    _check_target(target, overwrite)
+    data = read_content(Path(path))
+    arrays = weights_in(path, data, kind)
+    make_room(target, "--model-out")
+    from cnnspark.models.gatk_import import gatk_bundle
+
+    source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
+    return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
+
+
+def _check_target(target: Location, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
+    if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
+        raise UsageError(f"{target} is not a model bundle; choose another --model-out")

@@ -5,8 +5,8 @@ Commands, jobs and Python callers use these. Each takes a SparkSession, or where
 summary of plain values.
 """
 
+from cnnspark.shards import merged_callset
 from cnnspark.stages.candidates import call_candidates
-from cnnspark.stages.common import merged_callset
 from cnnspark.stages.evaluate import Evaluation, evaluate_callset
 from cnnspark.stages.filter import filter_callset
 from cnnspark.stages.score import check_output_type, score_callset

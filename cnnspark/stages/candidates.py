@@ -9,13 +9,14 @@ from cnnspark import callset
 from cnnspark.blocks import Block, candidate_windows
 from cnnspark.candidates import candidate_header, candidate_lines
 from cnnspark.config import Config, InputPaths
+from cnnspark.contigs import check_regions
 from cnnspark.errors import InputError
-from cnnspark.inputs import required
+from cnnspark.labeller import required
 from cnnspark.log import about, progress
 from cnnspark.preflight import check_executors, check_one_sample, check_reads
 from cnnspark.reads import ReadSource
 from cnnspark.reference import ReferenceSource
-from cnnspark.regions import check_regions, clip_to_contigs, parse_region
+from cnnspark.regions import clip_to_contigs, parse_region
 from cnnspark.shards import BlockLines, BlockOutput, write_shards
 from cnnspark.stages.common import merge_in_task, new_callset, work_folder
 from cnnspark.tasks import Session

@@ -9,19 +9,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import bcf, callset
+from cnnspark.block_times import blocks_table, summarise, summary_text
 from cnnspark.blocks import Block, plan_blocks
 from cnnspark.config import Config
 from cnnspark.costs import Costs, Expected, line_costs
 from cnnspark.errors import InputError, UsageError
 from cnnspark.failures import explain
-from cnnspark.files import explained, is_url, location, make_room
+from cnnspark.files import explained, location, make_room
 from cnnspark.inputs import CheckedInputs
 from cnnspark.log import progress, subject
 from cnnspark.merge import check_conservation, merge_shards, total_counts
 from cnnspark.owner import private_folder
-from cnnspark.runs import SUCCESS, RunFolder
-from cnnspark.runtime import blocks_table, summarise, summary_text
-from cnnspark.shards import MERGED, MERGED_BCF, ShardRow, shard_folder
+from cnnspark.runs import RunFolder
+from cnnspark.shards import ShardRow, shard_folder
 from cnnspark.tasks import Session, run_tasks
 from cnnspark.vcf import VcfHeader
 
@@ -108,22 +108,6 @@ def new_callset(out: str, overwrite: bool) -> Location:
         if target.exists() and not overwrite:
             raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
     return target
-
-
-def merged_callset(path: str) -> str:
-    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
-    if is_url(path) and path.endswith((".gz", bcf.SUFFIX)):
-        return path  # a URL's file: there is no need to look
-    folder = location(path)
-    with explained(path):
-        if not folder.is_dir():
-            return path
-    merged = next((file for name in (MERGED, MERGED_BCF) if (file := folder / name).exists()), None)
-    if merged is None:
-        if not (folder / SUCCESS).exists():
-            raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
-        raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
-    return str(merged)
 
 
 @contextmanager

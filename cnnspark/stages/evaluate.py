@@ -5,40 +5,46 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-from cnnspark.blocks import Block, deal
-from cnnspark.causes import read_causes
+from cnnspark.blocks import Block, block_range, deal, windows_of
 from cnnspark.compared_callsets import (
     BlockAlleles,
     BlockCollector,
     EvaluationTask,
-    blocks_of_all,
-    check_contigs,
-    measured_callsets,
+    MeasuredCallset,
+    callset_names,
+    keys_of_each,
     pairs_of,
     pairs_to_compare,
 )
 from cnnspark.config import Config, InputPaths
+from cnnspark.contigs import check_build, require_shared_contig
 from cnnspark.curves import draw_curves
 from cnnspark.errors import UsageError
-from cnnspark.evaluation import cause_facts
+from cnnspark.evaluation import cause_facts, sample_column, score_names
 from cnnspark.files import absolute, has_files, location, make_folder
-from cnnspark.inputs import TruthPaths, checked_inputs, required
+from cnnspark.inputs import CheckedInputs, checked_inputs
+from cnnspark.label_sources import read_causes
+from cnnspark.labeller import TruthPaths, required
 from cnnspark.labels import require_both_labels
 from cnnspark.log import about
 from cnnspark.measurements import Measurements, callset_summary, check_scores, measure, warn_of_empty
 from cnnspark.metrics import AlleleScores, Metrics
+from cnnspark.reads import ReadSource
+from cnnspark.reference import ReferenceSource
+from cnnspark.regions import Region, read_bed
 from cnnspark.report import write_report
 from cnnspark.report_of_run import store_pictures
 from cnnspark.run_facts import RunFacts, run_of
-from cnnspark.session import block_range
-from cnnspark.stages.common import merged_callset, planned_blocks
-from cnnspark.strata import dimensions, parse_region_files
+from cnnspark.shards import merged_callset
+from cnnspark.stages.common import planned_blocks
+from cnnspark.strata import RegionFile, check_region_files, dimensions, parse_region_files
 from cnnspark.tally import add_tallies
 from cnnspark.tasks import Session, run_tasks
+from cnnspark.vcf import VcfSource
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def evaluate_callset(
     paths, folder = paths.absolute(), location(out)
     if has_files(folder) and not overwrite:
         raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
-    truth = TruthPaths.of(paths)
+    truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
     pairs, region_files = pairs_of(compare), [
@@ -142,3 +148,69 @@ def evaluate_callset(
     )  # fmt: skip
     measured.write(folder)
     return Evaluation(measured, alleles)
+
+
+def measured_callsets(
+    given: Sequence[str], opened: Sequence[CheckedInputs], paths: InputPaths, scores: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+) -> tuple[MeasuredCallset, ...]:  # fmt: skip
+    """The callsets with the scores to measure in each: those asked for and those to compare, else the default ones.
+
+    ``given`` are their paths as the user gave them. Raises UsageError and InputError where a score or the sample is not
+    there (:func:`score_names`, :func:`sample_column`).
+    """
+    names = callset_names(given)
+    wanted = list(dict.fromkeys([*scores, *(name for pair in pairs for name in pair)]))
+    headers = [checked.header for checked in opened]
+    keys = keys_of_each(names, headers, wanted) if len(given) > 1 else [wanted]
+    callsets = []
+    for name, path, checked, of_it in zip(names, given, opened, keys, strict=True):
+        header = checked.header
+        # Other callsets may call the sample otherwise; where there is only one, there is no doubt which.
+        sample = paths.sample if len(header.samples) > 1 or path == given[0] else None
+        if sample is None and len(header.samples) > 1 and paths.reads:
+            with ReadSource(paths.reads, paths.reference) as reads:
+                sample = next((each for each in reads.samples if each in header.samples), None)
+        column = sample_column(header, path, sample, paths.labels is None)
+        found = (
+            () if wanted and not of_it else score_names(header, of_it, column is not None and len(header.samples) > 1)
+        )
+        prefix = f"{name}:" if len(given) > 1 else ""
+        callsets.append(MeasuredCallset(name, checked.inputs.vcf, header, found, column, prefix))
+    return tuple(callsets)
+
+
+def check_contigs(
+    opened: Sequence[CheckedInputs], truth: TruthPaths, reference: str | None, files: Sequence[RegionFile]
+) -> list[str]:
+    """The contigs that the callsets have records on, those of the first in its order first.
+
+    Raises InputError where reference, confident regions or a region file are of another build.
+    """
+    contigs: dict[str, None] = {}
+    for checked in opened:
+        with VcfSource(checked.inputs.vcf) as source:
+            source.path = next(iter(checked.identity["inputs"]))  # the user's own, not a copy's
+            chosen = {region.contig for region in checked.regions}
+            own = [contig for contig in source.contigs if not chosen or contig in chosen]
+            if reference is not None:
+                with closing(ReferenceSource(reference)) as genome:
+                    check_build(source, genome, own)
+            if truth.bed:
+                require_shared_contig(truth.bed, {region.contig for region in read_bed(truth.bed)}, source.path, own)
+            check_region_files(files, own, source.path)
+            contigs |= dict.fromkeys(own)
+    return list(contigs)
+
+
+def blocks_of_all(
+    blocks: Sequence[Block], contigs: Sequence[str], lengths: Mapping[str, int | None], regions: Sequence[Region]
+) -> list[Block]:
+    """The blocks of the first callset, and those stretches of ``contigs`` on which it has no record.
+
+    ``contigs`` are those of all callsets, its own first; ``lengths`` are those that its blocks were cut by.
+    """
+    held = {(block.region.contig, block.region.start) for block in blocks}
+    # Windows that hold a record are tiled by blocks, the first of which begins where the window does.
+    more = [w for w in windows_of(contigs, lengths, regions) if (w.contig, w.start) not in held]
+    return [*blocks, *(Block(len(blocks) + number, window) for number, window in enumerate(more))]

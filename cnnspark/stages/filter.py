@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnspark import __version__, bcf, filtering
+from cnnspark import bcf, filtering
+from cnnspark._version import __version__
 from cnnspark.config import Config, InputPaths
+from cnnspark.files import write_json
 from cnnspark.filter_request import FilterRequest, settle
 from cnnspark.inputs import checked_inputs
 from cnnspark.log import about, progress
 from cnnspark.preflight import check_executors
-from cnnspark.runs import write_json
-from cnnspark.shards import BlockLines, write_shards
-from cnnspark.stages.common import finish_run, merged_callset, new_callset, planned_blocks, work_folder
+from cnnspark.shards import BlockLines, merged_callset, write_shards
+from cnnspark.stages.common import finish_run, new_callset, planned_blocks, work_folder
 from cnnspark.tasks import Session
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspark import bcf, cohort, scoring
 from cnnspark.config import Config, InputPaths
 from cnnspark.costs import scoring_costs
-from cnnspark.errors import UsageError
-from cnnspark.files import is_remote, make_room
+from cnnspark.errors import QualityError, UsageError
+from cnnspark.files import is_remote, make_room, write_json
 from cnnspark.first_stage import first_stage
+from cnnspark.guard import add_counts, compare
 from cnnspark.inputs import checked_inputs, require_reads
 from cnnspark.log import about, progress
-from cnnspark.models.bundled import absolute_model, chosen_model, is_bundled, notice
-from cnnspark.models.card import read_card, require_finished
+from cnnspark.models.bundle_folder import absolute_model, chosen_model, is_bundled, notice
+from cnnspark.models.card import Card, looks_at_reads, model_tensors, read_card, require_finished, score_key
 from cnnspark.preflight import check_executors
-from cnnspark.shards import GUARD, BlockLines, merged_file, shard_folder, write_shards
+from cnnspark.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
 from cnnspark.stages.common import finish_run, planned_blocks
 from cnnspark.tasks import Session
+
+if TYPE_CHECKING:
+    from cnnspark.files import Location
 
 
 def check_output_type(output_type: str, merge: bool) -> None:
@@ -36,7 +41,7 @@ def score_callset(
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
 
     The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
-    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundled.chosen_model`).
+    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundle_folder.chosen_model`).
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
@@ -51,10 +56,10 @@ def score_callset(
         progress(said)
     if strict and card.known is None:
         raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
-    needs_reads = scoring.looks_at_reads(card)
+    needs_reads = looks_at_reads(card)
     if needs_reads and not paths.members:
         require_reads(paths.reads, model)
-    tensors = scoring.model_tensors(model, card, config.tensors)
+    tensors = model_tensors(model, card, config.tensors)
     first = first_stage(model, card, config.score.cascade)
     with (
         checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
@@ -83,15 +88,35 @@ def score_callset(
             return scorer.score_work(inputs, model, card, tensors, settings, first)
 
         rows = write_shards(spark, folder, blocks, header, make_work)
-        compared = scoring.compare_inputs(folder.out / GUARD, card, rows, strict)
+        compared = compare_inputs(folder.out / GUARD, card, rows, strict)
         facts = {
             "stage": "score",
             "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
             "model": card.sha256,
             "cascade": first and first.identity(),
-            "key": scoring.score_key(card),
+            "key": score_key(card),
             "guard": compared,
         }
         target = merged_file(folder, output_type) if merge else None
         summary = finish_run(spark, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
+
+
+def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:
+    """Writes how far the callset's inputs are from the training data to ``path``, and warns where they are elsewhere.
+
+    Returns what it wrote; None where the card does not say what the model knows. Raises QualityError with ``strict``
+    instead of the warning.
+    """
+    if card.known is None:
+        return None
+    comparison = compare(card.known, add_counts(card.known, (row.input_counts for row in rows)))
+    found = comparison.to_json()
+    write_json(path, found)
+    if not comparison.inputs:
+        progress(f"{comparison.alleles} alleles are too few to tell whether the model knows such a callset")
+    if sentence := comparison.sentence():
+        if strict:
+            raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")
+        progress(f"warning: {sentence}")
+    return found

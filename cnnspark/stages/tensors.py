@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import dataset, scoring
+from cnnspark import block_tensors, dataset
+from cnnspark.alleles import UNKNOWN
 from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
-from cnnspark.blocks import Block, add_digests, deal
+from cnnspark.blocks import Block, add_digests, block_range, deal
 from cnnspark.config import Config, InputPaths
 from cnnspark.costs import tensor_costs
 from cnnspark.errors import InputError, UsageError
-from cnnspark.inputs import Labeller, TruthPaths, checked_inputs
+from cnnspark.files import file_identity
+from cnnspark.inputs import checked_inputs
+from cnnspark.labeller import Labeller, TruthPaths, open_labeller
 from cnnspark.log import about, progress
 from cnnspark.pace import Tally, following
 from cnnspark.preflight import check_executors
-from cnnspark.runs import RunFolder, file_identity
+from cnnspark.runs import RunFolder
 from cnnspark.runtime import measured
-from cnnspark.schema import UNKNOWN
-from cnnspark.session import block_range, described
+from cnnspark.session import described
 from cnnspark.stages.common import planned_blocks, report_blocks
 from cnnspark.tasks import run_tasks
 from cnnspark.tensors import feature_names
@@ -45,7 +47,7 @@ def build_dataset(
     if paths.members:
         raise UsageError("tensors are built of one sample; give its --reads and --sample instead of members")
     folder.check(if_exists)
-    truth = TruthPaths.of(paths)
+    truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     with_reads = paths.reads is not None
     with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
@@ -70,8 +72,8 @@ def build_dataset(
         missing = [block for block in blocks if block.index not in finished]
 
         def write(part: Iterable[Block]) -> Iterator[int]:
-            source = scoring.BlockTensors(inputs, names, settings)
-            labeller = Labeller(truth, source.vcf, inputs.reference) if truth else None
+            source = block_tensors.BlockTensors(inputs, names, settings)
+            labeller = open_labeller(truth, source.vcf, inputs.reference) if truth else None
             for block in part:
                 # An earlier attempt of this task may have come this far.
                 if not dataset.finished_rows(folder, block):
@@ -111,7 +113,7 @@ def build_dataset(
 
 @measured("write")
 def write_tensors(
-    folder: RunFolder, block: Block, source: scoring.BlockTensors, labeller: Labeller | None
+    folder: RunFolder, block: Block, source: block_tensors.BlockTensors, labeller: Labeller | None
 ) -> dict[str, Any]:
     """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
     records = source.records(block)
@@ -120,7 +122,7 @@ def write_tensors(
         batch, counts = source.build([record for record in records if carried[record.index]], block)
         batch = batch.take([i for i, key in enumerate(batch.keys) if key.alt_index in carried[key.record_index]])
         return dataset.write_block(folder, block, batch, np.full(len(batch), UNKNOWN), source.inputs.sample, counts)
-    labels, counts = labeller.labels(records, block)
+    labels, counts = labeller.labels(records, block.region)
     of_record = {
         record.index: [label if n in carried[record.index] else UNKNOWN for n, label in enumerate(each, 1)]
         for record, each in zip(records, labels, strict=True)

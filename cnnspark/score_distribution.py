@@ -1,7 +1,10 @@
-"""Scores as distinct values with their numbers: what a first pass over a callset brings to the driver.
+"""The distribution of a callset's scores, and the threshold for an expected false discovery rate.
 
-A model's scores have three decimals, so there are at most 32,237 different ones however large the callset is. Of other
-keys there may be as many as records, 16 bytes each.
+A score s = ln((p + e) / (1 - p + e)) says p, the probability that the allele is real. Of the alleles above a threshold
+the sum of 1 - p is the expected number of false ones, and its mean is the expected false discovery rate: the posterior
+error probabilities averaged over the alleles that pass (Newton et al. 2004, Biostatistics 5:155, the direct posterior
+probability approach; Käll et al. 2008, J. Proteome Res. 7:40). It holds as far as the probabilities do: they were
+calibrated on the model's validation alleles, so a callset with another share of true alleles shifts them.
 """
 
 from __future__ import annotations
@@ -10,6 +13,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from cnnspark.score_fields import probability_of_score
+
+
+def expected_fdr(scores: ScoreCounts) -> np.ndarray:
+    """The expected false discovery rate with each of the scores as the threshold: float64 (n,), scores ascending.
+
+    An allele passes at the threshold or above. The rate falls, or stays, as the threshold rises.
+    """
+    false = scores.counts * (1.0 - probability_of_score(scores.values))
+    return (np.cumsum(false[::-1]) / np.cumsum(scores.counts[::-1]))[::-1]
+
+
+def fdr_threshold(scores: ScoreCounts, wanted: float) -> float | None:
+    """The lowest score at which the expected false discovery rate is no more than ``wanted``; None where there is none.
+
+    It is the threshold that lets the most alleles pass.
+    """
+    fits = np.flatnonzero(expected_fdr(scores) <= wanted)
+    return float(scores.values[fits[0]]) if len(fits) else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""``cnnspark explain``: why an allele has its score, as one page."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pysam
+
+from cnnspark.allele_position import listed
+from cnnspark.config import Config, InputPaths
+from cnnspark.dataclass_settings import build
+from cnnspark.errors import CnnsparkError, InputError, UsageError
+from cnnspark.explained_site import find_site, model_digest
+from cnnspark.explanation import explained, facts_of
+from cnnspark.explanation_page import write_page
+from cnnspark.explanation_words import sentences
+from cnnspark.files import is_url, location, read_json
+from cnnspark.inputs import checked_inputs, require_reads
+from cnnspark.labeller import required
+from cnnspark.models.bundle_folder import BUNDLED, PREFIX, absolute_model, chosen_model
+from cnnspark.models.card import looks_at_reads, model_tensors, read_card, require_finished
+from cnnspark.picture import draw_allele
+from cnnspark.remote_inputs import for_htslib
+from cnnspark.runs import MANIFEST
+from cnnspark.stages import merged_callset
+from cnnspark.stages.show import check_folder_of
+
+
+def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[InputPaths, str | None, Config]:
+    """The merged callset of a scoring run's folder, and the run's own inputs and model where none are given."""
+    vcf = required(paths.vcf, "--vcf")
+    if is_url(vcf) or not Path(vcf).is_dir():
+        return paths, model, config
+    folder = location(vcf)
+    manifest = read_json(folder / MANIFEST, "the folder of a finished scoring run")
+    try:
+        of_run = build(Config, manifest["config"])
+    except (KeyError, TypeError, CnnsparkError):
+        raise InputError(
+            f"{folder / MANIFEST} does not say what was scored; give the scored VCF itself, --reads and --reference"
+        ) from None
+    of_run_inputs = of_run.inputs
+    given: dict[str, Any] = {"vcf": merged_callset(vcf), "regions": ()}
+    given |= {name: getattr(paths, name) or getattr(of_run_inputs, name) for name in ("reads", "reference", "sample")}
+    members = paths.members or (() if paths.reads else of_run_inputs.members)
+    chosen = dataclasses.replace(paths, **given, members=members)
+    if config == Config():
+        config = dataclasses.replace(of_run, inputs=config.inputs)
+    return chosen, model or of_run.model, config
+
+
+def of_one_member(paths: InputPaths) -> InputPaths:
+    """Of several samples with reads the one that is asked for."""
+    if not paths.members:
+        return paths
+    names = [member.sample for member in paths.members]
+    if paths.sample is None and len(names) > 1:
+        raise UsageError(f"the callset was scored in {listed(names)}; choose one with --sample")
+    sample = paths.sample or names[0]
+    reads = next((member.reads for member in paths.members if member.sample == sample), None)
+    if reads is None:
+        raise UsageError(f"sample '{sample}' has no reads among those of {listed(names)}; choose one of them")
+    return dataclasses.replace(paths, reads=reads or None, sample=sample, members=())
+
+
+def scored_with(vcf: str, has_reads: bool) -> str:
+    """The bundled model by which the callset was scored; of a callset without scores the usual one.
+
+    Raises UsageError where it was scored by another model.
+    """
+    digest = model_digest(_header_of(vcf))
+    if digest is None:
+        return chosen_model(None, has_reads)
+    for name in BUNDLED:
+        if read_card(PREFIX + name).sha256 == digest:
+            return PREFIX + name
+    raise UsageError(f"{vcf} was scored with a model of your own (SHA-256 {digest[:16]}); give it with --model")
+
+
+def _header_of(vcf: str) -> Sequence[str]:
+    """The header's lines; none where the file cannot be read, which is said when it is opened for good."""
+    verbosity = pysam.set_verbosity(0)  # what htslib thinks of a header is no concern here
+    try:
+        with pysam.VariantFile(for_htslib(vcf)) as file:
+            return str(file.header).splitlines()
+    except (OSError, ValueError):
+        return ()
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+def explain(
+    paths: InputPaths, model: str | None, at: str, alt: str | None, out: str, config: Config | None = None
+) -> dict[str, Any]:
+    """Explains one allele of a callset, writes the page ``out`` (.html) and returns what it shows as plain values.
+
+    ``paths.vcf`` may be the folder of a scoring run; reads, reference, sample and model are then those of the run
+    unless others are given. ``at`` and ``alt`` are as for :func:`cnnspark.stages.show.show`; without ``model`` it is
+    the bundled one that the callset was scored with, or the usual one of a callset without scores.
+
+    Raises UsageError (what was asked for cannot be explained) and InputError (nothing is there, or the inputs do not
+    fit).
+    """
+    if not out.lower().endswith((".html", ".htm")):
+        raise UsageError(f"{out} must end in .html; the explanation is one page")
+    check_folder_of(out)
+    paths, model, config = of_the_run(paths, model, config or Config())
+    paths = of_one_member(paths)
+    required(paths.vcf, "--vcf")
+    given = chosen_model(model, paths.has_reads) if model is not None else scored_with(str(paths.vcf), paths.has_reads)
+    model = absolute_model(given)
+    card = read_card(model)
+    require_finished(card, model)
+    needs_reads = looks_at_reads(card)
+    if needs_reads:
+        require_reads(paths.reads, model)
+    # Of the whole callset one allele counts: a REF that is not the reference's is an error at this one only.
+    lenient = dataclasses.replace(config.tensors, on_ref_mismatch="skip")
+    config = dataclasses.replace(config, tensors=lenient)
+    tensors = model_tensors(model, card, lenient)
+    with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
+        place = location(folder) / "callset"
+        with checked_inputs(paths.absolute(), config, place, needs_reads, needs_reference=True) as checked:
+            site = find_site(checked.inputs, str(paths.vcf), card, tensors, at, alt)
+        found = explained(site, model, card, config.score)
+        picture = Path(folder) / "tensor.png"
+        drawn = draw_allele(site.tensors, site.index, str(picture), facts_of(site), site.alts, {})
+        found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}
+        found["summary"] = sentences(found)
+        write_page(out, found, picture.read_bytes())
+    return found
