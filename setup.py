@@ -49,7 +49,9 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["cnnspark", "cnnspark.*"]),
     include_package_data=True,
-    package_data={"cnnspark": ["templates/*.html", "resources/*", "pretrained/*/*", "pretrained/*/*/*"]},
+    package_data={
+        "cnnspark": ["reports/templates/*.html", "execution/resources/*", "pretrained/*/*", "pretrained/*/*/*"]
+    },
     install_requires=REQUIRED,
     extras_require={"test": TEST, "s3": S3, "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"]},
     entry_points={"console_scripts": ["cnnspark=cnnspark.cli:main"]},

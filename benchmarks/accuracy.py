@@ -29,22 +29,23 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks import draws, sim
 from benchmarks.measure import machine, require_current, table
-from cnnspark import stages, training
-from cnnspark.alleles import VariantType
-from cnnspark.batches import scoring_batches
+from cnnspark import stages
+from cnnspark.common.log import progress
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import Dataset, decode
-from cnnspark.evaluation import metrics_by_cause
-from cnnspark.label_sources import read_causes
-from cnnspark.log import progress
-from cnnspark.metrics import AlleleScores, calibration, evaluate
-from cnnspark.model_summary import bundle_summary
+from cnnspark.evaluation.metrics import AlleleScores, calibration, evaluate
+from cnnspark.evaluation.score_reader import metrics_by_cause
+from cnnspark.execution.session import spark_session
+from cnnspark.filtering.score_distribution import ScoreCounts, fdr_threshold
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
-from cnnspark.score_distribution import ScoreCounts, fdr_threshold
-from cnnspark.score_fields import SCORE_DIGITS
-from cnnspark.session import spark_session
-from cnnspark.starting import arranged
+from cnnspark.models.summary import bundle_summary
+from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.dataset import Dataset, decode
+from cnnspark.training import train as training
+from cnnspark.training.warm_start import arranged
+from cnnspark.variants.alleles import VariantType
+from cnnspark.variants.label_tables import read_causes
+from cnnspark.variants.score_fields import SCORE_DIGITS
 
 TREES = "trees"
 # More than scikit-learn's 100 where the data allow: it stops by itself on a tenth of the training alleles.

@@ -17,12 +17,14 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.measure import blocks_of, machine, table
-from cnnspark import block_tensors, scoring, scoring_settings
-from cnnspark.ahead import in_turn
-from cnnspark.blocks import Block, BlockSettings
-from cnnspark.models.bundle_folder import chosen_model
+from cnnspark.execution.blocks import Block, BlockSettings
+from cnnspark.execution.prefetch import in_turn
+from cnnspark.models.bundle_files import chosen_model
 from cnnspark.models.card import model_tensors, read_card
-from cnnspark.tensor_settings import TensorSettings
+from cnnspark.scoring import score as scoring
+from cnnspark.scoring import settings
+from cnnspark.tensors import block_tensors
+from cnnspark.tensors.settings import TensorSettings
 
 
 def score(blocks: list[Block], inputs: block_tensors.Inputs, model: str, read_ahead: int) -> tuple[float, float]:
@@ -30,7 +32,7 @@ def score(blocks: list[Block], inputs: block_tensors.Inputs, model: str, read_ah
     path = chosen_model(model, with_reads=True)
     card = read_card(path)
     tensors = model_tensors(path, card, TensorSettings())
-    work = scoring.score_work(inputs, path, card, tensors, scoring_settings.ScoreSettings(read_ahead=read_ahead))
+    work = scoring.score_work(inputs, path, card, tensors, settings.ScoreSettings(read_ahead=read_ahead))
     started, used = time.perf_counter(), time.process_time()
     with closing(in_turn(blocks, work)) as turns:
         for block, rest in turns:

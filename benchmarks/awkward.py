@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspark import stages
+from cnnspark.common.error_translation import explain
+from cnnspark.common.log import set_quiet
 from cnnspark.config import InputPaths, load_config
-from cnnspark.failures import explain
-from cnnspark.log import set_quiet
-from cnnspark.session import spark_session
+from cnnspark.execution.session import spark_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -22,17 +22,17 @@ import numpy as np
 import pysam
 
 from benchmarks.measure import machine, pin_to_one_core, table
-from cnnspark.block_tensors import Inputs
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, share_out, windows_of
-from cnnspark.costs import Expected, scoring_costs
-from cnnspark.log import set_quiet
+from cnnspark.common.log import set_quiet
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, share_out, windows_of
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfSource
 from cnnspark.models.card import looks_at_reads, model_tensors, read_card
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.scoring import score_work
-from cnnspark.scoring_settings import ScoreSettings
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.scoring.score import score_work
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.stages.costs import Expected, scoring_costs
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.settings import TensorSettings
 
 # Where the simulated sample's reads lie.
 CONTIG, FIRST, LAST = "chr20", 60_000, 3_100_000

@@ -21,10 +21,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.accuracy import dataset_of, training_parts
-from cnnspark.cascade_stage import make_cascade
-from cnnspark.models.bundle_folder import CARD_FILE, NETWORK_FILE
+from cnnspark.models.bundle_files import CARD_FILE, NETWORK_FILE
 from cnnspark.models.card import Card, read_card
 from cnnspark.models.names import FIRST
+from cnnspark.stages.cascade import make_cascade
 
 PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
 # Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they

@@ -25,18 +25,18 @@ from benchmarks.accuracy import dataset_of, tested_parts
 from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
 from benchmarks.sim import CALLSETS
 from benchmarks.tensors import SETS, inputs_of
-from cnnspark.block_tensors import Inputs
-from cnnspark.bootstrap import bootstrap
-from cnnspark.cascade import SENSITIVITY, combined, figures
-from cnnspark.cascade_stage import probabilities_of
-from cnnspark.dataset import Dataset
-from cnnspark.first_stage import PASSED_ON, FirstStage, first_stage
-from cnnspark.models.bundle_folder import absolute_model, chosen_model
+from cnnspark.evaluation.bootstrap import bootstrap
+from cnnspark.models.bundle_files import absolute_model, chosen_model
 from cnnspark.models.card import Card, model_tensors, read_card
-from cnnspark.score_fields import probability_of_score
-from cnnspark.scoring import score_work
-from cnnspark.scoring_settings import ScoreSettings
-from cnnspark.tensor_settings import TensorSettings
+from cnnspark.scoring.cascade import PASSED_ON, FirstStage, first_stage
+from cnnspark.scoring.cascade_band import SENSITIVITY, combined, figures
+from cnnspark.scoring.score import score_work
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.stages.cascade import probabilities_of
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.score_fields import probability_of_score
 
 
 def measure_part(path: str, model: str, card: Card, first: FirstStage) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cnnspark.simulate import simulate
+from cnnspark.simulation.simulate import simulate
 
 BROKEN = (7, 23)
 

@@ -27,13 +27,13 @@ from benchmarks.measure import require_current, table
 from benchmarks.sim import CALLSETS, files, parts
 from benchmarks.training import run_replicas
 from cnnspark import stages
-from cnnspark.alleles import VariantType
-from cnnspark.batches import scoring_batches
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import Dataset, decode
-from cnnspark.metrics import auprc, thresholds_by_precision
-from cnnspark.session import spark_session
-from cnnspark.training_job import prepare_job
+from cnnspark.evaluation.metrics import auprc, thresholds_by_precision
+from cnnspark.execution.session import spark_session
+from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.dataset import Dataset, decode
+from cnnspark.training.job import prepare_job
+from cnnspark.variants.alleles import VariantType
 
 PRECISION = 0.99
 

@@ -1,4 +1,5 @@
-"""What scoring and tensors cost by alleles, rows and reads: the figures of cnnspark/costs.py, and how well they fit.
+"""What scoring and tensors cost by alleles, rows and reads: the figures of cnnspark/stages/costs.py, and how well they
+fit.
 
     python -m benchmarks.costs --data ../shared/data --work DIR [--json FILE]
 
@@ -26,12 +27,18 @@ import pysam
 from scipy.optimize import nnls
 
 from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
-from cnnspark import block_tensors, dataset, shards
-from cnnspark.alleles import unscorable_reason
-from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
-from cnnspark.batches import scoring_batches
-from cnnspark.blocks import Block, BlockSettings
-from cnnspark.costs import (
+from cnnspark.common.log import quiet_stderr, set_quiet
+from cnnspark.execution import shards
+from cnnspark.execution.blocks import Block, BlockSettings
+from cnnspark.execution.run_folder import RunFolder
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.models.card import read_card
+from cnnspark.models.gatk_weights.importer import import_weights
+from cnnspark.scoring.predict import known_features
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.simulation.simulate import simulate
+from cnnspark.stages import write_tensors
+from cnnspark.stages.costs import (
     BUILD,
     BUILD_GATK,
     BUILD_WITHOUT_READS,
@@ -44,18 +51,13 @@ from cnnspark.costs import (
     Work,
     scoring_costs,
 )
-from cnnspark.labeller import TruthPaths, open_labeller
-from cnnspark.log import quiet_stderr, set_quiet
-from cnnspark.models.card import read_card
-from cnnspark.models.gatk_import import import_weights
-from cnnspark.predict import known_features
-from cnnspark.runs import RunFolder
-from cnnspark.schema import TensorBatch
-from cnnspark.scoring_settings import ScoreSettings
-from cnnspark.simulate import simulate
-from cnnspark.stages import write_tensors
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.tensors import block_tensors, dataset
+from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.alleles import unscorable_reason
+from cnnspark.variants.annotations import GATK_ANNOTATIONS, default_annotations
+from cnnspark.variants.labeller import TruthPaths, open_labeller
 
 LEAST_SECONDS = 1e-3
 COVERAGES = (8, 60, 120, 250)
@@ -234,7 +236,8 @@ def predicted(rows: list[dict[str, Any]], step: str, costs: Costs) -> np.ndarray
 
 
 def totals(rows: list[dict[str, Any]], network: str) -> dict[str, Any]:
-    """How near cnnspark/costs.py is to scoring whole blocks. The network is measured on some alleles: taken for all."""
+    """How near cnnspark/stages/costs.py is to scoring whole blocks. The network is measured on some alleles: taken for
+    all."""
     found: dict[str, list[float]] = {"predicted": [], "real": []}
     for row in rows:
         work = Work(**row["work"])

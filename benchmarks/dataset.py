@@ -28,19 +28,19 @@ import pyarrow.parquet as pq
 from benchmarks.limits import file_copy
 from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core, table
 from benchmarks.tensors import inputs_of
-from cnnspark import dataset
-from cnnspark.annotations import default_annotations
-from cnnspark.batches import pad_rows
-from cnnspark.block_tensors import BlockTensors, Inputs
-from cnnspark.blocks import Block
-from cnnspark.features import SITE_FEATURES
-from cnnspark.files import write_json
-from cnnspark.log import quiet_stderr
-from cnnspark.regions import Region
-from cnnspark.runs import RunFolder
-from cnnspark.schema import TensorBatch
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.common.log import quiet_stderr
+from cnnspark.common.storage import write_json
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.run_folder import RunFolder
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.tensors import dataset
+from cnnspark.tensors.batches import pad_rows
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.variants.annotations import default_annotations
 
 BATCH = 64
 COPIES = 8

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnspark.candidates import CandidateSettings
-from cnnspark.log import progress
-from cnnspark.simulate import simulate
+from cnnspark.common.log import progress
 from cnnspark.simulation.settings import Mechanisms, SimulationSettings
+from cnnspark.simulation.simulate import simulate
+from cnnspark.variants.candidates import CandidateSettings
 
 REFERENCE = "reference/grch38.chr20_21.first10M.fa.gz"
 TRAINED = ("chr20:60,000-6,200,000", "chr21:5,010,000-9,200,000")

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.sim import CALLSETS, files, parts, read_alleles, split_positions
-from cnnspark import stages, training
+from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
-from cnnspark.metrics import auprc, auroc, format_table
+from cnnspark.evaluation.metrics import auprc, auroc, format_table
+from cnnspark.execution.session import spark_session
 from cnnspark.models.card import score_key
 from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.session import spark_session
+from cnnspark.training import train
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         summary = stages.build_dataset(spark, training_paths, tensors, config, if_exists="resume")
         seconds["tensors"] = time.monotonic() - started
         started = time.monotonic()
-        result = training.train(spark, tensors, f"{folder}/model", config.train)
+        result = train.train(spark, tensors, f"{folder}/model", config.train)
         seconds["train"] = time.monotonic() - started
         started = time.monotonic()
         stages.score_callset(

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pysam
 
-from cnnspark.block_tensors import Inputs
-from cnnspark.members import Member
-from cnnspark.regions import END_OF_CONTIG, Region
-from cnnspark.simulate import SimulatedFiles, simulate
-from cnnspark.vcf import VcfSource
+from cnnspark.formats.regions import END_OF_CONTIG, Region
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.simulation.simulate import SimulatedFiles, simulate
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.variants.carriers import Member
 
 LENGTH = 40_000
 DEPTHS = (10, 30, 100, 300)

@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.measure import table
 from benchmarks.tensors import inputs_of
-from cnnspark.blocks import BlockSettings
-from cnnspark.features import READ_REACH
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import BlockSettings
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.tensors.site_features import READ_REACH
 
 RECORDS = 5_000_000
 GENOME_BASES = 3_100_000_000

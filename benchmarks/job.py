@@ -23,19 +23,22 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import Timing, figure, figures_table, machine, table
-from cnnspark import block_tensors, dataset, scoring, scoring_output, stages
-from cnnspark.annotations import default_annotations
-from cnnspark.blocks import Block, deal, plan_blocks
+from cnnspark import stages
 from cnnspark.config import load_config
-from cnnspark.labeller import TruthPaths, open_labeller
-from cnnspark.models.bundle_folder import chosen_model
+from cnnspark.execution.blocks import Block, deal, plan_blocks
+from cnnspark.execution.run_folder import RunFolder
+from cnnspark.execution.session import spark_session
+from cnnspark.execution.shards import SHARDS, shard_folder, write_shard
+from cnnspark.execution.tasks import run_tasks
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.models.bundle_files import chosen_model
 from cnnspark.models.card import model_tensors, read_card
-from cnnspark.reference import ReferenceSource
-from cnnspark.runs import RunFolder
-from cnnspark.session import spark_session
-from cnnspark.shards import SHARDS, shard_folder, write_shard
-from cnnspark.tasks import run_tasks
-from cnnspark.vcf import VcfSource
+from cnnspark.scoring import output
+from cnnspark.scoring import score as scoring
+from cnnspark.tensors import block_tensors, dataset
+from cnnspark.variants.annotations import default_annotations
+from cnnspark.variants.labeller import TruthPaths, open_labeller
 
 Work = Callable[[Iterable[Block]], Iterator[int]]
 
@@ -54,7 +57,7 @@ def score(part: Iterable[Block], inputs: block_tensors.Inputs, folder: RunFolder
     """What one task of ``score`` does."""
     config, model = load_config(), chosen_model("reads", with_reads=True)
     card = read_card(model)
-    header = scoring_output.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
+    header = output.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
     work = scoring.score_work(inputs, model, card, model_tensors(model, card, config.tensors), config.score)
     for block in part:
         yield write_shard(folder, block, header, work).records_out

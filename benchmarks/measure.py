@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
 from cnnspark.errors import UsageError
-from cnnspark.features import SITE_FEATURES
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.tensors.site_features import SITE_FEATURES
 
 
 def pin_to_one_core() -> int:

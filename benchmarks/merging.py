@@ -28,11 +28,11 @@ import pysam
 from benchmarks.dataset import peak_bytes
 from benchmarks.limits import compress, file_copy
 from benchmarks.measure import Timing, by_turns, figure, figures_table, machine
-from cnnspark.blocks import Block
-from cnnspark.index_merging import IndexMerger
-from cnnspark.merge import add_index, merge_shards
-from cnnspark.regions import Region
-from cnnspark.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.merge import add_index, merge_shards
+from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
+from cnnspark.formats.index_merging import IndexMerger
+from cnnspark.formats.regions import Region
 
 CONTIGS = 20
 CONTIG_BASES = 150_000_000

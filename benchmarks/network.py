@@ -28,17 +28,17 @@ from benchmarks.limits import FLOPS, LEAST_FLOPS, matrix_product
 from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
 from benchmarks.tensors import inputs_of
 from benchmarks.training import random_batch
-from cnnspark.annotations import GATK_ANNOTATIONS
-from cnnspark.batches import SCORING_ROW_STEP, padded, scoring_batches
-from cnnspark.block_tensors import BlockTensors
-from cnnspark.log import quiet_stderr
-from cnnspark.model_summary import usual_spec
-from cnnspark.models.gatk_import import import_weights
-from cnnspark.predict import known_features
-from cnnspark.schema import TensorBatch
-from cnnspark.score_fields import log_odds
-from cnnspark.scoring_settings import ScoreSettings
-from cnnspark.tensor_settings import TensorSettings
+from cnnspark.common.log import quiet_stderr
+from cnnspark.models.gatk_weights.importer import import_weights
+from cnnspark.models.summary import usual_spec
+from cnnspark.scoring.predict import known_features
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.tensors.batches import SCORING_ROW_STEP, padded, scoring_batches
+from cnnspark.tensors.block_tensors import BlockTensors
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.annotations import GATK_ANNOTATIONS
+from cnnspark.variants.score_fields import log_odds
 
 BUNDLED = ("reads", "features", "reference")
 GATK_ALLELES = 32
@@ -54,7 +54,7 @@ def tensors_of(data: str, annotations: tuple[str, ...], encoding: str = "cnnspar
 
 def operations(model: Any, tensors: TensorBatch) -> float:
     """Floating point operations of the network on these alleles, each with its own number of reads."""
-    from cnnspark.models.registry import LEAST_ROWS, complexity
+    from cnnspark.models.networks.registry import LEAST_ROWS, complexity
 
     counts = np.maximum(np.diff(tensors.row_offsets), LEAST_ROWS)
     low, high = int(counts.min()), int(counts.max())
@@ -107,7 +107,7 @@ def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
     """Padding, and codes to channels as ``reads`` does it."""
     import tensorflow as tf
 
-    from cnnspark.models.layers import BaseChannels, QualityChannels, RowChannels, RowMask, WindowChannels
+    from cnnspark.models.networks.layers import BaseChannels, QualityChannels, RowChannels, RowMask, WindowChannels
 
     tensors = tensors_of(data, ())
     size = ScoreSettings().batch_size
@@ -171,8 +171,8 @@ def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collect
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from cnnspark import batches
-    from cnnspark.models.registry import feed, model_inputs
+    from cnnspark.models.networks.registry import feed, model_inputs
+    from cnnspark.tensors import batches
 
     bundle = bundle_of(name, data, folder)
     tensors = tensors_of(data, bundle.card.annotation_names)

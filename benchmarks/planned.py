@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine, pin_to_one_core, table
-from cnnspark.block_tensors import Inputs
-from cnnspark.blocks import BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.common.log import set_quiet
 from cnnspark.config import Config, InputPaths
-from cnnspark.costs import Expected, scoring_costs
-from cnnspark.log import set_quiet
+from cnnspark.execution.blocks import BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.execution.shards import SHARDS, shard_folder, write_shard
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import VcfSource
 from cnnspark.models.card import looks_at_reads, model_tensors, read_card
-from cnnspark.plan import COUNT_SECONDS, plan_callset
-from cnnspark.reference import ReferenceSource
-from cnnspark.scoring import score_work
-from cnnspark.scoring_output import score_header
-from cnnspark.scoring_settings import ScoreSettings
-from cnnspark.shards import SHARDS, shard_folder, write_shard
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.scoring.output import score_header
+from cnnspark.scoring.score import score_work
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.stages.costs import Expected, scoring_costs
+from cnnspark.stages.plan import COUNT_SECONDS, plan_callset
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.settings import TensorSettings
 
 SETS = {
     "sim": ("sim/DEV.freebayes.vcf.gz", "sim/DEV.bam", "sim/ref.fa.gz"),

@@ -23,13 +23,13 @@ from sklearn.ensemble import IsolationForest
 from benchmarks import draws
 from benchmarks.accuracy import Part, dataset_of, draw_part, network_scores, tabled
 from benchmarks.measure import table
-from cnnspark import training
+from cnnspark.common.log import progress
 from cnnspark.config import load_config
-from cnnspark.dataset import Dataset
-from cnnspark.log import progress
-from cnnspark.metrics import auprc
-from cnnspark.regions import parse_region
-from cnnspark.session import spark_session
+from cnnspark.evaluation.metrics import auprc
+from cnnspark.execution.session import spark_session
+from cnnspark.formats.regions import parse_region
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.training import train
 
 SAMPLE, TESTED = "train-101", "mechanisms"
 STRETCHES = 16
@@ -85,7 +85,7 @@ def main() -> None:
         def run(paths: str, out: str, epochs: int, flags: dict[str, str], seed: int = seed) -> None:
             given = [*options.settings, f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
             settings = load_config(None, given).train.with_flags(("0.2",), **{"model": options.model, **flags})
-            training.train(spark, paths, out, settings, progress)
+            train.train(spark, paths, out, settings, progress)
 
         begun = f"{folder}/pretrained-{seed}"
         started = time.monotonic()

@@ -39,18 +39,20 @@ from benchmarks.limits import compress, matrix_product, python_loop
 from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
 from benchmarks.network import operations
 from benchmarks.tensors import inputs_of, pysam_decoding, read_regions
-from cnnspark import block_tensors, carrier_tensors, cohort, predict, scoring, scoring_settings
-from cnnspark.blocks import Block
-from cnnspark.log import quiet_stderr, set_quiet
-from cnnspark.models.bundle_folder import absolute_model
+from cnnspark.common.log import quiet_stderr, set_quiet
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.shards import SHARDS, ShardRow, shard_folder, write_shard
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.models.bundle_files import absolute_model
 from cnnspark.models.card import looks_at_reads, model_tensors, read_card
-from cnnspark.schema import TensorBatch
-from cnnspark.shards import SHARDS, ShardRow, shard_folder, write_shard
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.scoring import multisample, predict, score
+from cnnspark.scoring import settings as scoring_settings
+from cnnspark.tensors import block_tensors, carrier_tensors
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
 
 # Scoring in two stages; a version without has no such module.
-_STAGES = "cnnspark.first_stage"
+_STAGES = "cnnspark.scoring.cascade"
 stages: Any = importlib.import_module(_STAGES) if importlib.util.find_spec(_STAGES) else None
 MODELS = ("reads", "features", "reference")
 REPEATS = 41
@@ -79,7 +81,7 @@ class Task:
         self.inputs = inputs if self.looks_at_reads else replace(inputs, reads=None)
         self.tensors = model_tensors(model, self.card, TensorSettings())
         before = [stages.first_stage(model, self.card, cascade)] if stages else []
-        scorer = cohort if inputs.members else scoring
+        scorer = multisample if inputs.members else score
         self.header = scorer.score_header(VcfSource(inputs.vcf).header, inputs.vcf, self.card, *before).text()
         self.folder = shard_folder(str(folder))
         self.blocks = blocks_of(inputs.vcf)

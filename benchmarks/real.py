@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks.accuracy import Part, dataset_of, network_scores, tabled
 from benchmarks.measure import table
-from cnnspark.dataset import Dataset
-from cnnspark.metrics import auprc
+from cnnspark.evaluation.metrics import auprc
 from cnnspark.models.card import read_card
-from cnnspark.score_fields import log_odds
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.variants.score_fields import log_odds
 
 PRECISIONS = ("0.95", "0.99")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.alleles import UNKNOWN
-from cnnspark.label_sources import read_label_table
-from cnnspark.vcf import Record
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.alleles import UNKNOWN
+from cnnspark.variants.label_tables import read_label_table
 
 # The part of each contig's labelled alleles that is trained on.
 TRAIN_SHARE = 0.6

@@ -68,7 +68,7 @@ def in_one_session(files: dict[str, Any], model: str, cores: int, times: int) ->
     """Seconds by the clock of each scoring, one after the other in a session."""
     from cnnspark import stages
     from cnnspark.config import InputPaths, load_config
-    from cnnspark.session import spark_session
+    from cnnspark.execution.session import spark_session
 
     seconds, config = [], load_config(None, ["blocks.records=20"])
     with spark_session("startup", f"local[{cores}]") as spark, tempfile.TemporaryDirectory() as folder:

@@ -25,14 +25,15 @@ import pysam
 
 from benchmarks import generated
 from benchmarks.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
-from cnnspark import features, kernels, reads, rows
-from cnnspark.annotations import AnnotationReader, default_annotations
-from cnnspark.block_tensors import BlockTensors, Inputs
-from cnnspark.blocks import Block
-from cnnspark.reference import CODE_OF_ASCII
-from cnnspark.schema import TensorBatch
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import Block
+from cnnspark.formats import reads
+from cnnspark.formats.reference import CODE_OF_ASCII
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.tensors import pileup_kernels, row_kernels, site_features
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.annotations import AnnotationReader, default_annotations
 
 # callset, reads, reference, sample
 SETS = {
@@ -54,10 +55,10 @@ SETS = {
 # What each stage calls: the place of the function, and the name under which its time is added up.
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadSource, "read", "reading"),
-    (kernels, "observe", "encoding"),
-    (rows, "encode", "encoding"),
-    (kernels, "pileup", "features"),
-    (features, "site_features", "features"),
+    (pileup_kernels, "observe", "encoding"),
+    (row_kernels, "encode", "encoding"),
+    (pileup_kernels, "pileup", "features"),
+    (site_features, "site_features", "features"),
     (AnnotationReader, "values", "annotations"),
 )
 

@@ -31,16 +31,16 @@ import numpy as np
 
 from benchmarks.limits import FLOPS, LEAST_FLOPS, matrix_product
 from benchmarks.measure import by_turns, figure, figures_table, machine, pin_to_one_core, table
-from cnnspark.alleles import VariantType
 from cnnspark.config import InputPaths, load_config
-from cnnspark.guard import known_values
-from cnnspark.model_summary import usual_spec
+from cnnspark.models.input_drift import known_values
 from cnnspark.models.names import MODELS
 from cnnspark.models.spec import ModelSpec
-from cnnspark.schema import FIELDS, WINDOW
-from cnnspark.training_job import prepare_job
-from cnnspark.training_settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
-from cnnspark.training_stage import replica_command, run_child
+from cnnspark.models.summary import usual_spec
+from cnnspark.tensors.schema import FIELDS, WINDOW
+from cnnspark.training.barrier_stage import replica_command, run_child
+from cnnspark.training.job import prepare_job
+from cnnspark.training.settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+from cnnspark.variants.alleles import VariantType
 
 BATCH, ROWS = 32, 32
 # Largest code of each field, so that random ones are such as there are.
@@ -73,9 +73,9 @@ def measure_network(model: str, runs: int) -> dict[str, Any]:
     """Size, cost and rates of one network, in this process."""
     import tensorflow as tf
 
-    from cnnspark.models.registry import complexity
-    from cnnspark.training_replicas import Replicas
-    from cnnspark.training_step import Trainer
+    from cnnspark.models.networks.registry import complexity
+    from cnnspark.training.all_reduce import Replicas
+    from cnnspark.training.trainer import Trainer
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -199,7 +199,7 @@ def measure_replicas(dataset: str, model: str, replicas: int, epochs: int, turns
 def build_dataset(data: str, out: str) -> str:
     """The labelled tensors of the simulated freebayes callset."""
     from cnnspark import stages
-    from cnnspark.session import spark_session
+    from cnnspark.execution.session import spark_session
 
     sim = Path(data, "sim")
     paths = InputPaths(

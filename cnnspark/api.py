@@ -1,8 +1,9 @@
 """The stages for a Python caller: what the commands do, with paths in and a small result object out.
 
 ``import cnnspark`` loads none of this; ``cnnspark.score`` does. A Spark session is made where none is active or given,
-and stays for the next call; Spark's own ``stop()`` ends it. With ``spark=cnnspark.tasks.LocalSession()`` scoring,
-filtering and evaluation run in this process, without Spark. Failures are raised as :mod:`cnnspark.errors` has them.
+and stays for the next call; Spark's own ``stop()`` ends it. With ``spark=cnnspark.execution.tasks.LocalSession()``
+scoring, filtering and evaluation run in this process, without Spark. Failures are raised as :mod:`cnnspark.errors` has
+them.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
+from cnnspark.common.error_translation import explain as failure
+from cnnspark.common.log import progress
+from cnnspark.common.storage import location, read_json
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import CnnsparkError, UsageError
-from cnnspark.failures import explain as failure
-from cnnspark.files import location, read_json
-from cnnspark.log import progress
-from cnnspark.members import Member
+from cnnspark.variants.carriers import Member
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
-    from cnnspark.tasks import Session
-    from cnnspark.training import TrainResult
+    from cnnspark.execution.tasks import Session
+    from cnnspark.training.train import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
 Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]  # noqa: UP007 (used at run time)
@@ -239,7 +240,7 @@ def train(
     ``batch_size``, ``patience``, ``log_dir``. The result has ``validation``, the figures of the best epoch,
     and the model's ``card``.
     """
-    from cnnspark import training
+    from cnnspark.training import train as training
 
     folders = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     chosen = _settings(config)[0].train.with_flags(
@@ -284,7 +285,7 @@ def _run(stage: Any, *given: Any, **named: Any) -> Any:
 def _session(spark: S | None, app: str) -> S | SparkSession:
     if spark is not None:
         return spark
-    from cnnspark.session import active_session, spark_session
+    from cnnspark.execution.session import active_session, spark_session
 
     return active_session() or spark_session(app)
 
@@ -324,7 +325,7 @@ def _settings(config: Settings, **given: Any) -> tuple[Config, InputPaths]:
 
 
 def _table(path: str | None, key: str) -> pd.DataFrame:
-    from cnnspark.score_table import score_table
+    from cnnspark.scoring.score_table import score_table
 
     if path is None:
         raise UsageError("the shards were left unmerged; score with merge=True for a table")

@@ -14,17 +14,17 @@ from typing import Any
 
 import yaml
 
-from cnnspark.blocks import BlockSettings
-from cnnspark.candidates import CandidateSettings
-from cnnspark.dataclass_settings import _put, build, check_share
+from cnnspark.common.dataclass_settings import _put, build, check_share
+from cnnspark.common.storage import absolute, scheme_of
 from cnnspark.errors import UsageError
-from cnnspark.files import absolute, scheme_of
-from cnnspark.members import Member
-from cnnspark.models.bundle_folder import BUNDLED
-from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.execution.blocks import BlockSettings
+from cnnspark.models.bundle_files import BUNDLED
+from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.simulation.settings import SimulationSettings
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.training_settings import TrainSettings
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.training.settings import TrainSettings
+from cnnspark.variants.candidates import CandidateSettings
+from cnnspark.variants.carriers import Member
 
 # What a run filters by where nothing is chosen.
 USUAL_PRECISION = 0.95

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pysam
 import pytest
 
-from cnnspark import log
+from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
-from cnnspark.remote_inputs import prepare_htslib
+from cnnspark.formats.htslib import prepare_htslib
 from tests.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """One session with two slots for all tests."""
-    from cnnspark.session import spark_session
+    from cnnspark.execution.session import spark_session
 
     session = spark_session("tests", "local[2]")
     yield session
@@ -119,7 +119,7 @@ class Sample:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
     """A simulated sample of 60 kb."""
-    from cnnspark.simulate import simulate
+    from cnnspark.simulation.simulate import simulate
 
     files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
     return InputPaths(
@@ -134,7 +134,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
 @pytest.fixture(scope="session")
 def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """The simulated sample with its dataset and a ``features`` model: the fastest way to a real bundle."""
-    from cnnspark import stages, training
+    from cnnspark import stages
+    from cnnspark.training import train
 
     folder = tmp_path_factory.mktemp("trained")
     config = load_config(
@@ -142,7 +143,7 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
         ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
     stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
-    training.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
 
 

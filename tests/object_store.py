@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnspark.files import location
+from cnnspark.common.storage import location
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pysam
 
-from cnnspark.alleles import trim, unscorable_reason
-from cnnspark.vcf import Record
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.alleles import trim, unscorable_reason
 
 CODES = {"A": 1, "C": 2, "G": 3, "T": 4, "-": 6}
 MASK = 2**64 - 1

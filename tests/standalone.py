@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import psutil
 
-from cnnspark.session import use_bundled_java
+from cnnspark.execution.session import use_bundled_java
 from tests.conftest import ROOT
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""A small dataset in one npz file with the interface of :class:`cnnspark.training_data.TrainingData`, for the tests of
+"""A small dataset in one npz file with the interface of :class:`cnnspark.training.data.TrainingData`, for the tests of
 training: a global batch is a permutation's slice, so it is the same for any number of replicas. The last one of an
 epoch is filled up with the first alleles of the permutation."""
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.schema import SUPPORTS_ALT, SUPPORTS_REF, WINDOW
+from cnnspark.tensors.schema import SUPPORTS_ALT, SUPPORTS_REF, WINDOW
 
 PER_READ = ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from cnnspark.models.activity import activity, dead_layers
+from cnnspark.training.dead_layers import activity, dead_layers
 
 
 def network(bias: float, activation: str = "relu") -> keras.Model:

@@ -8,11 +8,11 @@ from contextlib import closing
 
 import pytest
 
-from cnnspark.ahead import Steps, in_turn
-from cnnspark.blocks import Block
+from cnnspark.common.stopwatch import measured, part
 from cnnspark.errors import InputError
-from cnnspark.regions import Region
-from cnnspark.runtime import measured, part
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.prefetch import Steps, in_turn
+from cnnspark.formats.regions import Region
 
 BLOCKS = [Block(number, Region("c1", number, number + 1)) for number in range(6)]
 

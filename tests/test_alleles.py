@@ -2,8 +2,8 @@
 
 import pytest
 
-from cnnspark import alleles
-from cnnspark.alleles import VariantType, trim, unscorable_reason, variant_type
+from cnnspark.variants import alleles
+from cnnspark.variants.alleles import VariantType, trim, unscorable_reason, variant_type
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark.annotations import AnnotationReader, default_annotations
 from cnnspark.errors import UsageError
-from cnnspark.regions import Region
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
+from cnnspark.variants.annotations import AnnotationReader, default_annotations
 
 DATA = Path(os.environ.get("CNNSPARK_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "real").is_dir(), reason=f"no real callsets at {DATA} (CNNSPARK_DATA)")

@@ -13,8 +13,8 @@ import cnnspark
 from cnnspark import api
 from cnnspark.config import Config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.members import Member
-from cnnspark.vcf import Record
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.carriers import Member
 from tests.conftest import ROOT, Sample, read_lines, write_vcf
 
 HEADER = [
@@ -40,9 +40,9 @@ def test_the_package_has_the_functions_and_no_others() -> None:
         assert callable(getattr(cnnspark, name)) and name in dir(cnnspark)
     with pytest.raises(AttributeError, match="has no attribute 'scores'"):
         cnnspark.scores  # noqa: B018
-    from cnnspark import tensor_settings  # a module of the package, not a function
+    from cnnspark.tensors import settings  # a module of the package, not a function
 
-    assert tensor_settings.TensorSettings
+    assert settings.TensorSettings
 
 
 def test_a_configuration_is_a_file_settings_or_itself(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnspark.augmentation import augment, drop_rows, flip_strands, uniform
-from cnnspark.features import SITE_FEATURES
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.training.augmentation import augment, drop_rows, flip_strands, uniform
 from tests.synthetic_training import PER_READ, synthetic_batch
 
 ANNOTATIONS = ("QUAL", "INFO/F1R2", "INFO/F2R1", "INFO/FS", "INFO/MQSBZ", "FORMAT/F1R2")

@@ -10,10 +10,11 @@ from typing import Any
 import pysam
 import pytest
 
-from cnnspark import stages, training
+from cnnspark import stages
+from cnnspark.common.error_translation import explain
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.failures import explain
+from cnnspark.training import train
 from tests.conftest import read_lines
 from tests.test_stages import without_scores
 
@@ -75,7 +76,7 @@ def model(spark: Any, data: Path, config: Config, tmp_path_factory: pytest.TempP
         regions=("chr20:60,000-260,000",),
     )
     stages.build_dataset(spark, paths, str(folder / "tensors"), config)
-    training.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return str(folder / "model")
 
 

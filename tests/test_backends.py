@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from cnnspark.models.registry import BUILDERS, build_model, feed, model_inputs
+from cnnspark.models.networks.registry import BUILDERS, build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from tests.conftest import ROOT
 from tests.synthetic_training import synthetic_batch
@@ -23,7 +23,7 @@ from tests.synthetic_training import synthetic_batch
 ON_JAX = """
 import json, sys
 import jax, keras, numpy as np
-from cnnspark.models.registry import build_model, feed, model_inputs
+from cnnspark.models.networks.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec
 
 assert keras.backend.backend() == "jax"

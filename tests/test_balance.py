@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from cnnspark import stages
-from cnnspark.blocks import Block, BlockSettings, cut_window, deal, share_out
 from cnnspark.config import load_config
-from cnnspark.costs import Weigher, scoring_costs
-from cnnspark.depths import ReadDepths
-from cnnspark.read_index import WINDOW_BASES
-from cnnspark.regions import Region
-from cnnspark.tasks import run_tasks
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, deal, share_out
+from cnnspark.execution.tasks import run_tasks
+from cnnspark.formats.binning_index import WINDOW_BASES
+from cnnspark.formats.read_depth import ReadDepths
+from cnnspark.formats.regions import Region
+from cnnspark.stages.costs import Weigher, scoring_costs
 from tests.conftest import Sample
 from tests.test_blocks import lines_at
 

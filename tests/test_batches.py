@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnspark.batches import ROW_STEP, ROWS_AT_ONCE, example_key, pad_rows, scoring_batches
-from cnnspark.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
+from cnnspark.tensors.batches import ROW_STEP, ROWS_AT_ONCE, example_key, pad_rows, scoring_batches
+from cnnspark.tensors.schema import FIELDS, WINDOW, AlleleKey, TensorBatch
 
 
 def ragged(counts: list[int], seed: int = 0) -> TensorBatch:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.bcf import require_contigs, write_bcf
 from cnnspark.errors import InputError, RunError
-from cnnspark.vcf import VcfSource
+from cnnspark.formats.bcf import require_contigs, write_bcf
+from cnnspark.formats.vcf import VcfSource
 from tests.conftest import write_vcf
 from tests.test_shards import RECORDS, finished_rows, merge_shards, run, shard_folder
 

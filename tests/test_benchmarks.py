@@ -13,12 +13,12 @@ from benchmarks import accuracy, draws, generated, merging, rate
 from benchmarks import dataset as dataset_benchmark
 from benchmarks import tensors as tensors_benchmark
 from benchmarks.measure import blocks_of, require_current, table
-from cnnspark import kernels
-from cnnspark.dataset import Dataset
 from cnnspark.errors import UsageError
-from cnnspark.features import SITE_FEATURES
-from cnnspark.metrics import auprc
-from cnnspark.reads import ReadSource
+from cnnspark.evaluation.metrics import auprc
+from cnnspark.formats.reads import ReadSource
+from cnnspark.tensors import pileup_kernels
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.site_features import SITE_FEATURES
 from tests.conftest import Sample
 from tests.test_tensors import DATA, needs_data
 
@@ -57,9 +57,9 @@ def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
 
 @needs_data
 def test_every_stage_of_the_tensors_is_timed_and_the_functions_are_put_back():
-    before = kernels.observe, ReadSource.read
+    before = pileup_kernels.observe, ReadSource.read
     result = tensors_benchmark.measure_set("HG002", tensors_benchmark.inputs_of(str(DATA), "HG002"), runs=2)
-    assert (kernels.observe, ReadSource.read) == before
+    assert (pileup_kernels.observe, ReadSource.read) == before
     assert (result["records"], result["alleles"], result["reads"]) == (492, 516, 20856)
     figures = {figure["name"].removeprefix("HG002: "): figure for figure in result["figures"]}
     stages = {"reading", "encoding", "features", "annotations", "records, haplotypes, rest"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.bgzf import BgzfWriter, write_failure
+from cnnspark.formats.bgzf import BgzfWriter, write_failure
 from tests.small_disk import SmallDisk
 
 NOISE = os.urandom(1 << 16)

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from cnnspark.blocks import (
+from cnnspark.errors import InputError
+from cnnspark.execution.blocks import (
     BlockSettings,
     RecordsDigest,
     add_digests,
@@ -15,8 +16,7 @@ from cnnspark.blocks import (
     number_blocks,
     windows_of,
 )
-from cnnspark.errors import InputError
-from cnnspark.regions import END_OF_CONTIG, Region
+from cnnspark.formats.regions import END_OF_CONTIG, Region
 
 
 def lines_at(starts: list[int]) -> list[str]:

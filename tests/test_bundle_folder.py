@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnspark.common.storage import location
 from cnnspark.errors import InputError
-from cnnspark.files import location
-from cnnspark.models.bundle_folder import new_bundle
+from cnnspark.models.bundle_files import new_bundle
 
 
 def written(target: str, *names: str, fails: bool = False, replace: bool = True) -> set[str]:

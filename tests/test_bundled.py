@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 import benchmarks.bundled
-from cnnspark import pipeline, stages
-from cnnspark.cascade_stage import write_cascade
+from cnnspark import stages
 from cnnspark.config import load_config
 from cnnspark.errors import InputError
-from cnnspark.first_stage import first_stage
-from cnnspark.models import bundle_folder as bundle_files
-from cnnspark.models.bundle_folder import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.models import bundle_files
+from cnnspark.models.bundle_files import BUNDLED, absolute_model, bundle_folder, chosen_model, is_bundled, notice
 from cnnspark.models.card import read_card, score_key
 from cnnspark.models.cascade import Band, Cascade
-from cnnspark.vcf import VcfSource
+from cnnspark.scoring.cascade import first_stage
+from cnnspark.stages import pipeline
+from cnnspark.stages.cascade import write_cascade
 from tests.conftest import Sample
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.callset import copy_callset, count_records, index_is_older, kind_of, needs_copy, open_callset
 from cnnspark.errors import InputError
+from cnnspark.formats.callset import copy_callset, count_records, index_is_older, kind_of, needs_copy, open_callset
 from tests.conftest import read_lines, write_vcf
 
 LINES = ["c1 5 . A C 1e-05 . DP=007", "c1 9 . A T . . .", "c2 1 . G GA . . ."]

@@ -13,15 +13,15 @@ import pysam
 import pytest
 from scipy import stats
 
-from cnnspark.candidate_kernels import allele_statistics, fisher_strand, rank_sum_z, strand_odds_ratio
-from cnnspark.candidates import CandidateSettings, candidate_header, candidate_lines, genotype_likelihoods
 from cnnspark.config import InputPaths
 from cnnspark.errors import InputError
-from cnnspark.haplotypes import ReferenceWindow, left_normalise, make_allele
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, read_bed
-from cnnspark.vcf import Record
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region, read_bed
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.candidate_kernels import allele_statistics, fisher_strand, rank_sum_z, strand_odds_ratio
+from cnnspark.variants.candidates import CandidateSettings, candidate_header, candidate_lines, genotype_likelihoods
+from cnnspark.variants.haplotypes import ReferenceWindow, left_normalise, make_allele
 
 DEFAULT = CandidateSettings()
 Key = tuple[int, str, str]

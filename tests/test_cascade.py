@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from cnnspark import cascade
-from cnnspark.bootstrap import draws
-from cnnspark.cascade import choose_band, combined, figures
 from cnnspark.errors import InputError
+from cnnspark.evaluation.bootstrap import draws
+from cnnspark.evaluation.ranking import Ranking
 from cnnspark.models.cascade import Band
-from cnnspark.ranking import Ranking
+from cnnspark.scoring import cascade_band
+from cnnspark.scoring.cascade_band import choose_band, combined, figures
 
 EDGES = (0.0, 0.01, 0.05, 0.2, 0.5)
 
@@ -21,8 +21,8 @@ EDGES = (0.0, 0.01, 0.05, 0.2, 0.5)
 @pytest.fixture(autouse=True)
 def few_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bands and draws, which the oracle takes seconds for."""
-    monkeypatch.setattr(cascade, "EDGES", EDGES)
-    monkeypatch.setattr(cascade, "DRAWS", 20)
+    monkeypatch.setattr(cascade_band, "EDGES", EDGES)
+    monkeypatch.setattr(cascade_band, "DRAWS", 20)
 
 
 def made_up(seed: int, first_noise: float, count: int = 600) -> tuple[np.ndarray, ...]:
@@ -74,7 +74,7 @@ def slow_choice(
         numbers = np.unique(stretches[chosen], return_inverse=True)[1]
         one, other = (Ranking(labels[chosen], v[chosen]) for v in (second, values))
         gains = []
-        for drawn in draws(numbers.max() + 1, cascade.DRAWS):
+        for drawn in draws(numbers.max() + 1, cascade_band.DRAWS):
             w = drawn[numbers].astype(float)
             if one.auprc(w) is not None:
                 gains.append((

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.cli import main
 from cnnspark.errors import InputError
-from cnnspark.evaluation import cause_facts, format_causes, metrics_by_cause
-from cnnspark.label_sources import counts_by_cause, read_causes, read_labels, write_causes
-from cnnspark.metrics import AlleleScores
+from cnnspark.evaluation.metrics import AlleleScores
+from cnnspark.evaluation.score_reader import cause_facts, format_causes, metrics_by_cause
+from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
+from cnnspark.variants.label_tables import counts_by_cause, read_causes, read_labels, write_causes
 from tests.conftest import Sample, rows_of
 
 ROWS = [

@@ -11,10 +11,10 @@ from unittest.mock import Mock
 import pytest
 
 from cnnspark import errors
-from cnnspark.cli import cli, main
+from cnnspark.cli.main import cli, main
+from cnnspark.common.error_translation import explain
 from cnnspark.config import InputPaths
-from cnnspark.failures import explain
-from cnnspark.training_settings import TrainSettings
+from cnnspark.training.settings import TrainSettings
 
 
 def test_a_failure_is_a_line_of_json_where_lines_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,8 +161,8 @@ def test_what_train_is_told_is_what_is_trained(
     arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = Mock(side_effect=errors.RunError("that is all"))
-    monkeypatch.setattr("cnnspark.training.train", trained)
-    monkeypatch.setattr("cnnspark.cli_run.Run.spark", Mock())
+    monkeypatch.setattr("cnnspark.training.train.train", trained)
+    monkeypatch.setattr("cnnspark.cli.run.Run.spark", Mock())
     assert main(["train", "--data", "d", "--model-out", "m", *arguments]) == errors.RunError.exit_code
     settings = trained.call_args.args[3]
     assert {name: getattr(settings, name) for name in expected} == expected

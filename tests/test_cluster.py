@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark import stages
-from cnnspark.session import use_bundled_java
+from cnnspark.execution.session import use_bundled_java
 from tests.conftest import ROOT, Sample
 
 pytestmark = pytest.mark.spark

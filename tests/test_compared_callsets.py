@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
-from cnnspark.compared_callsets import (
+from cnnspark.errors import InputError, UsageError
+from cnnspark.evaluation.collect import (
     MeasuredCallset,
     callset_names,
     join_alleles,
@@ -14,13 +14,13 @@ from cnnspark.compared_callsets import (
     pairs_of,
     pairs_to_compare,
 )
-from cnnspark.errors import InputError, UsageError
-from cnnspark.evaluation import ScoreReader, sample_column, score_names
-from cnnspark.metrics import AlleleScores
-from cnnspark.regions import Region
-from cnnspark.score_fields import is_log_odds
+from cnnspark.evaluation.metrics import AlleleScores
+from cnnspark.evaluation.score_reader import ScoreReader, sample_column, score_names
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.stages.evaluate import blocks_of_all
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.variants.score_fields import is_log_odds
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from cnnspark.composition import composition, composition_summary, format_composition
-from cnnspark.vcf import Record
+from cnnspark.evaluation.callset_composition import composition, composition_summary, format_composition
+from cnnspark.formats.vcf import Record
 
 LINES = [
     "c1 5 . A G 9 PASS . GT 0/1",  # transition, heterozygous

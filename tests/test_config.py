@@ -92,7 +92,7 @@ def test_the_example_configurations_load(path: Path) -> None:
 
 
 def test_the_stored_configuration_loads_again(tmp_path: Path) -> None:
-    from cnnspark.pipeline import _plain
+    from cnnspark.stages.pipeline import _plain
 
     config = load_config(None, ["train.epochs=3", "inputs.regions=[chr1]", "train.validation=[chr2]"])
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(_plain(config.to_dict())))

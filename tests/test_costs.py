@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnspark.alleles import unscorable_reason
-from cnnspark.block_tensors import BlockTensors, Inputs
-from cnnspark.blocks import BlockSettings, cut_window, number_blocks
 from cnnspark.config import InputPaths
-from cnnspark.costs import (
+from cnnspark.execution.blocks import BlockSettings, cut_window, number_blocks
+from cnnspark.formats.binning_index import WINDOW_BASES
+from cnnspark.formats.read_depth import ReadDepths
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.models.names import MODELS
+from cnnspark.stages.costs import (
     NETWORKS,
     Costs,
     Expected,
@@ -19,13 +23,9 @@ from cnnspark.costs import (
     scoring_costs,
     tensor_costs,
 )
-from cnnspark.depths import ReadDepths
-from cnnspark.models.names import MODELS
-from cnnspark.read_index import WINDOW_BASES
-from cnnspark.reads import ReadSource
-from cnnspark.regions import Region
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import VcfSource
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.alleles import unscorable_reason
 from tests.test_blocks import lines_at
 
 

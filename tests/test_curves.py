@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from cnnspark.curves import MAX_POINTS, RELIABILITY_BINS, Curves, draw_curves, reliability, wilson_interval
-from cnnspark.metrics import AlleleScores, calibration
-from cnnspark.score_fields import probability_of_score
+from cnnspark.evaluation.curves import MAX_POINTS, RELIABILITY_BINS, Curves, draw_curves, reliability, wilson_interval
+from cnnspark.evaluation.metrics import AlleleScores, calibration
+from cnnspark.variants.score_fields import probability_of_score
 
 
 def example(n: int = 250) -> AlleleScores:

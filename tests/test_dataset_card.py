@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cnnspark import stages
-from cnnspark.dataset import CARD, Dataset, block_file, dataset_folder
-from cnnspark.dataset_card import BINS, add_counts, bin_edges, count_bins, read_columns
+from cnnspark.tensors.dataset import CARD, Dataset, block_file, dataset_folder
+from cnnspark.tensors.dataset_card import BINS, add_counts, bin_edges, count_bins, read_columns
 from tests.conftest import Sample
 
 
@@ -65,11 +65,11 @@ def test_the_card_describes_the_dataset(sample: Sample) -> None:
 @pytest.mark.parametrize("slots", [1, 3, 16])
 def test_the_same_content_for_any_number_of_tasks(sample: Sample, tmp_path: Path, slots: int) -> None:
     """The blocks built in other tasks and orders: as many executors' worth of processes as slots, one after another."""
-    from cnnspark import block_tensors
-    from cnnspark.blocks import Block
-    from cnnspark.labeller import TruthPaths, open_labeller
-    from cnnspark.regions import Region
-    from cnnspark.vcf import VcfSource
+    from cnnspark.execution.blocks import Block
+    from cnnspark.formats.regions import Region
+    from cnnspark.formats.vcf import VcfSource
+    from cnnspark.tensors import block_tensors
+    from cnnspark.variants.labeller import TruthPaths, open_labeller
 
     dataset = Dataset(sample.dataset)
     state = json.loads((Path(sample.dataset) / "run.json").read_text())

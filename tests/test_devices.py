@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnspark.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE, scoring_batches
-from cnnspark.blocks import Block
-from cnnspark.features import SITE_FEATURES
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.session import use_bundled_java
+from cnnspark.execution.tensorflow_setup import assigned_gpus, show_assigned_gpus, use_one_gpu
+from cnnspark.formats.regions import Region
 from cnnspark.models.bundle import Bundle, load_bundle
-from cnnspark.predict import predicted_probabilities
-from cnnspark.regions import Region
-from cnnspark.session import use_bundled_java
-from cnnspark.tensorflow_setup import assigned_gpus, show_assigned_gpus, use_one_gpu
+from cnnspark.scoring.predict import predicted_probabilities
+from cnnspark.tensors.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE, scoring_batches
+from cnnspark.tensors.site_features import SITE_FEATURES
 from tests.conftest import ROOT
 from tests.test_batches import ragged
 
@@ -37,7 +37,7 @@ builder = builder.config("spark.task.resource.gpu.amount", "0.5").config("spark.
 session = builder.config("spark.executor.memory", "512m").getOrCreate()
 
 def task(numbers):
-    from cnnspark.tensorflow_setup import assigned_gpus, show_assigned_gpus
+    from cnnspark.execution.tensorflow_setup import assigned_gpus, show_assigned_gpus
     show_assigned_gpus()
     yield [*assigned_gpus()], os.environ.get("CUDA_VISIBLE_DEVICES")
 

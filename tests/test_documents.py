@@ -12,7 +12,7 @@ import pysam
 import pytest
 import yaml
 
-from cnnspark.cli import cli, main
+from cnnspark.cli.main import cli, main
 from tests.conftest import ROOT, Sample, read_lines
 from tests.test_gatk import random_arrays
 

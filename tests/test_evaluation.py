@@ -16,13 +16,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cnnspark import stages
-from cnnspark.alleles import variant_type
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import CnnsparkError, InputError, UsageError
-from cnnspark.label_sources import read_labels
-from cnnspark.reference import ReferenceSource
-from cnnspark.vcf import Record
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.alleles import variant_type
+from cnnspark.variants.label_tables import read_labels
 from tests.conftest import ROOT, read_lines, rows_of, write_vcf
 
 pytestmark = pytest.mark.spark

@@ -19,15 +19,15 @@ from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
-from cnnspark.explanation_page import write_page
-from cnnspark.explanation_words import sentences, summary
-from cnnspark.members import Member
+from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.models.card import read_card
-from cnnspark.models.gatk_import import gatk_bundle
-from cnnspark.schema import WINDOW
-from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.models.gatk_weights.importer import gatk_bundle
+from cnnspark.reports.allele.page import write_page
+from cnnspark.reports.allele.sentences import sentences, summary
+from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.explain import explain
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.tensors.schema import WINDOW
+from cnnspark.variants.carriers import Member
 from tests.conftest import Sample, read_lines
 from tests.test_gatk import random_arrays
 

@@ -7,9 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from cnnspark.familiarity import OUTSIDE, SWEEP, UNKNOWN, UNUSUAL, USUAL, familiar, middle_of, quantile_of
-from cnnspark.guard import Histogram, known_values
 from cnnspark.models.card import Range, training_ranges
+from cnnspark.models.input_drift import Histogram, known_values
+from cnnspark.reports.allele.input_familiarity import (
+    OUTSIDE,
+    SWEEP,
+    UNKNOWN,
+    UNUSUAL,
+    USUAL,
+    familiar,
+    middle_of,
+    quantile_of,
+)
 
 RNG = np.random.default_rng(3)
 COLUMNS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnspark.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
+from cnnspark.filtering.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
 
 
 def score_of(p: float) -> float:

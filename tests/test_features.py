@@ -11,12 +11,12 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark.alleles import trim, unscorable_reason, variant_type
-from cnnspark.features import SITE_FEATURES
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.variants.alleles import trim, unscorable_reason, variant_type
 from tests.oracle_tensors import OracleRead, TinyRead, haplotype_spans, support
 from tests.test_tensors import NO_ANNOTATIONS, Tiny, needs_data, random_reads, random_records, real, record
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark import files, owner, remote_inputs
+from cnnspark.common import storage
+from cnnspark.common.error_translation import explain
+from cnnspark.common.storage import read_json, write_json
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.failures import explain
-from cnnspark.files import read_json, write_json
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, read_bed
-from cnnspark.vcf import VcfSource
+from cnnspark.execution import run_lock
+from cnnspark.formats import htslib
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region, read_bed
+from cnnspark.formats.vcf import VcfSource
 from tests.conftest import ROOT, write_vcf
 from tests.object_store import SECRET, Store, opened_store
 
@@ -31,7 +33,7 @@ def store(store_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(params=["local", "store"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> files.Location:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> storage.Location:
     """The same tests on both kinds of places."""
     if request.param == "local":
         return tmp_path
@@ -52,12 +54,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> files.Location:
     ],
 )
 def test_paths_are_made_absolute_and_urls_stay(path: str, expected: str) -> None:
-    assert files.absolute(path) == expected
+    assert storage.absolute(path) == expected
 
 
 def test_a_relative_path_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert files.absolute("x") == str(tmp_path / "x") and files.location("x") == tmp_path / "x"
+    assert storage.absolute("x") == str(tmp_path / "x") and storage.location("x") == tmp_path / "x"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_a_relative_path_is_of_the_working_folder(tmp_path: Path, monkeypatch: p
 )
 def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="carries credentials") as refused:
-        files.absolute(url)
+        storage.absolute(url)
     assert SECRET not in str(refused.value)
 
 
@@ -88,72 +90,72 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
 )
 def test_what_cannot_be_written_is_refused(path: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        files.location(path)
+        storage.location(path)
 
 
 def test_a_store_without_its_package_says_what_to_install() -> None:
-    code = "import sys; sys.modules['s3fs'] = None; from cnnspark.files import location; location('s3://bucket/x')"
+    code = "import sys; sys.modules['s3fs'] = None; from cnnspark.common.storage import location; location('s3://bucket/x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("cnnspark.errors.UsageError") and "pip install 'cnnspark[s3]'" in last
 
 
-def test_a_file_is_committed_whole(folder: files.Location) -> None:
+def test_a_file_is_committed_whole(folder: storage.Location) -> None:
     target = folder / "deep" / "block.vcf.gz"
-    files.make_parents(target)
-    with files.private_file(target) as temporary:
+    storage.make_parents(target)
+    with storage.private_file(target) as temporary:
         temporary.write_bytes(b"first")
-        assert files.size(target) is None and temporary.name.endswith(".vcf.gz")
-        files.commit(temporary, target)
+        assert storage.size(target) is None and temporary.name.endswith(".vcf.gz")
+        storage.commit(temporary, target)
     assert target.read_bytes() == b"first"
-    with pytest.raises(ZeroDivisionError), files.private_file(target) as temporary:
+    with pytest.raises(ZeroDivisionError), storage.private_file(target) as temporary:
         temporary.write_bytes(b"second")
         raise ZeroDivisionError
     assert target.read_bytes() == b"first" and not temporary.exists()
     assert [path.name for path in target.parent.iterdir()] == ["block.vcf.gz"]
 
 
-def test_two_attempts_have_files_of_their_own(folder: files.Location) -> None:
-    with files.private_file(folder / "x") as one, files.private_file(folder / "x") as other:
+def test_two_attempts_have_files_of_their_own(folder: storage.Location) -> None:
+    with storage.private_file(folder / "x") as one, storage.private_file(folder / "x") as other:
         assert one != other
 
 
-def test_small_files_sizes_and_removal(folder: files.Location) -> None:
+def test_small_files_sizes_and_removal(folder: storage.Location) -> None:
     write_json(folder / "a.json", {"x": 1})
-    files.make_parents(folder / "rows" / "x")
+    storage.make_parents(folder / "rows" / "x")
     for number in range(12):
-        files.write_text(folder / "rows" / f"{number}.json", "x" * number)
+        storage.write_text(folder / "rows" / f"{number}.json", "x" * number)
     assert read_json(folder / "a.json", "a run") == {"x": 1}
     with pytest.raises(InputError, match=r"is not a run \(it has no b.json\)"):
         read_json(folder / "b.json", "a run")
     names = [f"rows/{number}.json" for number in (3, 5, 99)]
-    assert files.sizes(folder, names) == {"rows/3.json": 3, "rows/5.json": 5}
-    assert files.sizes(folder, names[:1]) == {"rows/3.json": 3} and files.sizes(folder, ["rows"]) == {}
-    assert files.read_texts([folder / name for name in names[:2]]) == ["xxx", "xxxxx"]
-    assert files.has_files(folder) and not files.has_files(folder / "none")
-    files.remove(folder / "rows")
-    files.remove(folder / "a.json")
-    files.remove(folder / "never was")
-    assert not files.has_files(folder)
+    assert storage.sizes(folder, names) == {"rows/3.json": 3, "rows/5.json": 5}
+    assert storage.sizes(folder, names[:1]) == {"rows/3.json": 3} and storage.sizes(folder, ["rows"]) == {}
+    assert storage.read_texts([folder / name for name in names[:2]]) == ["xxx", "xxxxx"]
+    assert storage.has_files(folder) and not storage.has_files(folder / "none")
+    storage.remove(folder / "rows")
+    storage.remove(folder / "a.json")
+    storage.remove(folder / "never was")
+    assert not storage.has_files(folder)
 
 
-def test_a_folder_beside_is_gone_afterwards(folder: files.Location) -> None:
-    with owner.private_folder(folder / "x.vcf.gz", "work") as beside:
-        files.make_parents(beside / "shards" / "a")
-        files.write_text(beside / "shards" / "a", "a")
-        assert beside.parent == folder and files.has_files(beside)
-    assert not files.has_files(folder)
+def test_a_folder_beside_is_gone_afterwards(folder: storage.Location) -> None:
+    with run_lock.private_folder(folder / "x.vcf.gz", "work") as beside:
+        storage.make_parents(beside / "shards" / "a")
+        storage.write_text(beside / "shards" / "a", "a")
+        assert beside.parent == folder and storage.has_files(beside)
+    assert not storage.has_files(folder)
 
 
-def test_a_location_is_the_same_in_another_process(folder: files.Location) -> None:
-    files.write_text(folder / "x", "content")
+def test_a_location_is_the_same_in_another_process(folder: storage.Location) -> None:
+    storage.write_text(folder / "x", "content")
     assert pickle.loads(pickle.dumps(folder / "x")).read_text() == "content"
 
 
 def test_what_others_write_is_seen_at_once(store: Store) -> None:
     rows = store.path("seen") / "rows"
     assert not list(rows.glob("*.json"))
-    code = f"from cnnspark.files import location, write_text; write_text(location('{rows}/1.json'), 'x')"
+    code = f"from cnnspark.common.storage import location, write_text; write_text(location('{rows}/1.json'), 'x')"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     assert [path.name for path in rows.glob("*.json")] == ["1.json"]
 
@@ -162,15 +164,15 @@ def test_htslib_goes_where_everything_else_goes(monkeypatch: pytest.MonkeyPatch)
     for name in ("HTS_S3_HOST", "HTS_S3_ADDRESS_STYLE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    assert remote_inputs.for_htslib("s3://bucket/x") == "s3://bucket/x" and "HTS_S3_HOST" not in os.environ
+    assert htslib.for_htslib("s3://bucket/x") == "s3://bucket/x" and "HTS_S3_HOST" not in os.environ
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
-    assert remote_inputs.for_htslib("s3://bucket/x") == "s3+http://bucket/x"
+    assert htslib.for_htslib("s3://bucket/x") == "s3+http://bucket/x"
     assert (os.environ["HTS_S3_HOST"], os.environ["HTS_S3_ADDRESS_STYLE"]) == ("127.0.0.1:9000", "path")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://store.example.org")
-    assert remote_inputs.for_htslib("s3://bucket/x") == "s3+https://bucket/x"
+    assert htslib.for_htslib("s3://bucket/x") == "s3+https://bucket/x"
     assert os.environ["HTS_S3_HOST"] == "127.0.0.1:9000"  # what is set stays
     for path in ("/x", "https://host/x", "s3+http://bucket/x"):
-        assert remote_inputs.for_htslib(path) == path
+        assert htslib.for_htslib(path) == path
 
 
 def test_remote_inputs_read_alike_and_leave_no_index(
@@ -222,14 +224,14 @@ def test_remote_inputs_read_alike_and_leave_no_index(
     ],
 )
 def test_an_index_is_looked_for_by_the_kind_of_file(path: str, endings: tuple[str, ...]) -> None:
-    assert remote_inputs.read_indexes(path) == endings
+    assert htslib.read_indexes(path) == endings
 
 
 def test_remote_files_open_where_tensorflow_was_loaded_before(store: Store) -> None:
     """htslib's libcurl would call TensorFlow's, and end the process with a segmentation fault."""
     store.path("x.txt").write_bytes(b"content")
     code = (
-        "import sys, tensorflow\nfrom cnnspark.remote_inputs import open_input\n"
+        "import sys, tensorflow\nfrom cnnspark.formats.htslib import open_input\n"
         "with open_input(sys.argv[1]) as file: print(file.read().decode())"
     )
     done = subprocess.run(
@@ -244,10 +246,10 @@ def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path
     with pytest.raises(InputError, match="has no index"):
         VcfSource(url)
     with pytest.raises(InputError, match="callset .*none.vcf.gz cannot be opened"):
-        remote_inputs.require_remote(store.url("alone/none.vcf.gz"), "callset")
+        htslib.require_remote(store.url("alone/none.vcf.gz"), "callset")
     store.path("alone/empty").write_bytes(b"")
     with pytest.raises(InputError, match="it is empty"):
-        remote_inputs.require_remote(store.url("alone/empty"), "callset")
+        htslib.require_remote(store.url("alone/empty"), "callset")
 
 
 def said(environment: dict[str, str], path: str) -> tuple[int, str]:
@@ -293,5 +295,5 @@ def test_a_stores_errors_in_a_task_are_explained(error: str, kind: type, says: s
 
 
 def test_other_errors_are_not_taken_for_a_stores() -> None:
-    assert files.store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
-    assert files.store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None
+    assert storage.store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
+    assert storage.store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None

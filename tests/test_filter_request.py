@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cnnspark.errors import UsageError
-from cnnspark.filter_request import FilterRequest, Way, threshold_by_fdr
-from cnnspark.score_distribution import ScoreCounts
+from cnnspark.filtering.request import FilterRequest, Way, threshold_by_fdr
+from cnnspark.filtering.score_distribution import ScoreCounts
 from tests.test_filtering import HEADER
 
 

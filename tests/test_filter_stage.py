@@ -16,10 +16,10 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths
-from cnnspark.filtering import score_counts
-from cnnspark.score_distribution import ScoreCounts, expected_fdr
-from cnnspark.tranches import two_decimals
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.filtering.score_distribution import ScoreCounts, expected_fdr
+from cnnspark.filtering.thresholds import score_counts
+from cnnspark.filtering.tranches import two_decimals
+from cnnspark.formats.vcf import Record, VcfSource
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.oracle_tranches import tranche_filters, vcf_lines
 from tests.test_documents import commands

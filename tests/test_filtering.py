@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark.blocks import Block
+from cnnspark.common.log import set_quiet
 from cnnspark.errors import UsageError
-from cnnspark.filtering import (
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.shards import ShardRow
+from cnnspark.filtering.thresholds import (
     FilterSettings,
     allele_scores,
     card_threshold,
@@ -17,11 +19,9 @@ from cnnspark.filtering import (
     score_key_of,
     split_counts,
 )
-from cnnspark.log import set_quiet
-from cnnspark.regions import Region
-from cnnspark.score_fields import GROUPS
-from cnnspark.shards import ShardRow
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader
+from cnnspark.variants.score_fields import GROUPS
 from tests.conftest import write_vcf
 
 SETTINGS = FilterSettings("CNN_2D", {"SNP": 1.0, "INDEL": -1.0}, "a test")

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from cnnspark import cascade, cascade_stage, predict, scoring, shards, stages
-from cnnspark.alleles import UNKNOWN
-from cnnspark.batches import scoring_batches
-from cnnspark.block_tensors import Inputs
-from cnnspark.blocks import Block, share_out
+from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import Dataset, decode
 from cnnspark.errors import InputError, UsageError
-from cnnspark.features import SITE_FEATURES, feature_columns
-from cnnspark.first_stage import (
+from cnnspark.execution import shards
+from cnnspark.execution.blocks import Block, share_out
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
+from cnnspark.models.bundle import save_bundle
+from cnnspark.models.card import Card, model_tensors, read_card
+from cnnspark.models.cascade import Band, Cascade
+from cnnspark.models.networks.registry import build_model
+from cnnspark.models.spec import ModelSpec
+from cnnspark.scoring import cascade_band, predict, score
+from cnnspark.scoring.cascade import (
     PASSED_ON,
     FirstStage,
     first_stage,
@@ -29,18 +33,17 @@ from cnnspark.first_stage import (
     refuse_untrained,
     require_pair,
 )
-from cnnspark.models.bundle import save_bundle
-from cnnspark.models.card import Card, model_tensors, read_card
-from cnnspark.models.cascade import Band, Cascade
-from cnnspark.models.registry import build_model
-from cnnspark.models.spec import ModelSpec
-from cnnspark.plan import plan_callset
-from cnnspark.regions import Region
-from cnnspark.scoring_settings import ScoreSettings
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.stages import cascade as cascade_stage
 from cnnspark.stages.explain import explain
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.training_data import hold_out
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.stages.plan import plan_callset
+from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.dataset import Dataset, decode
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import SITE_FEATURES, feature_columns
+from cnnspark.training.data import hold_out
+from cnnspark.variants.alleles import UNKNOWN
 from tests.conftest import Sample, read_lines
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ def worked(inputs: Inputs, model: str, cascade: bool | None = None) -> tuple[lis
     card = read_card(model)
     tensors = model_tensors(model, card, TensorSettings())
     first = first_stage(model, card, cascade)
-    work = scoring.score_work(inputs, model, card, tensors, ScoreSettings(), first)
+    work = score.score_work(inputs, model, card, tensors, ScoreSettings(), first)
     with VcfSource(inputs.vcf) as source:
         contig = source.contigs[0]
     output = work(Block(0, Region(contig)))
@@ -194,7 +197,7 @@ def test_each_allele_has_the_score_of_the_stage_that_it_came_to(
     inputs: Inputs, alone: dict[str, list[Record]], tmp_path: Path
 ) -> None:
     band = Band(0.01, 0.97)
-    low, high = (float(x) for x in scoring.score(np.array([band.low, band.high])))
+    low, high = (float(x) for x in score.score(np.array([band.low, band.high])))
     records, counts = worked(inputs, bundle_of(tmp_path / "m", band))
     seen: list[float] = []
     for record, first, second in zip(records, alone[FEATURES], alone[READS], strict=True):
@@ -209,7 +212,7 @@ def test_each_allele_has_the_score_of_the_stage_that_it_came_to(
         seen += found
     assert 0 < counts[PASSED_ON] == seen.count(2) < len(seen) == counts["alleles scored"]
     share = counts[PASSED_ON] / counts["alleles scored"]
-    assert f"{counts[PASSED_ON]} of them ({share:.1%}) passed on to 'reads'" in scoring.counts_text(counts)
+    assert f"{counts[PASSED_ON]} of them ({share:.1%}) passed on to 'reads'" in score.counts_text(counts)
 
 
 # The command, and a whole run.
@@ -279,7 +282,7 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     out = tmp_path / "both"
     command = ["cascade", "--data", sample.dataset, "--first", two[0], "--model", two[1], "--out", str(out), "--json"]
     assert main(command) == 3 and "too few to choose a band by" in capsys.readouterr().err and not out.exists()
-    monkeypatch.setattr(cascade, "LEAST_OF_EACH_CLASS", 2)
+    monkeypatch.setattr(cascade_band, "LEAST_OF_EACH_CLASS", 2)
     monkeypatch.setattr(cascade_stage, "BLOCK_BASES", 2_000)
     assert main(command) == 0
     said = json.loads(capsys.readouterr().out)

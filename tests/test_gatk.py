@@ -13,18 +13,18 @@ import keras
 import numpy as np
 import pytest
 
-from cnnspark.alleles import VariantType
-from cnnspark.annotations import GATK_ANNOTATIONS
 from cnnspark.errors import InputError, UsageError
-from cnnspark.models import gatk
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import read_card
-from cnnspark.models.gatk_import import gatk_bundle
-from cnnspark.models.layers import KeyedSpatialDropout
-from cnnspark.models.registry import build_model, feed, model_inputs
+from cnnspark.models.gatk_weights.importer import gatk_bundle
+from cnnspark.models.networks import gatk
+from cnnspark.models.networks.layers import KeyedSpatialDropout
+from cnnspark.models.networks.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, moments
-from cnnspark.schema import WINDOW
-from cnnspark.score_fields import log_odds
+from cnnspark.tensors.schema import WINDOW
+from cnnspark.variants.alleles import VariantType
+from cnnspark.variants.annotations import GATK_ANNOTATIONS
+from cnnspark.variants.score_fields import log_odds
 from tests.synthetic_training import PER_READ, synthetic_batch
 
 KINDS = ("gatk_1d", "gatk_2d")

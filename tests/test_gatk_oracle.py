@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from cnnspark import stages
-from cnnspark.annotations import GATK_ANNOTATIONS, AnnotationReader
-from cnnspark.batches import pad_rows
 from cnnspark.config import Config, InputPaths
-from cnnspark.models.gatk import GATK_ROWS, GatkReadTensor
-from cnnspark.models.gatk_import import gatk_bundle
-from cnnspark.models.layers import RowMask
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.models.gatk_weights.importer import gatk_bundle
+from cnnspark.models.networks.gatk import GATK_ROWS, GatkReadTensor
+from cnnspark.models.networks.layers import RowMask
+from cnnspark.tensors.batches import pad_rows
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.annotations import GATK_ANNOTATIONS, AnnotationReader
 from tests.conftest import read_lines
 
 pytestmark = pytest.mark.real

@@ -1,8 +1,8 @@
 """Tensors of encoding gatk against a slow version on strings, and each rule by hand.
 
 The slow one works letter by letter on lists, with pysam's own search and objects, from the rules as
-docs/models.md and the comments of cnnspark.gatk_rows state them; it shares no code with the fast one. That both do what
-NVScoreVariants does is shown by its own tensors in tests/test_gatk_oracle.py.
+docs/models.md and the comments of cnnspark.tensors.gatk_kernels state them; it shares no code with the fast one. That
+both do what NVScoreVariants does is shown by its own tensors in tests/test_gatk_oracle.py.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark.alleles import VariantType
-from cnnspark.annotations import GATK_ANNOTATIONS, AnnotationReader
 from cnnspark.errors import InputError, UsageError
-from cnnspark.gatk_tensors import record_type, sorts_as_snp
-from cnnspark.picture import allele_columns
-from cnnspark.reads import ReadFilter, ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.schema import TensorBatch
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors, feature_names
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.formats.reads import ReadFilter, ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import Record, VcfHeader
+from cnnspark.reports.allele.tensor_picture import allele_columns
+from cnnspark.tensors.builder import build_tensors, feature_names
+from cnnspark.tensors.gatk_builder import record_type, sorts_as_snp
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.alleles import VariantType
+from cnnspark.variants.annotations import GATK_ANNOTATIONS, AnnotationReader
 from tests.oracle_tensors import TinyRead, code, read_hash, write_bam, write_fasta
 from tests.test_tensors import NO_ANNOTATIONS, random_reads, random_records, record, show
 

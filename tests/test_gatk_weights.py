@@ -22,12 +22,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnspark import gatk_weights, torch_pickle
 from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
-from cnnspark.gatk_layout import LAYERS, GatkLayer, weight_shapes
-from cnnspark.gatk_weights import read_weights
 from cnnspark.models.card import read_card
+from cnnspark.models.gatk_weights import files, torch_pickle
+from cnnspark.models.gatk_weights.files import read_weights
+from cnnspark.models.gatk_weights.layout import LAYERS, GatkLayer, weight_shapes
 from tests.conftest import ROOT
 
 # Two networks of a few hundred weights: with them a changed byte is mostly one that says where things are.
@@ -489,7 +489,7 @@ def test_what_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.M
     bomb = out_bytes.getvalue()
     assert len(bomb) < 1 << 20 and "data.pkl has 209715200 bytes" in said(write(tmp_path, bomb))
 
-    monkeypatch.setattr(gatk_weights, "MAX_ZIP_MEMBERS", 100)
+    monkeypatch.setattr(files, "MAX_ZIP_MEMBERS", 100)
     many = torch_file(module_of(arrays), arrays, members={f"other/{i}": b"" for i in range(100)})
     assert "too many members" in said(write(tmp_path, many))
 
@@ -673,7 +673,7 @@ def test_modules_that_share_others_do_not_multiply(tmp_path: Path) -> None:
 
 def test_a_zip_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
     arrays = arrays_of("1d")
-    count = (gatk_weights.MAX_ARRAY_BYTES >> 2) + 1
+    count = (files.MAX_ARRAY_BYTES >> 2) + 1
     tree = state_dict(arrays)
     identity = ("storage", Named("torch.FloatStorage"), "0", "cpu", count)
     tree.values["conv.0.weight"] = Stored(arrays["conv.0.weight"], 0, identity=identity)
@@ -687,7 +687,8 @@ def test_no_module_beside_the_weights_is_imported(tmp_path: Path) -> None:
     path = write(tmp_path, FORMATS["keras"](arrays_of("1d"), "1d"))
     (tmp_path / "h5py.py").write_text("open('MARKER', 'w').close()\n")
     code = (
-        "import sys; sys.path[:] = [p for p in sys.path if p]; from cnnspark.keras_hdf5 import read_layers;"
+        "import sys; sys.path[:] = [p for p in sys.path if p]; "
+        "from cnnspark.models.gatk_weights.keras_hdf5 import read_layers;"
         "print(len(read_layers(open(sys.argv[1], 'rb').read())))"
     )
     command = [sys.executable, "-c", code, str(path)]
@@ -869,9 +870,9 @@ def test_a_reader_of_hdf5_that_never_ends_or_dies_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, keras_file(arrays_of("1d"), "1d"))
-    monkeypatch.setattr("cnnspark.keras_hdf5.MAX_SECONDS", 0.01)
+    monkeypatch.setattr("cnnspark.models.gatk_weights.keras_hdf5.MAX_SECONDS", 0.01)
     assert "has not ended" in said(path)
-    monkeypatch.setattr("cnnspark.keras_hdf5.MAX_SECONDS", 30)
+    monkeypatch.setattr("cnnspark.models.gatk_weights.keras_hdf5.MAX_SECONDS", 30)
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
     os.chmod(dying, 0o755)
@@ -881,7 +882,7 @@ def test_a_reader_of_hdf5_that_never_ends_or_dies_is_a_sentence(
 
 def test_weights_are_read_without_keras(tmp_path: Path) -> None:
     code = (
-        "import sys, cnnspark.gatk_weights as g;"
+        "import sys, cnnspark.models.gatk_weights.files as g;"
         "assert not {'keras', 'tensorflow', 'pyspark', 'torch', 'h5py'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.genome_cost import Sizes, core_hours, genome_bytes, report
-from cnnspark.blocks import BlockSettings
-from cnnspark.features import READ_REACH
+from cnnspark.execution.blocks import BlockSettings
+from cnnspark.tensors.site_features import READ_REACH
 
 
 def test_core_hours_are_records_by_rate():

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from cnnspark.guard import (
+from cnnspark.models.input_drift import (
     BINS,
     HIGHEST_LIMIT,
     LEAST_ALLELES,

@@ -9,12 +9,12 @@ from typing import Any
 import pysam
 import pytest
 
-from cnnspark.blocks import BlockSettings, cut_window
 from cnnspark.cli import main
 from cnnspark.config import InputPaths
-from cnnspark.regions import END_OF_CONTIG, Region
-from cnnspark.scoring import counts_text
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import BlockSettings, cut_window
+from cnnspark.formats.regions import END_OF_CONTIG, Region
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.scoring.score import counts_text
 from tests.conftest import read_lines, write_vcf
 from tests.test_stages import without_scores
 
@@ -73,7 +73,7 @@ def test_a_gvcf_comes_out_as_it_was_with_what_can_be_scored_scored(
 
 
 def test_a_callset_that_is_mostly_reference_blocks_is_called_a_gvcf(tmp_path: Path) -> None:
-    from cnnspark.preflight import check_inputs
+    from cnnspark.stages.preflight import check_inputs
 
     lines = [f"c1 {10 * i} . A <NON_REF> . . END={10 * i + 9}" for i in range(1, 9)]
     vcf = VcfSource(write_vcf(tmp_path / "a.vcf.gz", [*lines, "c1 95 . A C,<NON_REF> . . ."]))

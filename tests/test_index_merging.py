@@ -12,13 +12,13 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError
-from cnnspark.index_merging import IndexMerger, lowest_offsets, parse_index, pseudo_bin
-from cnnspark.merge import merge_shards
-from cnnspark.regions import Region
-from cnnspark.shards import BlockOutput, ShardRow, needs_csi, shard_folder, write_shard
-from cnnspark.vcf import VcfHeader, VcfSource
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks
+from cnnspark.execution.merge import merge_shards
+from cnnspark.execution.shards import BlockOutput, ShardRow, needs_csi, shard_folder, write_shard
+from cnnspark.formats.index_merging import IndexMerger, lowest_offsets, parse_index, pseudo_bin
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfHeader, VcfSource
 from tests.conftest import read_lines, write_vcf
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cnnspark import stages
-from cnnspark.dataset import Dataset
 from cnnspark.errors import UsageError
-from cnnspark.joined_dataset import JoinedDataset, open_dataset
-from cnnspark.regions import parse_region
-from cnnspark.training_data import open_training_data
+from cnnspark.formats.regions import parse_region
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.joined_dataset import JoinedDataset, open_dataset
+from cnnspark.training.data import open_training_data
 from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark

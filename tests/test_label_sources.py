@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
 from cnnspark.errors import InputError
-from cnnspark.label_sources import labels_from_table, read_labels
-from cnnspark.vcf import Record
+from cnnspark.formats.vcf import Record
+from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN
+from cnnspark.variants.label_tables import labels_from_table, read_labels
 from tests.conftest import write_vcf
 
 

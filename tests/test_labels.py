@@ -13,11 +13,14 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.alleles import REF_MISMATCH, SYMBOLIC
 from cnnspark.errors import InputError
-from cnnspark.haplotypes import Allele, SearchLimits, explain, left_normalise, make_allele
-from cnnspark.label_sources import labels_from_table, read_label_table
-from cnnspark.labels import (
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.variants.alleles import REF_MISMATCH, SYMBOLIC
+from cnnspark.variants.haplotypes import Allele, SearchLimits, explain, left_normalise, make_allele
+from cnnspark.variants.label_tables import labels_from_table, read_label_table
+from cnnspark.variants.truth import (
     EXACT,
     HAPLOTYPE,
     NOT_IN_TABLE,
@@ -32,9 +35,6 @@ from cnnspark.labels import (
     require_both_labels,
     true_alleles,
 )
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.vcf import Record, VcfSource
 
 DATA = Path(os.environ.get("CNNSPARK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -435,5 +435,5 @@ def test_a_callset_without_true_or_without_false_alleles_is_an_error():
 
 
 def test_labels_need_neither_spark_nor_tensorflow():
-    code = "import sys, cnnspark.labels; sys.exit(bool({'pyspark', 'tensorflow', 'keras'} & set(sys.modules)))"
+    code = "import sys, cnnspark.variants.truth; sys.exit(bool({'pyspark', 'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark.session import read_properties
+from cnnspark.execution.session import read_properties
 from tests.conftest import LONGEST, ROOT
 
 MODULES = sorted(path for path in (ROOT / "cnnspark").rglob("*.py"))
@@ -67,7 +67,7 @@ def test_networks_and_losses_name_no_backend(name: str) -> None:
 
 def test_the_networks_load_without_tensorflow() -> None:
     pytest.importorskip("jax", reason="jax is not installed; it is part of the extra 'test'")
-    code = "import sys, cnnspark.models.registry, cnnspark.losses; print('tensorflow' in sys.modules)"
+    code = "import sys, cnnspark.models.networks.registry, cnnspark.training.losses; print('tensorflow' in sys.modules)"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, env=environment
@@ -83,7 +83,7 @@ def test_only_one_module_knows_petastorm() -> None:
 
 def test_the_drivers_modules_load_without_spark_and_tensorflow() -> None:
     heavy = {"tensorflow", "keras", "pyspark", "petastorm"}
-    code = f"import sys, cnnspark.pipeline; print({heavy} & set(sys.modules))"
+    code = f"import sys, cnnspark.stages.pipeline; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -91,7 +91,8 @@ def test_the_drivers_modules_load_without_spark_and_tensorflow() -> None:
 def test_figures_of_a_score_need_nothing_but_numpy() -> None:
     # Each replica of a training measures, and would wait for it longer than for its network.
     heavy = {"sklearn", "scipy", "pandas", "numba"}
-    code = f"import sys, cnnspark.metrics as m; m.metric_pairs([0, 1], [0, 1]); print({heavy} & set(sys.modules))"
+    code = "import sys, cnnspark.evaluation.metrics as m; m.metric_pairs([0, 1], [0, 1]); "
+    code += f"print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
 

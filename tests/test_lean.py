@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from cnnspark import tensorflow_setup
+from cnnspark.execution import tensorflow_setup
 from tests.conftest import ROOT
 
 CODE = """

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cnnspark import log
+from cnnspark.common import log
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:

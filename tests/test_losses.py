@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from cnnspark.errors import UsageError
-from cnnspark.losses import LOSSES, loss_by_name, training_loss
-from cnnspark.training_settings import LOSS_NAMES
+from cnnspark.training.losses import LOSSES, loss_by_name, training_loss
+from cnnspark.training.settings import LOSS_NAMES
 
 # The formulas as one writes them down, p being the probability of the true class.
 ORACLE = {

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnspark import cohort
-from cnnspark.annotations import OF_THE_SAMPLE, AnnotationReader, default_annotations
 from cnnspark.errors import InputError, UsageError
-from cnnspark.members import (
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, set_sample_values
+from cnnspark.scoring import multisample
+from cnnspark.variants.annotations import OF_THE_SAMPLE, AnnotationReader, default_annotations
+from cnnspark.variants.carriers import (
     MemberAnnotations,
     MemberRecord,
     call_text,
     carried_alts,
     choose_carriers,
 )
-from cnnspark.regions import Region
-from cnnspark.vcf import Record, VcfHeader, VcfSource, set_sample_values
 from tests.test_annotations import fmt, header, info
 from tests.test_scoring import CARD
 
@@ -210,24 +210,24 @@ def test_in_callsets_of_one_sample_both_ways_agree(data: Path, path: str) -> Non
 def test_info_has_the_mean_and_the_best_and_format_each_carriers() -> None:
     records = [record("0/1:1:2 1/2:3:4 0/0", index=5), record("0/1 0/0 0/0", alts="C", keys="GT:CNN", index=6)]
     records[1].info = "CNN_2D=9;CNN_ALT_SCORES=9"
-    cohort.annotate(records, {(5, 1): {0: 1.0, 1: -2.0}, (5, 2): {1: -0.75}}, "CNN_2D")
+    multisample.annotate(records, {(5, 1): {0: 1.0, 1: -2.0}, (5, 2): {1: -0.75}}, "CNN_2D")
     assert records[0].info == "DP=100;LEN=1,2;CNN_2D=-0.500;CNN_ALT_SCORES=-0.500,-0.750"
     assert records[0].rest == "GT:AD:DP:CNN\t0/1:1:2:1.000,.\t1/2:3:4:-2.000,-0.750\t0/0"
     assert (records[1].info, records[1].rest) == (".", "GT\t0/1\t0/0\t0/0")
 
 
 def test_the_header_says_scale_direction_and_what_info_has() -> None:
-    text = cohort.score_header(VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"]), "x.vcf", CARD).text()
+    text = multisample.score_header(VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"]), "x.vcf", CARD).text()
     format_line = next(line for line in text.split("\n") if line.startswith("##FORMAT=<ID=CNN,"))
     for said in ("Number=A,Type=Float", "Natural log", "higher is more likely true", "INFO/CNN_2D has the mean"):
         assert said in format_line
     info_line = next(line for line in text.split("\n") if line.startswith("##INFO=<ID=CNN_2D,"))
     assert "the mean over the scored carriers" in info_line
-    again = cohort.score_header(VcfHeader(text.rstrip("\n").split("\n")), "x.vcf", CARD)
+    again = multisample.score_header(VcfHeader(text.rstrip("\n").split("\n")), "x.vcf", CARD)
     assert again.text() == text
 
 
 def test_a_field_cnn_of_another_type_is_refused_with_a_remedy() -> None:
     lines = ["##fileformat=VCFv4.2", '##FORMAT=<ID=CNN,Number=1,Type=String,Description="">', "#CHROM\tPOS"]
     with pytest.raises(InputError, match="bcftools annotate -x FORMAT/CNN"):
-        cohort.score_header(VcfHeader(lines), "x.vcf", CARD)
+        multisample.score_header(VcfHeader(lines), "x.vcf", CARD)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from cnnspark.alleles import VariantType
-from cnnspark.bootstrap import REPLICATES, Interval, bootstrap
-from cnnspark.metrics import (
+from cnnspark.evaluation.bootstrap import REPLICATES, Interval, bootstrap
+from cnnspark.evaluation.metrics import (
     GROUPS,
     PRECISIONS,
     RECALLS,
@@ -26,8 +25,9 @@ from cnnspark.metrics import (
     thresholds_by_precision,
     thresholds_by_sensitivity,
 )
-from cnnspark.ranking import Ranking
-from cnnspark.score_fields import probability_of_score
+from cnnspark.evaluation.ranking import Ranking
+from cnnspark.variants.alleles import VariantType
+from cnnspark.variants.score_fields import probability_of_score
 
 
 def bootstrap_interval(

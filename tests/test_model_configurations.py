@@ -9,7 +9,7 @@ import pytest
 
 from cnnspark.config import load_config
 from cnnspark.models.names import GATK_MODELS, MODELS, MODELS_WITHOUT_READS
-from cnnspark.training_job import check_data
+from cnnspark.training.job import check_data
 from tests.conftest import ROOT
 
 FILES = sorted((ROOT / "conf" / "models").glob("*.yaml"))

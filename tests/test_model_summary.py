@@ -14,14 +14,14 @@ import pytest
 
 from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
-from cnnspark.model_summary import bundle_summary, bundle_text, models_summary, models_text, usual_spec
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, training_ranges
 from cnnspark.models.cascade import Band, Cascade
 from cnnspark.models.names import MODELS
-from cnnspark.models.registry import build_model, complexity, layer_costs
+from cnnspark.models.networks.registry import build_model, complexity, layer_costs
 from cnnspark.models.spec import ModelSpec
+from cnnspark.models.summary import bundle_summary, bundle_text, models_summary, models_text, usual_spec
 from tests.conftest import ROOT
 
 

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.guard import known_values
-from cnnspark.model_summary import usual_spec
-from cnnspark.models import layers as ours
 from cnnspark.models.bundle import Bundle, load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.registry import BUILDERS, build_model, complexity, feed, model_inputs
+from cnnspark.models.input_drift import known_values
+from cnnspark.models.networks import layers as ours
+from cnnspark.models.networks.registry import BUILDERS, build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import BINS, NEVER_SEEN, ModelSpec, quantile_edges
-from cnnspark.schema import MATE_ROW, WINDOW
-from cnnspark.score_fields import log_odds
+from cnnspark.models.summary import usual_spec
+from cnnspark.tensors.schema import MATE_ROW, WINDOW
+from cnnspark.variants.score_fields import log_odds
 from tests.synthetic_training import synthetic_batch
 
 
@@ -434,8 +434,8 @@ def test_prediction_is_compiled_once_for_all_shapes(batch: dict, saved: Path) ->
 
 def test_the_same_network_gives_the_same_bytes_whenever_it_is_saved(tmp_path: Path) -> None:
     code = (
-        "import sys, keras; from cnnspark.model_summary import usual_spec;"
-        "from cnnspark.models.registry import build_model; from cnnspark.models.bundle import save_bundle;"
+        "import sys, keras; from cnnspark.models.summary import usual_spec;"
+        "from cnnspark.models.networks.registry import build_model; from cnnspark.models.bundle import save_bundle;"
         "from cnnspark.models.card import Card; keras.utils.set_random_seed(1);"
         "spec = usual_spec('features'); card = Card('features', spec);"
         "print(save_bundle(sys.argv[1], build_model('features', spec), card).sha256)"

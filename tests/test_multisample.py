@@ -13,30 +13,35 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark import block_tensors, carrier_tensors, cohort, scoring, scoring_output, scoring_settings, shards, stages
-from cnnspark.blocks import Block
+from cnnspark import stages
 from cnnspark.config import InputPaths, Member, load_config
-from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
-from cnnspark.features import SITE_FEATURES
-from cnnspark.first_stage import PASSED_ON, FirstStage
-from cnnspark.inputs import checked_inputs
-from cnnspark.members import (
+from cnnspark.execution import shards
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.tasks import slices
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfSource, set_sample_values
+from cnnspark.models.card import model_tensors, read_card
+from cnnspark.models.cascade import Band
+from cnnspark.scoring import multisample, score
+from cnnspark.scoring import output as scoring_output
+from cnnspark.scoring import settings as scoring_settings
+from cnnspark.scoring.cascade import PASSED_ON, FirstStage
+from cnnspark.simulation.simulate import SimulatedFiles, simulate
+from cnnspark.stages.inputs import checked_inputs
+from cnnspark.stages.plan import plan_callsets
+from cnnspark.stages.preflight import check_inputs
+from cnnspark.stages.sheet_stages import score_sheet
+from cnnspark.tensors import block_tensors, carrier_tensors
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.variants.carriers import (
     NO_CARRIER,
     MemberRecord,
     carried_alts,
 )
-from cnnspark.models.card import model_tensors, read_card
-from cnnspark.models.cascade import Band
-from cnnspark.plan import plan_callsets
-from cnnspark.preflight import check_inputs
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.sheet_stages import score_sheet
-from cnnspark.simulate import SimulatedFiles, simulate
-from cnnspark.tasks import slices
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.vcf import Record, VcfSource, set_sample_values
 from tests.conftest import read_lines
 
 pytestmark = pytest.mark.spark
@@ -98,7 +103,7 @@ def scored(spark: Any, three: Cohort, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def bare(
-    inputs: block_tensors.Inputs, contig: str, scorer: Any = scoring, **settings: Any
+    inputs: block_tensors.Inputs, contig: str, scorer: Any = score, **settings: Any
 ) -> tuple[list[str], dict, int]:
     """A contig through the bare function: lines, counts, and how many alleles the guard counted."""
     card = read_card(MODEL)
@@ -179,7 +184,7 @@ def test_the_same_bytes_on_three_partitions_as_on_one_and_from_a_sheet_of_anothe
 
 def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = block_tensors.Inputs(three.joined, None, three.reference, members=(three.members[0], three.members[2]))
-    lines, counts, compared = bare(inputs, "chrA", cohort)
+    lines, counts, compared = bare(inputs, "chrA", multisample)
     before = [Record(line) for line in read_lines(three.joined) if line.startswith("chrA\t")]
     everybody = [carried_alts(each, (0, 1, 2)) for each in before]
     only_second = sum(len({*b} - {*a, *c}) for a, b, c in everybody)
@@ -189,8 +194,8 @@ def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monke
         assert Record(line).line().split("\t")[10] == old.line().split("\t")[10]
         assert ("CNN_2D=" in line) == any(carried_alts(old, (0, 2)))
     monkeypatch.setattr(carrier_tensors, "OPEN_READS", 1)
-    monkeypatch.setattr(cohort, "ALLELES_AT_ONCE", 7)
-    again = bare(inputs, "chrA", cohort)
+    monkeypatch.setattr(multisample, "ALLELES_AT_ONCE", 7)
+    again = bare(inputs, "chrA", multisample)
     assert again[1:] == (counts, compared)
     for column in (0, 2):
         wanted, got = sample_scores(lines, column), sample_scores(again[0], column)
@@ -199,7 +204,7 @@ def test_samples_without_reads_pass_through_and_are_counted(three: Cohort, monke
 
 def test_no_more_carriers_than_the_settings_say_are_scored(three: Cohort) -> None:
     inputs = block_tensors.Inputs(three.joined, None, three.reference, members=three.members)
-    lines, counts, compared = bare(inputs, "chrB", cohort, max_carriers=1)
+    lines, counts, compared = bare(inputs, "chrB", multisample, max_carriers=1)
     assert counts["alleles scored"] == counts["alleles scored, by sample"] == compared
     assert counts["carriers beyond score.max_carriers"] > 0
     for seen in map(Record, lines):
@@ -383,7 +388,7 @@ def test_in_two_stages_a_carrier_has_the_score_of_the_model_that_it_came_to(thre
         card, first = read_card(model), read_card(MODEL)
         before = band and FirstStage(MODEL, first.model, first.sha256, band)
         tensors = model_tensors(model, card, TensorSettings())
-        work = cohort.score_work(inputs, model, card, tensors, scoring_settings.ScoreSettings(), before)
+        work = multisample.score_work(inputs, model, card, tensors, scoring_settings.ScoreSettings(), before)
         output = work(Block(0, Region("chrA")))
         return [Record(line) for line in output.lines], dict(output.counts)
 

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import pysam
 import pytest
 
-from cnnspark import pipeline, stages, training
+from cnnspark import stages
 from cnnspark.config import FilterChoice, InputPaths
-from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, UsageError
+from cnnspark.execution.shards import MERGED
 from cnnspark.models.card import read_card
-from cnnspark.plan import plan_callset
-from cnnspark.shards import MERGED
-from cnnspark.sheet_stages import score_sheet
+from cnnspark.stages import pipeline
+from cnnspark.stages.plan import plan_callset
+from cnnspark.stages.sheet_stages import score_sheet
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.training import train
 from tests.conftest import ROOT, Sample
 from tests.object_store import SECRET, Store, opened_store
 
@@ -154,14 +156,14 @@ def test_tensors_and_training_from_and_to_the_store(
     stages.build_dataset(spark, remote.paths, data, remote.config)
     assert Dataset(data).card["sha256"] == Dataset(sample.dataset).card["sha256"]
     said: list[str] = []
-    training.train(spark, data, store.url("model"), remote.config.train, said.append)
+    train.train(spark, data, store.url("model"), remote.config.train, said.append)
     assert any(line.startswith("epoch 2/2") for line in said)
     # The card says where its data lay; the weights are the same.
     assert read_card(store.url("model")).sha256 == read_card(sample.model).sha256
     assert set(store.objects("model")) == {"model.keras", "model.json", "history.json"}
     assert not [name for name in store.objects() if ".ckpt" in name]
     with pytest.raises(UsageError, match="exists"):
-        training.train(spark, data, store.url("model"), remote.config.train)
+        train.train(spark, data, store.url("model"), remote.config.train)
 
 
 def test_evaluation_is_written_to_the_store(

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cnnspark import block_times, runtime
-from cnnspark.blocks import Block, block_range
-from cnnspark.log import about
-from cnnspark.regions import Region
-from cnnspark.session import described, read_properties
+from cnnspark.common import stopwatch
+from cnnspark.common.log import about
+from cnnspark.execution import block_times
+from cnnspark.execution.blocks import Block, block_range
+from cnnspark.execution.session import described, read_properties
+from cnnspark.formats.regions import Region
 from tests.conftest import ROOT, Sample, rows_of
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_the_report_says_of_each_block_where_its_time_went(scored: tuple[Path, l
     assert sum(int(row["records"]) for row in rows) == manifest["conservation"]["records_out"]
     assert sum(int(row["alleles"]) for row in rows) == manifest["counts"]["alleles scored"]
     for row in rows:
-        parts = {name: float(row[f"{name}_seconds"]) for name in runtime.PARTS}
+        parts = {name: float(row[f"{name}_seconds"]) for name in stopwatch.PARTS}
         assert sum(parts.values()) == pytest.approx(float(row["seconds"]), abs=0.002)
         assert parts["label"] == 0 and all(parts[name] > 0 for name in ("read", "encode", "predict", "write"))
         assert int(row["reads"]) > 0 and int(row["peak_mib"]) > 100 and row["host"]

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnspark.familiarity import Familiar
-from cnnspark.features import SITE_FEATURES
-from cnnspark.occlusion import (
+from cnnspark.reports.allele.input_familiarity import Familiar
+from cnnspark.reports.allele.occlusion import (
     COLUMN_STEP,
     Part,
     effects,
@@ -19,7 +18,8 @@ from cnnspark.occlusion import (
     occlusions,
     positions_of,
 )
-from cnnspark.schema import FIELDS, SUPPORTS_ALT, SUPPORTS_REF, WINDOW, TensorBatch
+from cnnspark.tensors.schema import FIELDS, SUPPORTS_ALT, SUPPORTS_REF, WINDOW, TensorBatch
+from cnnspark.tensors.site_features import SITE_FEATURES
 from tests.test_show import TEXT, reads
 from tests.test_tensors import Tiny, record
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from cnnspark.metrics import AlleleScores
-from cnnspark.operating import (
+from cnnspark.evaluation.metrics import AlleleScores
+from cnnspark.evaluation.threshold_tables import (
     CALIBRATION_COLUMNS,
     THRESHOLD_COLUMNS,
     calibration_table,
@@ -18,7 +18,7 @@ from cnnspark.operating import (
     threshold_grid,
     thresholds_table,
 )
-from cnnspark.score_fields import probability_of_score
+from cnnspark.variants.score_fields import probability_of_score
 
 
 def table(n: int = 300, seed: int = 1) -> AlleleScores:

@@ -10,11 +10,12 @@ from typing import Any
 import pysam
 import pytest
 
-from cnnspark import stages, training
-from cnnspark.annotations import AnnotationReader
+from cnnspark import stages
 from cnnspark.config import load_config
+from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.models.card import read_card
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.training import train
+from cnnspark.variants.annotations import AnnotationReader
 from tests.conftest import Sample, read_lines
 
 pytestmark = pytest.mark.spark
@@ -81,7 +82,7 @@ def test_such_a_callset_trains_with_all_annotations_of_both(spark: Any, sample: 
          "train.validation=0.3", "train.batch_size=16"],
     )  # fmt: skip
     stages.build_dataset(spark, dataclasses.replace(sample.paths, vcf=vcf), str(tmp_path / "tensors"), config)
-    card = training.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
+    card = train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
     missing = {found.name: found.missing_share for found in card.ranges}
     assert tuple(missing) == names
     assert all(missing[f"INFO/{name}"] == 1 for name in DROPPED) and missing["INFO/ODDNESS"] == 0

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark import owner
-from cnnspark.blocks import Block
 from cnnspark.errors import RunError, UsageError
-from cnnspark.regions import Region
-from cnnspark.shards import BlockOutput, finished_rows, shard_folder, write_shard
+from cnnspark.execution import run_lock
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.shards import BlockOutput, finished_rows, shard_folder, write_shard
+from cnnspark.formats.regions import Region
 from tests.conftest import ROOT
 
 BLOCKS = [Block(0, Region("c1", 0, 100)), Block(1, Region("c1", 100, 200))]
@@ -44,7 +44,7 @@ def other_process(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]
 
 OPENED = """
 import sys
-from cnnspark.shards import shard_folder
+from cnnspark.execution.shards import shard_folder
 with shard_folder(sys.argv[1]).opened({}, [], "fail"):
     print("open", flush=True)
     sys.stdin.read()
@@ -52,7 +52,7 @@ with shard_folder(sys.argv[1]).opened({}, [], "fail"):
 PRIVATE = """
 import sys
 from pathlib import Path
-from cnnspark.owner import private_folder
+from cnnspark.execution.run_lock import private_folder
 with private_folder(Path(sys.argv[1]), "work"):
     print("made", flush=True)
     sys.stdin.read()
@@ -64,13 +64,13 @@ def test_a_second_run_is_told_while_the_first_is_at_work_and_not_when_it_was_kil
     out = tmp_path / "out"
     with other_process(OPENED, str(out)):
         before = sorted(path.name for path in out.iterdir())
-        token = (out / owner.OWNER).read_text()
+        token = (out / run_lock.OWNER).read_text()
         with pytest.raises(UsageError, match="another run is writing"), shard_folder(str(out)).opened({}, [], mode):
             pass
         assert sorted(path.name for path in out.iterdir()) == before
-        assert (out / owner.OWNER).read_text() == token
+        assert (out / run_lock.OWNER).read_text() == token
     with shard_folder(str(out)).opened({}, [], mode):
-        assert (out / owner.OWNER).read_text() != token
+        assert (out / run_lock.OWNER).read_text() != token
 
 
 def test_without_locks_the_last_run_owns_the_folder_and_the_first_can_commit_nothing(
@@ -79,7 +79,7 @@ def test_without_locks_the_last_run_owns_the_folder_and_the_first_can_commit_not
     def no_locks(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(owner.fcntl, "flock", no_locks)
+    monkeypatch.setattr(run_lock.fcntl, "flock", no_locks)
     first, second = shard_folder(str(tmp_path / "out")), shard_folder(str(tmp_path / "out"))
     with first.opened({}, BLOCKS, "fail"):
         (tmp_path / "out" / "shards").mkdir()
@@ -159,7 +159,7 @@ def test_a_run_that_failed_owns_nothing_any_more(tmp_path: Path) -> None:
     folder = shard_folder(str(tmp_path / "out"))
     with pytest.raises(ZeroDivisionError), folder.opened({}, BLOCKS, "fail"):
         raise ZeroDivisionError
-    assert not (tmp_path / "out" / owner.OWNER).exists()
+    assert not (tmp_path / "out" / run_lock.OWNER).exists()
     with pytest.raises(RunError, match="this one is over"):
         folder.require_owner()
 
@@ -169,13 +169,13 @@ def test_private_folders_of_killed_runs_go_and_those_of_living_ones_stay(tmp_pat
     with other_process(PRIVATE, str(target)) as process:
         (theirs,) = tmp_path.iterdir()
         (theirs / "shards").mkdir()
-        with owner.private_folder(target, "work") as ours:
+        with run_lock.private_folder(target, "work") as ours:
             assert ours.is_dir() and theirs.is_dir()
-        with owner.private_folder(tmp_path / "b.vcf.gz", "work"):
+        with run_lock.private_folder(tmp_path / "b.vcf.gz", "work"):
             assert theirs.is_dir()
         process.kill()
         process.wait()
         assert theirs.is_dir()
-        with owner.private_folder(target, "work"):
+        with run_lock.private_folder(target, "work"):
             assert not theirs.exists()
     assert not list(tmp_path.iterdir())

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark import log, pace
-from cnnspark.blocks import Block
-from cnnspark.pace import Rate, Tally, following, pace_text
-from cnnspark.regions import Region
-from cnnspark.runs import RunFolder
+from cnnspark.common import log
+from cnnspark.execution import progress
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.progress import Rate, Tally, following, pace_text
+from cnnspark.execution.run_folder import RunFolder
+from cnnspark.formats.regions import Region
 from tests.conftest import ROOT
 
 BLOCKS = [Block(i, Region("c1", 10 * i, 10 * i + 10), records=i + 1) for i in range(4)]
@@ -61,7 +62,7 @@ def followers() -> list[threading.Thread]:
 def test_lines_say_how_far_it_is_and_end_with_the_stage(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pace, "LINE_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.1)
     log.set_format("json")
     before = followers()
     with log.about(stage="score", sample="S1"), following(Tally(folder, BLOCKS, BLOCKS)):
@@ -85,7 +86,7 @@ def test_a_short_or_a_quiet_stage_says_nothing(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, quiet: bool
 ) -> None:
     if quiet:
-        monkeypatch.setattr(pace, "LINE_SECONDS", 0.02)
+        monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
     log.set_quiet(quiet)
     started = time.monotonic()
     with following(Tally(folder, BLOCKS, BLOCKS)):
@@ -96,7 +97,7 @@ def test_a_short_or_a_quiet_stage_says_nothing(
 def test_a_folder_that_cannot_be_listed_is_no_failure(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pace, "LINE_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
 
     def fails() -> set[str]:
         raise OSError("stale file handle")
@@ -110,7 +111,7 @@ def test_a_folder_that_cannot_be_listed_is_no_failure(
 def test_callsets_beside_each_other_take_turns(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pace, "LINE_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.1)
 
     def one(name: str) -> None:
         with log.about(callset=name), following(Tally(folder, BLOCKS, BLOCKS)):
@@ -137,9 +138,9 @@ def test_a_stage_that_fails_ends_its_lines_too(folder: RunFolder) -> None:
 SCRIPT = """
 import time
 from cnnspark import log, pace
-from cnnspark.blocks import Block
-from cnnspark.regions import Region
-from cnnspark.runs import RunFolder
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
+from cnnspark.execution.run_folder import RunFolder
 blocks = [Block(i, Region("c1", i, i + 1), records=10) for i in range(4)]
 folder = RunFolder("out", "score", ())
 folder.open({}, blocks, "fail")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from cnnspark import blocks, stages
+from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import CARD
-from cnnspark.regions import Region
+from cnnspark.execution import blocks
+from cnnspark.formats.regions import Region
+from cnnspark.tensors.dataset import CARD
 from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cnnspark import pipeline, stages
+from cnnspark import stages
 from cnnspark.config import FilterChoice, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.card import read_card
+from cnnspark.stages import pipeline
 from tests.conftest import Sample, read_lines
 
 pytestmark = pytest.mark.spark

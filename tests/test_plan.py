@@ -10,13 +10,13 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.blocks import cut_window, number_blocks, windows_of
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths, load_config
-from cnnspark.costs import Expected, scoring_costs
 from cnnspark.errors import InputError
-from cnnspark.plan import Plan, plan_callset, plan_text
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import cut_window, number_blocks, windows_of
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.stages.costs import Expected, scoring_costs
+from cnnspark.stages.plan import Plan, plan_callset, plan_text
 from tests.conftest import read_lines, write_vcf
 
 

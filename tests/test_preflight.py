@@ -7,13 +7,13 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.alleles import ref_agrees
 from cnnspark.errors import InputError
-from cnnspark.preflight import check_inputs, choose_sample, versions
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.vcf import VcfSource
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.stages.preflight import check_inputs, choose_sample, versions
+from cnnspark.variants.alleles import ref_agrees
 from tests.conftest import write_vcf
 
 SEQUENCE = "ACGTACGTAC" * 20

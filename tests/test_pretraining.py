@@ -17,19 +17,19 @@ from benchmarks.training import run_replicas
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.masking import RUN, WINDOW_RUN, mask, masked_fields, positions
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import read_card
-from cnnspark.models.layers import QuantileEncoding
-from cnnspark.models.pretraining import loss_names, masked_losses, pretraining_network
-from cnnspark.models.registry import build_model
+from cnnspark.models.networks.layers import QuantileEncoding
+from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.schema import WINDOW
-from cnnspark.training_job import prepare_job
-from cnnspark.training_replicas import Replicas
-from cnnspark.training_step import Trainer
-from cnnspark.training_validation import validation_of
-from cnnspark.training_worker import open_data
+from cnnspark.tensors.schema import WINDOW
+from cnnspark.training.all_reduce import Replicas
+from cnnspark.training.job import prepare_job
+from cnnspark.training.masking import RUN, WINDOW_RUN, mask, masked_fields, positions
+from cnnspark.training.pretraining_heads import loss_names, masked_losses, pretraining_network
+from cnnspark.training.replica import open_data
+from cnnspark.training.trainer import Trainer
+from cnnspark.training.validation import validation_of
 from tests.conftest import Sample
 from tests.synthetic_training import PER_READ, synthetic_batch, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
@@ -66,7 +66,7 @@ def pretrained(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactor
 
 
 def slow_draw(key: int, place: int, salt: int) -> float:
-    """The hash of :mod:`cnnspark.masking`, in Python's whole numbers."""
+    """The hash of :mod:`cnnspark.training.masking`, in Python's whole numbers."""
     h = ((key + place * 0x9E3779B1) ^ salt) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF

@@ -9,9 +9,9 @@ import pysam
 import pytest
 
 from cnnspark.config import InputPaths
-from cnnspark.depths import ReadDepths, read_depths
 from cnnspark.errors import InputError
-from cnnspark.read_index import WINDOW_BASES, find_index, read_binning_index, read_crai
+from cnnspark.formats.binning_index import WINDOW_BASES, find_index, read_binning_index, read_crai
+from cnnspark.formats.read_depth import ReadDepths, read_depths
 from tests.conftest import write_vcf
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pysam
 import pytest
 
-import cnnspark.jit
-from cnnspark import reads as reads_module
+import cnnspark.common.numba_jit
 from cnnspark.errors import InputError
-from cnnspark.reads import ReadBatch, ReadFilter, ReadSource
-from cnnspark.regions import Region
+from cnnspark.formats import reads as reads_module
+from cnnspark.formats.reads import ReadBatch, ReadFilter, ReadSource
+from cnnspark.formats.regions import Region
 from tests.oracle_tensors import TinyRead, code, fnv1a, write_bam, write_fasta
 
 DATA = Path(os.environ.get("CNNSPARK_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
@@ -248,14 +248,14 @@ def test_broken_files_are_named_with_a_remedy_and_nothing_else_is_said(tmp_path,
 
 
 def test_compiled_code_is_kept_in_a_folder_of_this_user_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(cnnspark.jit.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = Path(cnnspark.jit._private_cache_folder())
+    monkeypatch.setattr(cnnspark.common.numba_jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = Path(cnnspark.common.numba_jit._private_cache_folder())
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o777 == 0o700
     # Code is loaded from there: a folder that others may write to, or a link to elsewhere, is not used.
     folder.chmod(0o777)
-    assert cnnspark.jit._private_cache_folder() is None
+    assert cnnspark.common.numba_jit._private_cache_folder() is None
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
-    assert cnnspark.jit._private_cache_folder() is None
+    assert cnnspark.common.numba_jit._private_cache_folder() is None

@@ -11,10 +11,12 @@ from typing import Any
 import pysam
 import pytest
 
-from cnnspark import pipeline, stages, training
-from cnnspark.alleles import FALSE_VARIANT, TRUE_VARIANT, unscorable_reason
+from cnnspark import stages
 from cnnspark.config import Config, InputPaths, load_config
-from cnnspark.label_sources import read_label_table
+from cnnspark.stages import pipeline
+from cnnspark.training import train
+from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT, unscorable_reason
+from cnnspark.variants.label_tables import read_label_table
 from tests.conftest import read_lines
 from tests.test_stages import without_scores
 
@@ -41,7 +43,7 @@ def model(spark: Any, data: Path, config: Config, tmp_path_factory: pytest.TempP
         regions=("chr20:60,000-460,000",),
     )
     stages.build_dataset(spark, paths, str(folder / "tensors"), config)
-    training.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return str(folder / "model")
 
 

@@ -14,12 +14,12 @@ import keras
 import numpy as np
 import pytest
 
-from cnnspark.metrics import auprc
-from cnnspark.models.registry import build_model, complexity, feed, model_inputs
+from cnnspark.evaluation.metrics import auprc
+from cnnspark.models.networks.registry import build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.schema import REF_COLUMN, WINDOW
-from cnnspark.training import train
-from cnnspark.training_settings import TrainSettings
+from cnnspark.tensors.schema import REF_COLUMN, WINDOW
+from cnnspark.training.settings import TrainSettings
+from cnnspark.training.train import train
 from tests.synthetic_training import synthetic_batch, write_synthetic
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.regions import END_OF_CONTIG, Region, merge_regions, parse_region, read_bed
+from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region, read_bed
 
 
 @pytest.mark.parametrize(

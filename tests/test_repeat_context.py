@@ -8,8 +8,8 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from cnnspark.reference import encode_bases
-from cnnspark.repeat_context import DUST_SCORE, DUST_WINDOW, homopolymer_run, is_low_complexity
+from cnnspark.formats.reference import encode_bases
+from cnnspark.variants.repeats import DUST_SCORE, DUST_WINDOW, homopolymer_run, is_low_complexity
 
 
 def slow_mask(sequence: str) -> list[bool]:

@@ -15,15 +15,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cnnspark.curves import draw_curves
 from cnnspark.errors import RunError
-from cnnspark.metrics import AlleleScores, evaluate
+from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.curves import draw_curves
+from cnnspark.evaluation.metrics import AlleleScores, evaluate
+from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
-from cnnspark.report import ordered_strata, write_report
-from cnnspark.run_facts import RunFacts
-from cnnspark.tally import CallsetTally, Tallier
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.reports.callset.page import ordered_strata, write_report
+from cnnspark.reports.callset.run_facts import RunFacts
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HISTORY = [
@@ -383,5 +383,5 @@ def test_a_report_that_cannot_be_written_says_so_and_leaves_the_old_one(tmp_path
 
 def test_drawing_libraries_are_imported_only_when_a_report_is_written():
     heavy = "{'matplotlib', 'jinja2', 'pyspark', 'tensorflow'}"
-    code = f"import sys, cnnspark.report; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, cnnspark.reports.callset.page; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

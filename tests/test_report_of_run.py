@@ -12,8 +12,8 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError
-from cnnspark.report_of_run import read_pictures, report_run, tally_callset
-from cnnspark.run_facts import read_run
+from cnnspark.reports.callset.finished_run import read_pictures, report_run, tally_callset
+from cnnspark.reports.callset.run_facts import read_run
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.test_documents import commands
 from tests.test_report import Page

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark.block_times import blocks_table
-from cnnspark.blocks import Block
 from cnnspark.errors import InputError
+from cnnspark.execution.block_times import blocks_table
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
 from cnnspark.models.card import read_card
-from cnnspark.regions import Region
-from cnnspark.run_facts import explain_command, is_scoring_run, read_run, run_of
+from cnnspark.reports.callset.run_facts import explain_command, is_scoring_run, read_run, run_of
 
 INPUTS = {"vcf": "scored.vcf.gz", "reads": "my reads.bam", "reference": "ref.fa"}
 

@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from cnnspark import block_times, runtime
-from cnnspark.blocks import Block
-from cnnspark.regions import Region
+from cnnspark.common import stopwatch as runtime
+from cnnspark.execution import block_times
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
 from tests.conftest import ROOT
 
 
@@ -68,7 +69,7 @@ def test_without_a_watch_parts_and_counts_do_nothing() -> None:
 def test_the_peak_is_what_the_process_held_at_most() -> None:
     # A process of its own: what this one held before would hide it.
     code = """
-from cnnspark.runtime import peak_mib
+from cnnspark.common.stopwatch import peak_mib
 before = peak_mib()
 held = bytearray(100 << 20)
 del held

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError
-from cnnspark.features import SITE_FEATURES
-from cnnspark.filtering import card_threshold
-from cnnspark.guard import add_counts, known_values
+from cnnspark.filtering.thresholds import card_threshold
+from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.models.card import Card
+from cnnspark.models.input_drift import add_counts, known_values
 from cnnspark.models.spec import ModelSpec
-from cnnspark.predict import input_counts
-from cnnspark.schema import AlleleKey
-from cnnspark.score_fields import GROUPS, format_score
-from cnnspark.scoring_output import annotate, score_header
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.scoring.output import annotate, score_header
+from cnnspark.scoring.predict import input_counts
+from cnnspark.tensors.schema import AlleleKey
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.variants.score_fields import GROUPS, format_score
 from tests.test_batches import ragged
 
 CARD = Card(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark.errors import UsageError
-from cnnspark.session import read_properties, use_bundled_java
+from cnnspark.execution.session import read_properties, use_bundled_java
 
 
 def test_properties_are_read_with_blanks_or_equal_signs(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def capture(monkeypatch: pytest.MonkeyPatch, **given: object) -> dict[str, str]:
     """The configuration that a session would be started with."""
     import pyspark.sql
 
-    from cnnspark import session
+    from cnnspark.execution import session
 
     for name in ("PYSPARK_GATEWAY_PORT", "SPARK_LOCAL_IP"):
         monkeypatch.delenv(name, raising=False)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.errors import RunError, UsageError
-from cnnspark.merge import check_conservation, check_order, merge_shards
-from cnnspark.regions import Region
-from cnnspark.shards import MERGED, BlockOutput, ShardRow, finished_rows, shard_folder, write_shard
-from cnnspark.vcf import VcfSource
+from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks
+from cnnspark.execution.merge import check_conservation, check_order, merge_shards
+from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, finished_rows, shard_folder, write_shard
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfSource
 from tests.conftest import ROOT, read_lines, write_vcf
 
 RECORDS = [f"c1 {pos} . A {alt} . . ." for pos in (1, 5, 5, 8, 9, 20, 31, 31, 40) for alt in "CT"]
@@ -245,7 +245,7 @@ def test_an_old_index_of_another_kind_is_not_left_beside_the_merged_file(source:
 
 
 def test_a_run_of_another_stage_is_left_alone(source: VcfSource, tmp_path: Path) -> None:
-    from cnnspark.dataset import dataset_folder
+    from cnnspark.tensors.dataset import dataset_folder
 
     run(source, tmp_path / "out", 5)
     for mode in ("resume", "overwrite"):

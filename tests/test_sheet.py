@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnspark import callset
 from cnnspark.config import InputPaths
 from cnnspark.errors import InputError, UsageError
-from cnnspark.members import Member
-from cnnspark.sheet import callsets, folder_name, read_sheet, shared_inputs
+from cnnspark.formats import callset
+from cnnspark.stages.sample_sheet import callsets, folder_name, read_sheet, shared_inputs
+from cnnspark.variants.carriers import Member
 
 
 def write_sheet(folder: Path, *lines: str) -> str:

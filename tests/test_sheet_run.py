@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pysam
 import pytest
 
-from cnnspark import sheet_stages, training
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import Dataset
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.joined_dataset import sample_folders
-from cnnspark.shards import MERGED, MERGED_BCF
-from cnnspark.sheet import SheetCallset
-from cnnspark.sheet_run import SheetSettings, run_on_sheet
+from cnnspark.execution.shards import MERGED, MERGED_BCF
+from cnnspark.stages import sheet_stages
+from cnnspark.stages.sample_sheet import SheetCallset
+from cnnspark.stages.sheet_runner import SheetSettings, run_on_sheet
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.joined_dataset import sample_folders
+from cnnspark.training import train
 from tests.conftest import Sample, read_lines, rows_of
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def sheet(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_sample(vcf: str) -> str:
-    from cnnspark.vcf import VcfSource
+    from cnnspark.formats.vcf import VcfSource
 
     with VcfSource(vcf) as source:
         return source.header.samples[0]
@@ -184,7 +185,7 @@ def test_tensors_of_a_sheet_train_together(spark: SparkSession, sample: Sample, 
     sheet_stages.tensors_sheet(spark, str(two), shared, out, sample.config).require_all()
     assert [Path(folder).name for folder in sample_folders(out)] == ["S1", "S2"]
     settings = dataclasses.replace(sample.config.train, epochs=1)
-    data = training.train(spark, out, str(tmp_path / "model"), settings).card.data
+    data = train.train(spark, out, str(tmp_path / "model"), settings).card.data
     assert data["train"] + data["validation"] == 2 * Dataset(sample.dataset).card["tensors"]
 
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from benchmarks.dataset import write_short_card
-from cnnspark import dataset, picture
-from cnnspark.allele_position import parse_position
-from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
-from cnnspark.picture import PICTURE_WIDTH, allele_columns, column_positions, show_tensor
-from cnnspark.regions import Region
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
+from cnnspark.reports.allele import tensor_picture
+from cnnspark.reports.allele.position import parse_position
+from cnnspark.reports.allele.tensor_picture import PICTURE_WIDTH, allele_columns, column_positions, show_tensor
 from cnnspark.stages.show import show, show_from_dataset, summary
-from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors import dataset
+from cnnspark.tensors.settings import TensorSettings
 from tests.conftest import write_vcf
 from tests.oracle_tensors import TinyRead, write_bam, write_fasta
 from tests.test_tensors import Tiny, record
@@ -77,8 +78,8 @@ def pixels(path: str | Path) -> np.ndarray:
 
 def colours_in(image: np.ndarray, rows: slice, column: int) -> set[tuple[int, ...]]:
     """The colours in the middle of one column of the tensor, between two heights."""
-    x = picture._LEFT + column * picture._CELL
-    cell = image[rows, x + 2 : x + picture._CELL - 2].reshape(-1, 3)
+    x = tensor_picture._LEFT + column * tensor_picture._CELL
+    cell = image[rows, x + 2 : x + tensor_picture._CELL - 2].reshape(-1, 3)
     return {tuple(int(v) for v in colour) for colour in np.unique(cell, axis=0)}
 
 
@@ -126,7 +127,10 @@ def test_bases_gaps_and_insertions_are_drawn_where_the_tensor_has_them(files, tm
     # Neither: another base than REF and ALT, in its own colour.
     assert any(colour[1] > colour[0] + 60 for colour in colours_in(image, slice(neither, neither + row), 64))
     # The allele's column is outlined from the reference row to the last read.
-    edge = image[130 : neither + row, picture._LEFT + 64 * picture._CELL - 1 : picture._LEFT + 64 * picture._CELL + 1]
+    edge = image[
+        130 : neither + row,
+        tensor_picture._LEFT + 64 * tensor_picture._CELL - 1 : tensor_picture._LEFT + 64 * tensor_picture._CELL + 1,
+    ]
     assert (edge.min(axis=(1, 2)) < 60).all()
 
 
@@ -134,12 +138,12 @@ def test_strand_and_mapping_quality_stand_in_the_margins(files, tmp_path):
     draw(files, "c1:301", tmp_path / "x.png", alt="T")
     image = pixels(tmp_path / "x.png").astype(int)
     ref = 162 + 40 + 9
-    arrows = image[:, picture._LEFT - 11 : picture._LEFT - 5]
+    arrows = image[:, tensor_picture._LEFT - 11 : tensor_picture._LEFT - 5]
     assert (arrows[ref + 6, :, 0] > arrows[ref + 6, :, 2] + 60).any()  # forward: red
     assert (arrows[ref + 13 + 6, :, 2] > arrows[ref + 13 + 6, :, 0] + 60).any()  # reverse: blue
 
     def filled(y: int) -> int:
-        bar = image[y, picture._MAPQ_LEFT : picture._MAPQ_LEFT + picture._MAPQ_WIDTH]
+        bar = image[y, tensor_picture._MAPQ_LEFT : tensor_picture._MAPQ_LEFT + tensor_picture._MAPQ_WIDTH]
         return int((bar.max(axis=1) - bar.min(axis=1) > 30).sum())
 
     assert filled(ref + 6) >= 28  # 60

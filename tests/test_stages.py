@@ -16,10 +16,10 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
-from cnnspark.dataset import CARD, Dataset
 from cnnspark.errors import CnnsparkError, InputError, UsageError
-from cnnspark.regions import parse_region
-from cnnspark.vcf import Record, set_sample_values
+from cnnspark.formats.regions import parse_region
+from cnnspark.formats.vcf import Record, set_sample_values
+from cnnspark.tensors.dataset import CARD, Dataset
 from tests.conftest import Sample, read_lines, write_vcf
 
 pytestmark = pytest.mark.spark
@@ -291,7 +291,7 @@ def test_ref_mismatches_can_be_passed_through(spark: Any, sample: Sample, tmp_pa
 
 def test_a_failure_in_a_task_is_the_same_sentence(spark: Any, sample: Sample, tmp_path: Path) -> None:
     """A REF that preflight's sample of records does not reach is found in an executor."""
-    from cnnspark.failures import explain
+    from cnnspark.common.error_translation import explain
 
     lines = read_lines(str(sample.paths.vcf))
     header = [line.strip() for line in str(pysam.VariantFile(str(sample.paths.vcf)).header).splitlines()[:-1]]
@@ -302,7 +302,7 @@ def test_a_failure_in_a_task_is_the_same_sentence(spark: Any, sample: Sample, tm
     vcf = Path(write_vcf(tmp_path / "a.vcf", lines, header))
     vcf.write_text(vcf.read_text().replace("FORMAT\tS1", f"FORMAT\t{name}"))
     config = load_config(None, ["blocks.records=20"])
-    import cnnspark.preflight as preflight
+    import cnnspark.stages.preflight as preflight
 
     original = preflight.REF_SAMPLE_RECORDS
     preflight.REF_SAMPLE_RECORDS = 1

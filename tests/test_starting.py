@@ -14,21 +14,21 @@ import pytest
 
 from cnnspark.config import load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card, training_ranges
-from cnnspark.models.registry import build_model
+from cnnspark.models.input_drift import known_values
+from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.starting import arranged, columns_text, take_weights, taken_text
-from cnnspark.training import train
-from cnnspark.training_job import prepare_job
-from cnnspark.training_replicas import Replicas
-from cnnspark.training_settings import ReplicaJob, checkpoint_folder
-from cnnspark.training_state import TrainingState
-from cnnspark.training_step import Trainer
-from cnnspark.training_validation import Findings, trained_card
-from cnnspark.training_worker import _between, train_replica
+from cnnspark.training.all_reduce import Replicas
+from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.job import prepare_job
+from cnnspark.training.replica import _between, train_replica
+from cnnspark.training.settings import ReplicaJob, checkpoint_folder
+from cnnspark.training.train import train
+from cnnspark.training.trainer import Trainer
+from cnnspark.training.validation import Findings, trained_card
+from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text
 from tests.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
 

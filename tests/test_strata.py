@@ -7,11 +7,9 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark import strata
 from cnnspark.errors import InputError, UsageError
-from cnnspark.reference import ReferenceSource
-from cnnspark.sample_counts import SampleCounts
-from cnnspark.strata import (
+from cnnspark.evaluation import strata
+from cnnspark.evaluation.strata import (
     IN_NONE,
     RegionFile,
     StratumReader,
@@ -20,7 +18,9 @@ from cnnspark.strata import (
     length_code,
     parse_region_files,
 )
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import Record, VcfHeader
+from cnnspark.variants.allele_depth import SampleCounts
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 ONE = VcfHeader([f"{COLUMNS}\tFORMAT\tS1"])

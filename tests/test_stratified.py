@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from cnnspark.bootstrap import LEAST_REPLICATES, _ranked, bootstrap, replicates_for
-from cnnspark.drawn_figures import drawn_figures
-from cnnspark.metrics import AlleleScores, metric_pairs
-from cnnspark.ranking import Ranking
-from cnnspark.strata import DEPTH, TYPE, Dimension
-from cnnspark.stratified import (
+from cnnspark.evaluation.bootstrap import LEAST_REPLICATES, _ranked, bootstrap, replicates_for
+from cnnspark.evaluation.bootstrap_kernel import drawn_figures
+from cnnspark.evaluation.metrics import AlleleScores, metric_pairs
+from cnnspark.evaluation.metrics_by_stratum import (
     LEAST_OF_EACH,
     STRATUM_COLUMNS,
     compare,
@@ -23,6 +21,8 @@ from cnnspark.stratified import (
     strata_tsv,
     stratified_metrics,
 )
+from cnnspark.evaluation.ranking import Ranking
+from cnnspark.evaluation.strata import DEPTH, TYPE, Dimension
 
 RARE = Dimension("rare", ("no", "yes"), "few alleles")
 

@@ -17,11 +17,11 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths
-from cnnspark.dataset import Dataset, block_file, dataset_folder
-from cnnspark.dataset_card import read_columns
 from cnnspark.errors import QualityError, UsageError
-from cnnspark.guard import add_counts, compare, count_values
 from cnnspark.models.card import read_card
+from cnnspark.models.input_drift import add_counts, compare, count_values
+from cnnspark.tensors.dataset import Dataset, block_file, dataset_folder
+from cnnspark.tensors.dataset_card import read_columns
 from tests.conftest import Sample, read_lines, write_vcf
 
 pytestmark = pytest.mark.spark
@@ -137,7 +137,7 @@ def test_another_callers_annotations_are_said(spark: Any, sample: Sample, tmp_pa
 
 def test_reads_and_reference_of_another_sample_are_said(spark: Any, sample: Sample, tmp_path: Path) -> None:
     """Another genome of the same names and lengths: what REF agrees with by chance would be scored."""
-    from cnnspark.simulate import simulate
+    from cnnspark.simulation.simulate import simulate
 
     other = simulate(tmp_path / "other", seed=6, length=60_000, coverage=20)
     paths = dataclasses.replace(sample.unlabelled, reads=str(other.reads), reference=str(other.reference))

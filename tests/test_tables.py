@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnspark.tables import format_interval, format_rows, format_value, tsv
+from cnnspark.common.text_tables import format_interval, format_rows, format_value, tsv
 
 
 def test_values_are_short_and_what_is_not_defined_is_a_dash() -> None:

@@ -8,10 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cnnspark.alleles import UNKNOWN
 from cnnspark.errors import UsageError
-from cnnspark.evaluation import LabelledAlt
-from cnnspark.tally import (
+from cnnspark.evaluation.callset_counts import (
     KEPT,
     LONGEST_BASES,
     NO_FILTER,
@@ -21,7 +19,9 @@ from cnnspark.tally import (
     Tallier,
     add_tallies,
 )
-from cnnspark.vcf import Record, VcfHeader
+from cnnspark.evaluation.score_reader import LabelledAlt
+from cnnspark.formats.vcf import Record, VcfHeader
+from cnnspark.variants.alleles import UNKNOWN
 
 HEADER = VcfHeader(
     [

@@ -15,11 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from cnnspark import pipeline, predict, shards, stages
+from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
+from cnnspark.execution import shards
+from cnnspark.execution.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
+from cnnspark.scoring import predict
+from cnnspark.stages import pipeline
 from tests.conftest import ROOT, Sample, read_lines
 
 

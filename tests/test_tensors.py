@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnspark import alleles
-from cnnspark.annotations import AnnotationReader
 from cnnspark.errors import InputError, UsageError
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.rows import _smallest
-from cnnspark.schema import FIELDS, MATE_ROW
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.row_kernels import _smallest
+from cnnspark.tensors.schema import FIELDS, MATE_ROW
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants import alleles
+from cnnspark.variants.annotations import AnnotationReader
 from tests.oracle_tensors import TinyRead, oracle_examples, write_bam, write_fasta
 
 DATA = Path(os.environ.get("CNNSPARK_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))

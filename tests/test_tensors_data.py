@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnspark.alleles import trim, unscorable_reason
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.schema import FIELDS, TensorBatch
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.schema import FIELDS, TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.alleles import trim, unscorable_reason
 from tests.oracle_tensors import OracleExample, TinyRead, oracle_examples
 from tests.test_tensors import DATA, NO_ANNOTATIONS, ORACLE_FIELDS, Tiny, needs_data, record
 

@@ -15,15 +15,15 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.guard import known_values
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import file_digest
-from cnnspark.training import TrainResult, _Follower, progress_line, train
-from cnnspark.training_job import prepare_job
-from cnnspark.training_settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
-from cnnspark.training_stage import replica_command, run_child
-from cnnspark.training_state import TrainingState
-from cnnspark.training_worker import ENDED_BY_PARENT
+from cnnspark.models.input_drift import known_values
+from cnnspark.training.barrier_stage import replica_command, run_child
+from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.job import prepare_job
+from cnnspark.training.replica import ENDED_BY_PARENT
+from cnnspark.training.settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
+from cnnspark.training.train import TrainResult, _Follower, progress_line, train
 from tests.synthetic_training import synthetic_batch, write_synthetic
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_the_bundle_tells_what_it_was_trained_on_and_how_good_it_is(dataset: str
     assert card.training["best_epoch"] == best["epoch"]
     assert best["val_auprc"] == pytest.approx(area, abs=1e-6)
     # held-out alleles at or above a threshold have the precision that it is for
-    from cnnspark.score_fields import log_odds
+    from cnnspark.variants.score_fields import log_odds
 
     kept = log_odds(bundle.predict(held)) >= card.thresholds["ALL"]["0.70"] - 1e-4
     assert held["label"][kept].mean() >= 0.70
@@ -133,9 +133,9 @@ def test_the_result_names_the_bundle_its_digest_and_the_best_epochs_figures(unin
 
 @pytest.mark.spark
 def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> None:
-    from cnnspark.metrics import calibration as calibration_figures
+    from cnnspark.evaluation.metrics import calibration as calibration_figures
     from cnnspark.models.calibration import cross_fitted, fit_platt, probabilities
-    from cnnspark.score_fields import log_odds
+    from cnnspark.variants.score_fields import log_odds
 
     bundle, held = load_bundle(uninterrupted), synthetic_batch(70, seed=2)
     labels, logits = held["label"], bundle.logits(held)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnspark import training_data
-from cnnspark.dataset import CARD, DATA, Dataset, decode
 from cnnspark.errors import InputError, RunError, UsageError
-from cnnspark.regions import parse_region
-from cnnspark.schema import FIELDS, TensorBatch
-from cnnspark.training_data import TrainingData, hold_out, open_training_data, stream_count
-from cnnspark.training_settings import TrainSettings
+from cnnspark.formats.regions import parse_region
+from cnnspark.tensors.dataset import CARD, DATA, Dataset, decode
+from cnnspark.tensors.schema import FIELDS, TensorBatch
+from cnnspark.training import data as training_data
+from cnnspark.training.data import TrainingData, hold_out, open_training_data, stream_count
+from cnnspark.training.settings import TrainSettings
 from tests.conftest import Sample
 
 pytestmark = pytest.mark.spark
@@ -38,8 +38,8 @@ def test_the_card_counts_what_the_files_hold(sample: Sample) -> None:
 
 def test_what_is_read_is_what_was_built(sample: Sample, spark: Any) -> None:
     """The oracle is the encoder itself, called without Spark and without Parquet."""
-    from cnnspark import block_tensors
-    from cnnspark.blocks import plan_blocks
+    from cnnspark.execution.blocks import plan_blocks
+    from cnnspark.tensors import block_tensors
 
     dataset = Dataset(sample.dataset)
     inputs = block_tensors.Inputs(
@@ -179,7 +179,7 @@ def test_every_training_allele_is_seen_within_a_few_epochs(training: TrainingDat
 
 
 def example_keys_of(values: dict[str, np.ndarray]) -> np.ndarray:
-    from cnnspark.dataset import example_keys
+    from cnnspark.tensors.dataset import example_keys
 
     return example_keys(values)
 
@@ -192,7 +192,7 @@ def test_validation_is_read_once_and_in_order(training: TrainingData) -> None:
 
 
 def test_the_feature_sample_is_of_training_alleles(training: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnspark.training_data.NEIGHBOURING_GROUPS", 1)
+    monkeypatch.setattr("cnnspark.training.data.NEIGHBOURING_GROUPS", 1)
     annotations, features, datasets = training.feature_sample(50)
     assert datasets.tolist() == [0] * len(annotations)
     assert annotations.shape == (len(annotations), len(training.annotation_names))

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, RunError
-from cnnspark.training import train
-from cnnspark.training_job import prepare_job
-from cnnspark.training_settings import checkpoint_folder
+from cnnspark.training.job import prepare_job
+from cnnspark.training.settings import checkpoint_folder
+from cnnspark.training.train import train
 from tests.conftest import ROOT
 from tests.synthetic_training import write_synthetic
 from tests.test_training import SETTINGS, epochs_of, run, weights
@@ -51,7 +51,7 @@ def stopped_processes() -> list[int]:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             command = (status.parent / "cmdline").read_bytes()
-            if b"cnnspark.training_worker" in command and re.search(r"State:\s+T", status.read_text()):
+            if b"cnnspark.training.replica" in command and re.search(r"State:\s+T", status.read_text()):
                 found.append(int(status.parent.name))
         except OSError:  # ended meanwhile
             continue

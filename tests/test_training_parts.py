@@ -12,19 +12,19 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from cnnspark import training
 from cnnspark.config import load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.bundle import load_bundle, save_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card
-from cnnspark.models.registry import build_model, feed, model_inputs
+from cnnspark.models.networks.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.training import TrainResult, train
-from cnnspark.training_parts import parts_folder, parts_of
-from cnnspark.training_settings import ReplicaJob, TrainSettings
-from cnnspark.training_state import TrainingState
-from cnnspark.training_validation import Findings, trained_card
+from cnnspark.training import train as training
+from cnnspark.training.by_parts import parts_folder, parts_of
+from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.settings import ReplicaJob, TrainSettings
+from cnnspark.training.train import TrainResult, train
+from cnnspark.training.validation import Findings, trained_card
 from tests.synthetic_training import synthetic_batch, write_synthetic
 from tests.test_training import SETTINGS, run, weights
 

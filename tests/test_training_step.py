@@ -15,17 +15,17 @@ import tensorflow as tf
 
 from benchmarks.training import run_replicas
 from cnnspark.errors import InputError, UsageError
-from cnnspark.losses import loss_by_name
 from cnnspark.models.bundle import load_bundle
-from cnnspark.models.layers import noise_keys
-from cnnspark.models.registry import build_model, feed
+from cnnspark.models.networks.layers import noise_keys
+from cnnspark.models.networks.registry import build_model, feed
 from cnnspark.models.spec import ModelSpec
-from cnnspark.training_job import prepare_job
-from cnnspark.training_log import POINT_STEPS, EventLog
-from cnnspark.training_replicas import Replicas, compute_type
-from cnnspark.training_settings import TrainSettings
-from cnnspark.training_state import TrainingState
-from cnnspark.training_step import UNITS, Trainer, in_mixed_precision, pack_lanes
+from cnnspark.training.all_reduce import Replicas, compute_type
+from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.history import POINT_STEPS, EventLog
+from cnnspark.training.job import prepare_job
+from cnnspark.training.losses import loss_by_name
+from cnnspark.training.settings import TrainSettings
+from cnnspark.training.trainer import UNITS, Trainer, in_mixed_precision, pack_lanes
 from tests.synthetic_training import PER_READ, synthetic_batch, write_synthetic
 
 SETTINGS = TrainSettings(

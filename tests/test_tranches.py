@@ -10,12 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnspark.blocks import Block
 from cnnspark.errors import InputError, UsageError
-from cnnspark.regions import Region
-from cnnspark.score_distribution import ScoreCounts
-from cnnspark.tranche_filter import FirstPass, TrancheFilter, first_pass, known_alleles, open_resource, settle
-from cnnspark.tranches import (
+from cnnspark.execution.blocks import Block
+from cnnspark.filtering.score_distribution import ScoreCounts
+from cnnspark.filtering.tranche_filter import FirstPass, TrancheFilter, first_pass, known_alleles, open_resource, settle
+from cnnspark.filtering.tranches import (
     Alleles,
     RefConflictError,
     Tranches,
@@ -29,7 +28,8 @@ from cnnspark.tranches import (
     record_type,
     two_decimals,
 )
-from cnnspark.vcf import VcfHeader, VcfSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import VcfHeader, VcfSource
 from tests.conftest import read_lines, write_vcf
 from tests.oracle_tranches import TranchesError, tranche_filters, vcf_lines
 

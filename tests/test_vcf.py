@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cnnspark.errors import InputError
-from cnnspark.regions import Region
-from cnnspark.vcf import Record, VcfHeader, VcfSource
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
 from tests.conftest import write_vcf
 
 LINE = "c1\t100\trs1\tA\tC,G\t1e-3\tq10;q20\tDP=007;X;AF=.5,1e-05\tGT:AD\t0/1:3,4,5"

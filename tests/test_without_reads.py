@@ -13,16 +13,18 @@ import numpy as np
 import pysam
 import pytest
 
-from cnnspark import pipeline, stages, training
+from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
+from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.card import read_card
 from cnnspark.models.spec import moments
-from cnnspark.preflight import choose_column
-from cnnspark.training_job import check_data, prepare_job
-from cnnspark.training_settings import TrainSettings
-from cnnspark.vcf import Record, VcfSource
+from cnnspark.stages import pipeline
+from cnnspark.stages.preflight import choose_column
+from cnnspark.training import train
+from cnnspark.training.job import check_data, prepare_job
+from cnnspark.training.settings import TrainSettings
 from tests.conftest import read_lines, write_vcf
 from tests.synthetic_training import write_synthetic
 
@@ -65,7 +67,7 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
     paths = first_records(simulated, tmp_path)
     config = load_config(None, [*SETTINGS, "train.model=features"])
     stages.build_dataset(spark, paths, str(tmp_path / "tensors"), config)
-    training.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
+    train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
     unlabelled = dataclasses.replace(paths, truth=None, bed=None)
     stages.score_callset(spark, unlabelled, str(tmp_path / "model"), str(tmp_path / "out"), config)
     assert all("CNN_1D=" in line for line in read_lines(tmp_path / "out" / "merged.vcf.gz"))
@@ -84,7 +86,7 @@ def test_gatks_networks_train_alike_on_one_replica_and_on_two(spark: Any, tmp_pa
     for replicas in (1, 2):
         chosen = dataclasses.replace(settings, replicas=replicas)
         out = str(tmp_path / f"model{replicas}")
-        training.train(spark, data, out, chosen, lambda _: None)
+        train.train(spark, data, out, chosen, lambda _: None)
         weights.append(np.concatenate([np.asarray(w).ravel() for w in load_bundle(out).model.weights]))
     np.testing.assert_array_equal(weights[0], weights[1])
     bundle = load_bundle(str(tmp_path / "model1"))

@@ -16,13 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnnspark.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
 from cnnspark.errors import InputError
-from cnnspark.models.bundle_folder import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, new_bundle, opened_bundle
+from cnnspark.execution.tensorflow_setup import use_one_gpu
+from cnnspark.models.bundle_files import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, new_bundle, opened_bundle
 from cnnspark.models.calibration import probabilities
 from cnnspark.models.card import Card, file_digest, read_opened_card
-from cnnspark.models.registry import feed, model_inputs
-from cnnspark.tensorflow_setup import use_one_gpu
+from cnnspark.models.networks.registry import feed, model_inputs
+from cnnspark.tensors.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
 
 
 def use_threads(threads: int) -> None:
@@ -51,7 +51,7 @@ class Bundle:
         )
 
     def logits(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The network's output (B,) float32 for a padded batch (:func:`cnnspark.batches.pad_rows`)."""
+        """The network's output (B,) float32 for a padded batch (:func:`cnnspark.tensors.batches.pad_rows`)."""
         if not len(batch["row_count"]):
             return np.zeros(0, np.float32)
         return self._logits(feed(batch, self._dtypes)).numpy()

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.features import feature_columns
-from cnnspark.guard import KnownValues
-from cnnspark.models.bundle_folder import BUNDLE_FILES, CARD_FILE, NETWORK_FILE, opened_bundle
+from cnnspark.formats.reads import ReadFilter
+from cnnspark.models.bundle_files import BUNDLE_FILES, CARD_FILE, NETWORK_FILE, opened_bundle
 from cnnspark.models.calibration import Platt
 from cnnspark.models.cascade import Cascade
+from cnnspark.models.input_drift import KnownValues
 from cnnspark.models.names import MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec
-from cnnspark.reads import ReadFilter
-from cnnspark.schema import FIELDS, REF_COLUMN, WINDOW
-from cnnspark.tensor_settings import TensorSettings
+from cnnspark.tensors.schema import FIELDS, REF_COLUMN, WINDOW
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import feature_columns
 
 FORMAT = "cnnspark-model"
 FORMAT_VERSION = 1

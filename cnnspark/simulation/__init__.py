@@ -1,1 +1,2 @@
-"""The simulator's parts (:mod:`cnnspark.simulate`): a made-up genome, a sample of it, reads and their alignment."""
+"""The simulator's parts (:mod:`cnnspark.simulation.simulate`): a made-up genome, a sample of it, reads and their
+alignment."""

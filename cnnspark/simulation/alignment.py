@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnspark.jit import jit
+from cnnspark.common.numba_jit import jit
 from cnnspark.simulation.genome import Contig
 from cnnspark.simulation.sample import Variant
 from cnnspark.simulation.sequencing import RawReads

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pysam
 
+from cnnspark.common.numba_jit import jit
 from cnnspark.errors import RunError
-from cnnspark.jit import jit
-from cnnspark.reference import ReferenceSource
+from cnnspark.formats.reference import ReferenceSource
 from cnnspark.simulation.alignment import Alignments
 from cnnspark.simulation.sequencing import RawReads
 

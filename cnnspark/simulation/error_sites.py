@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnspark.reference import OTHER, A, C, G, T, encode_bases
+from cnnspark.formats.reference import OTHER, A, C, G, T, encode_bases
 from cnnspark.simulation.genome import END_MARGIN, Contig
 from cnnspark.simulation.provenance import Cause
 from cnnspark.simulation.sample import Variant

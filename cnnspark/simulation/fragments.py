@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from cnnspark.reference import OTHER, C, G
+from cnnspark.formats.reference import OTHER, C, G
 from cnnspark.simulation.genome import Contig, tandem_repeats
 from cnnspark.simulation.provenance import Cause
 from cnnspark.simulation.sample import Molecule

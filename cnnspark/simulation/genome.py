@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.reference import LETTER_OF_CODE, OTHER, A, C, G, ReferenceSource, T
-from cnnspark.regions import Region
+from cnnspark.formats.reference import LETTER_OF_CODE, OTHER, A, C, G, ReferenceSource, T
+from cnnspark.formats.regions import Region
 
 # Features nearer to a piece's end than this would be seen by too few reads.
 END_MARGIN = 500
@@ -26,7 +26,7 @@ _LETTERS = np.frombuffer(LETTER_OF_CODE.encode("ascii"), dtype=np.uint8)
 
 
 def decode_bases(codes: np.ndarray) -> str:
-    """The letters of base codes: the inverse of :func:`cnnspark.reference.encode_bases`."""
+    """The letters of base codes: the inverse of :func:`cnnspark.formats.reference.encode_bases`."""
     return _LETTERS[codes].tobytes().decode("ascii")
 
 

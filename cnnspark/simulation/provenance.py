@@ -8,10 +8,10 @@ from enum import IntEnum
 
 import numpy as np
 
-from cnnspark.haplotypes import left_normalise, make_allele
-from cnnspark.jit import jit
-from cnnspark.reference import LETTER_OF_CODE, T
+from cnnspark.common.numba_jit import jit
+from cnnspark.formats.reference import LETTER_OF_CODE, T
 from cnnspark.simulation.genome import Contig
+from cnnspark.variants.haplotypes import left_normalise, make_allele
 
 
 class Cause(IntEnum):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnspark.haplotypes import left_normalise, make_allele
-from cnnspark.reference import OTHER, encode_bases
+from cnnspark.formats.reference import OTHER, encode_bases
 from cnnspark.simulation.genome import END_MARGIN, Contig
 from cnnspark.simulation.provenance import Cause
+from cnnspark.variants.haplotypes import left_normalise, make_allele
 
 # Rates per base of the genome, about those of a human of mixed ancestry.
 SNV_RATE = 1 / 900

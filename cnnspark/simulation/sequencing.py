@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnspark.reference import T, encode_bases
+from cnnspark.formats.reference import T, encode_bases
 from cnnspark.simulation.error_sites import EARLY, EARLY_CYCLES, FORWARD, LATE, LATE_CYCLES, REVERSE, ErrorSites
 from cnnspark.simulation.fragments import MARGIN, Fragments, JoinedMolecules, hashed
 from cnnspark.simulation.provenance import Cause

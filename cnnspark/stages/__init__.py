@@ -1,11 +1,11 @@
 """The stages as one call each: preflight, blocks, work in executors, commit.
 
 Commands, jobs and Python callers use these. Each takes a SparkSession, or where no JVM is wanted a
-:class:`cnnspark.tasks.LocalSession` (``tensors`` alone needs Spark), the paths and the configuration, and returns a
-summary of plain values.
+:class:`cnnspark.execution.tasks.LocalSession` (``tensors`` alone needs Spark), the paths and the configuration, and
+returns a summary of plain values.
 """
 
-from cnnspark.shards import merged_callset
+from cnnspark.execution.shards import merged_callset
 from cnnspark.stages.candidates import call_candidates
 from cnnspark.stages.evaluate import Evaluation, evaluate_callset
 from cnnspark.stages.filter import filter_callset

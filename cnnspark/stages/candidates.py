@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cnnspark import callset
-from cnnspark.blocks import Block, candidate_windows
-from cnnspark.candidates import candidate_header, candidate_lines
+from cnnspark.common.log import about, progress
 from cnnspark.config import Config, InputPaths
-from cnnspark.contigs import check_regions
 from cnnspark.errors import InputError
-from cnnspark.labeller import required
-from cnnspark.log import about, progress
-from cnnspark.preflight import check_executors, check_one_sample, check_reads
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import clip_to_contigs, parse_region
-from cnnspark.shards import BlockLines, BlockOutput, write_shards
-from cnnspark.stages.common import merge_in_task, new_callset, work_folder
-from cnnspark.tasks import Session
-from cnnspark.vcf import VcfHeader
+from cnnspark.execution.blocks import Block, candidate_windows
+from cnnspark.execution.shards import BlockLines, BlockOutput, write_shards
+from cnnspark.execution.tasks import Session
+from cnnspark.formats import callset
+from cnnspark.formats.contigs import check_regions
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import clip_to_contigs, parse_region
+from cnnspark.formats.vcf import VcfHeader
+from cnnspark.stages.preflight import check_executors, check_one_sample, check_reads
+from cnnspark.stages.run_steps import merge_in_task, new_callset, work_folder
+from cnnspark.variants.candidates import candidate_header, candidate_lines
+from cnnspark.variants.labeller import required
 
 
 @about(stage="candidates")

@@ -9,8 +9,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-from cnnspark.blocks import Block, block_range, deal, windows_of
-from cnnspark.compared_callsets import (
+from cnnspark.common.log import about
+from cnnspark.common.storage import absolute, has_files, location, make_folder
+from cnnspark.config import Config, InputPaths
+from cnnspark.errors import UsageError
+from cnnspark.evaluation.callset_counts import add_tallies
+from cnnspark.evaluation.collect import (
     BlockAlleles,
     BlockCollector,
     EvaluationTask,
@@ -20,31 +24,27 @@ from cnnspark.compared_callsets import (
     pairs_of,
     pairs_to_compare,
 )
-from cnnspark.config import Config, InputPaths
-from cnnspark.contigs import check_build, require_shared_contig
-from cnnspark.curves import draw_curves
-from cnnspark.errors import UsageError
-from cnnspark.evaluation import cause_facts, sample_column, score_names
-from cnnspark.files import absolute, has_files, location, make_folder
-from cnnspark.inputs import CheckedInputs, checked_inputs
-from cnnspark.label_sources import read_causes
-from cnnspark.labeller import TruthPaths, required
-from cnnspark.labels import require_both_labels
-from cnnspark.log import about
-from cnnspark.measurements import Measurements, callset_summary, check_scores, measure, warn_of_empty
-from cnnspark.metrics import AlleleScores, Metrics
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region, read_bed
-from cnnspark.report import write_report
-from cnnspark.report_of_run import store_pictures
-from cnnspark.run_facts import RunFacts, run_of
-from cnnspark.shards import merged_callset
-from cnnspark.stages.common import planned_blocks
-from cnnspark.strata import RegionFile, check_region_files, dimensions, parse_region_files
-from cnnspark.tally import add_tallies
-from cnnspark.tasks import Session, run_tasks
-from cnnspark.vcf import VcfSource
+from cnnspark.evaluation.curves import draw_curves
+from cnnspark.evaluation.metrics import AlleleScores, Metrics
+from cnnspark.evaluation.results import Measurements, callset_summary, check_scores, measure, warn_of_empty
+from cnnspark.evaluation.score_reader import cause_facts, sample_column, score_names
+from cnnspark.evaluation.strata import RegionFile, check_region_files, dimensions, parse_region_files
+from cnnspark.execution.blocks import Block, block_range, deal, windows_of
+from cnnspark.execution.shards import merged_callset
+from cnnspark.execution.tasks import Session, run_tasks
+from cnnspark.formats.contigs import check_build, require_shared_contig
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region, read_bed
+from cnnspark.formats.vcf import VcfSource
+from cnnspark.reports.callset.finished_run import store_pictures
+from cnnspark.reports.callset.page import write_report
+from cnnspark.reports.callset.run_facts import RunFacts, run_of
+from cnnspark.stages.inputs import CheckedInputs, checked_inputs
+from cnnspark.stages.run_steps import planned_blocks
+from cnnspark.variants.label_tables import read_causes
+from cnnspark.variants.labeller import TruthPaths, required
+from cnnspark.variants.truth import require_both_labels
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def evaluate_callset(
 
     ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too. ``stratify``
     are ``name=bed``, ``compare`` are ``A,B``, two scores; ``others`` are more callsets of the same sample, whose scores
-    are then called ``callset:KEY`` (:mod:`cnnspark.compared_callsets`). ``run`` is what the report says of the run that
-    scored; where the callset is a scoring run's folder, its own.
+    are then called ``callset:KEY`` (:mod:`cnnspark.evaluation.collect`). ``run`` is what the report says of the run
+    that scored; where the callset is a scoring run's folder, its own.
 
     Labelled alleles come to the driver as arrays of some 60 bytes each; their records do not.
     """

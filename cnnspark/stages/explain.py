@@ -10,24 +10,24 @@ from typing import Any
 
 import pysam
 
-from cnnspark.allele_position import listed
+from cnnspark.common.dataclass_settings import build
+from cnnspark.common.storage import is_url, location, read_json
 from cnnspark.config import Config, InputPaths
-from cnnspark.dataclass_settings import build
 from cnnspark.errors import CnnsparkError, InputError, UsageError
-from cnnspark.explained_site import find_site, model_digest
-from cnnspark.explanation import explained, facts_of
-from cnnspark.explanation_page import write_page
-from cnnspark.explanation_words import sentences
-from cnnspark.files import is_url, location, read_json
-from cnnspark.inputs import checked_inputs, require_reads
-from cnnspark.labeller import required
-from cnnspark.models.bundle_folder import BUNDLED, PREFIX, absolute_model, chosen_model
+from cnnspark.execution.run_folder import MANIFEST
+from cnnspark.formats.htslib import for_htslib
+from cnnspark.models.bundle_files import BUNDLED, PREFIX, absolute_model, chosen_model
 from cnnspark.models.card import looks_at_reads, model_tensors, read_card, require_finished
-from cnnspark.picture import draw_allele
-from cnnspark.remote_inputs import for_htslib
-from cnnspark.runs import MANIFEST
+from cnnspark.reports.allele.explanation import explained, facts_of
+from cnnspark.reports.allele.page import write_page
+from cnnspark.reports.allele.position import listed
+from cnnspark.reports.allele.sentences import sentences
+from cnnspark.reports.allele.site import find_site, model_digest
+from cnnspark.reports.allele.tensor_picture import draw_allele
 from cnnspark.stages import merged_callset
+from cnnspark.stages.inputs import checked_inputs, require_reads
 from cnnspark.stages.show import check_folder_of
+from cnnspark.variants.labeller import required
 
 
 def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[InputPaths, str | None, Config]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnspark import bcf, filtering
 from cnnspark._version import __version__
+from cnnspark.common.log import about, progress
+from cnnspark.common.storage import write_json
 from cnnspark.config import Config, InputPaths
-from cnnspark.files import write_json
-from cnnspark.filter_request import FilterRequest, settle
-from cnnspark.inputs import checked_inputs
-from cnnspark.log import about, progress
-from cnnspark.preflight import check_executors
-from cnnspark.shards import BlockLines, merged_callset, write_shards
-from cnnspark.stages.common import finish_run, new_callset, planned_blocks, work_folder
-from cnnspark.tasks import Session
+from cnnspark.execution.shards import BlockLines, merged_callset, write_shards
+from cnnspark.execution.tasks import Session
+from cnnspark.filtering import thresholds
+from cnnspark.filtering.request import FilterRequest, settle
+from cnnspark.formats import bcf
+from cnnspark.stages.inputs import checked_inputs
+from cnnspark.stages.preflight import check_executors
+from cnnspark.stages.run_steps import finish_run, new_callset, planned_blocks, work_folder
 
 
 @about(stage="filter")
@@ -27,7 +28,7 @@ def filter_callset(
     snp_tranches: Sequence[float] = (), indel_tranches: Sequence[float] = (), strict: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Sets FILTER by score and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index, and what was decided beside it
-    (:data:`cnnspark.filtering.DECISION`).
+    (:data:`cnnspark.filtering.thresholds.DECISION`).
 
     ``vcf`` may be the folder of a scoring run. One of ``threshold``, ``precision`` and ``sensitivity`` (of the model's
     card) and ``fdr`` (expected, of this callset) is given, for both types or in ``snp`` and ``indel`` by these names
@@ -45,7 +46,7 @@ def filter_callset(
         checked_inputs(InputPaths(vcf=vcf).absolute(), config, target, needs_reads=False) as checked,
         work_folder(target, "filter") as work,
     ):
-        key = filtering.score_key_of(checked.header, request.key)
+        key = thresholds.score_key_of(checked.header, request.key)
         known = request.check(checked.header, key)
         used, warnings = request.open_resources(list(checked.preflight.contig_lengths), vcf)
         if used:
@@ -64,12 +65,12 @@ def filter_callset(
         def make_work() -> BlockLines:
             return settings.work(path)
 
-        rows, by_filter = filtering.split_counts(write_shards(spark, work, blocks, header, make_work))
+        rows, by_filter = thresholds.split_counts(write_shards(spark, work, blocks, header, make_work))
         facts = {
             "stage": "filter", **settings.facts(), "by_filter": by_filter, "keep_filters": keep_filters,
             "strict": strict, "warnings": warnings, "resources": used,
         }  # fmt: skip
-        decision = target.with_name(target.name + filtering.DECISION)
+        decision = target.with_name(target.name + thresholds.DECISION)
         decision.unlink(missing_ok=True)  # that of a callset which is about to go
         summary = finish_run(spark, work, blocks, rows, header, target, facts)
         inputs = {"input": checked.identity["inputs"], "version": __version__}

@@ -7,24 +7,25 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from cnnspark import bcf, cohort, scoring
+from cnnspark.common.log import about, progress
+from cnnspark.common.storage import is_remote, make_room, write_json
 from cnnspark.config import Config, InputPaths
-from cnnspark.costs import scoring_costs
 from cnnspark.errors import QualityError, UsageError
-from cnnspark.files import is_remote, make_room, write_json
-from cnnspark.first_stage import first_stage
-from cnnspark.guard import add_counts, compare
-from cnnspark.inputs import checked_inputs, require_reads
-from cnnspark.log import about, progress
-from cnnspark.models.bundle_folder import absolute_model, chosen_model, is_bundled, notice
+from cnnspark.execution.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
+from cnnspark.execution.tasks import Session
+from cnnspark.formats import bcf
+from cnnspark.models.bundle_files import absolute_model, chosen_model, is_bundled, notice
 from cnnspark.models.card import Card, looks_at_reads, model_tensors, read_card, require_finished, score_key
-from cnnspark.preflight import check_executors
-from cnnspark.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
-from cnnspark.stages.common import finish_run, planned_blocks
-from cnnspark.tasks import Session
+from cnnspark.models.input_drift import add_counts, compare
+from cnnspark.scoring import multisample, score
+from cnnspark.scoring.cascade import first_stage
+from cnnspark.stages.costs import scoring_costs
+from cnnspark.stages.inputs import checked_inputs, require_reads
+from cnnspark.stages.preflight import check_executors
+from cnnspark.stages.run_steps import finish_run, planned_blocks
 
 if TYPE_CHECKING:
-    from cnnspark.files import Location
+    from cnnspark.common.storage import Location
 
 
 def check_output_type(output_type: str, merge: bool) -> None:
@@ -41,7 +42,7 @@ def score_callset(
     """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
 
     The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
-    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundle_folder.chosen_model`).
+    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundle_files.chosen_model`).
 
     Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
     ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
@@ -65,7 +66,7 @@ def score_callset(
         checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
         ExitStack() as stack,
     ):
-        scorer = cohort if checked.inputs.members else scoring
+        scorer = multisample if checked.inputs.members else score
         header = scorer.score_header(checked.header, str(paths.vcf), card, first)
         make_room(folder.out)
         own = [] if is_bundled(model) else [model]

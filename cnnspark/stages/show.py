@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.allele_position import _hint, _nearest, alts_of, choose_alt, listed, nothing_there, parse_position
-from cnnspark.alleles import unscorable_reason
-from cnnspark.annotations import AnnotationReader, default_annotations
-from cnnspark.callset import copy_callset, needs_copy, open_callset, require_file
-from cnnspark.dataset import Dataset
+from cnnspark.common.storage import local_folder
 from cnnspark.errors import InputError, UsageError
-from cnnspark.features import FURTHEST
-from cnnspark.files import local_folder
-from cnnspark.members import column_of, starts_of
-from cnnspark.picture import draw_allele
-from cnnspark.preflight import check_reads, choose_sample
-from cnnspark.reads import ReadSource
-from cnnspark.reference import ReferenceSource
-from cnnspark.regions import Region
-from cnnspark.tensor_settings import TensorSettings
-from cnnspark.tensors import build_tensors
+from cnnspark.formats.callset import copy_callset, needs_copy, open_callset, require_file
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
+from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, listed, nothing_there, parse_position
+from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.stages.preflight import check_reads, choose_sample
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.dataset import Dataset
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import FURTHEST
+from cnnspark.variants.alleles import unscorable_reason
+from cnnspark.variants.annotations import AnnotationReader, default_annotations
+from cnnspark.variants.carriers import column_of, starts_of
 
 _LABELS = {1: "true", 0: "false", -1: "unlabelled"}
 

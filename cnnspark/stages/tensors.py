@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnspark import block_tensors, dataset
-from cnnspark.alleles import UNKNOWN
-from cnnspark.annotations import GATK_ANNOTATIONS, default_annotations
-from cnnspark.blocks import Block, add_digests, block_range, deal
+from cnnspark.common.log import about, progress
+from cnnspark.common.stopwatch import measured
+from cnnspark.common.storage import file_identity
 from cnnspark.config import Config, InputPaths
-from cnnspark.costs import tensor_costs
 from cnnspark.errors import InputError, UsageError
-from cnnspark.files import file_identity
-from cnnspark.inputs import checked_inputs
-from cnnspark.labeller import Labeller, TruthPaths, open_labeller
-from cnnspark.log import about, progress
-from cnnspark.pace import Tally, following
-from cnnspark.preflight import check_executors
-from cnnspark.runs import RunFolder
-from cnnspark.runtime import measured
-from cnnspark.session import described
-from cnnspark.stages.common import planned_blocks, report_blocks
-from cnnspark.tasks import run_tasks
-from cnnspark.tensors import feature_names
+from cnnspark.execution.blocks import Block, add_digests, block_range, deal
+from cnnspark.execution.progress import Tally, following
+from cnnspark.execution.run_folder import RunFolder
+from cnnspark.execution.session import described
+from cnnspark.execution.tasks import run_tasks
+from cnnspark.stages.costs import tensor_costs
+from cnnspark.stages.inputs import checked_inputs
+from cnnspark.stages.preflight import check_executors
+from cnnspark.stages.run_steps import planned_blocks, report_blocks
+from cnnspark.tensors import block_tensors, dataset
+from cnnspark.tensors.builder import feature_names
+from cnnspark.variants.alleles import UNKNOWN
+from cnnspark.variants.annotations import GATK_ANNOTATIONS, default_annotations
+from cnnspark.variants.labeller import Labeller, TruthPaths, open_labeller
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -1,0 +1,8 @@
+"""``python -m cnnspark``."""
+
+import sys
+
+from cnnspark.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Commands that run all steps. Heavy packages are imported inside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cnnspark.cli.options import (
+    cascade_option,
+    common_options,
+    exists_option,
+    local_option,
+    reads_option,
+    reference_option,
+    region_option,
+    sample_option,
+    sheet_options,
+    strict_option,
+    truth_options,
+    vcf_option,
+)
+from cnnspark.cli.run import Run, common_values, with_setting
+
+
+@click.command("run")
+@vcf_option
+@reads_option
+@reference_option
+@truth_options
+@click.option(
+    "--model", metavar="DIR|NAME", help="As of 'cnnspark score'; without it one is trained on --truth, if there is one."
+)
+@click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
+@region_option
+@sample_option
+@sheet_options
+@cascade_option
+@strict_option
+@exists_option
+@local_option
+@common_options
+def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exists: str, **options: Any) -> None:
+    """Do all of it, from a YAML or flags, for one callset or for a sheet's.
+
+    Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
+    there is a truth.
+    """
+    run = Run(with_setting(common_values(options), "score.cascade", cascade))
+    if given := run.sheet(options):
+        from cnnspark.stages.sheet_stages import run_sheet
+
+        sheet, cohort = given
+        paths = run.paths(**options)
+        run.show_sheet(run_sheet(run.spark("run"), sheet, paths, out, run.config, model, if_exists, strict, cohort))
+        return
+    from cnnspark.stages import pipeline
+
+    result = pipeline.run_all(run.session("run"), run.paths(**options), out, run.config, model, if_exists, strict)
+    run.show(result.to_dict(), result.text())
+
+
+@click.command()
+@click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Folder for everything.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated sample.")
+@click.option("--length", default=800_000, show_default=True, help="Bases of the simulated genome.")
+@exists_option
+@common_options
+def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> None:
+    """Run everything on a simulated sample: a few minutes on two cores."""
+    run = Run(common_values(options))
+    from cnnspark.stages import pipeline
+
+    result = pipeline.demo(run.spark("demo"), out, run.config, seed, length, if_exists)
+    run.show(result.to_dict(), result.text())

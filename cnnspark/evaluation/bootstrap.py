@@ -1,0 +1,114 @@
+"""Intervals by drawing blocks of the genome with replacement.
+
+Blocks are drawn, not alleles (block bootstrap; Künsch 1989, doi:10.1214/aos/1176347265): neighbours share reads,
+mapping errors and repeats, so single alleles would give intervals that are too narrow. An interval is that of
+percentiles (Efron 1979, doi:10.1214/aos/1176344552). A difference of two scores takes both from the same draws: what
+makes both better or worse cancels out, so its interval is narrower than those of the two would suggest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cnnspark.evaluation.ranking import Ranking, two_classes
+from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT
+
+REPLICATES = 1000
+# Percentiles of fewer draws say nothing.
+LEAST_REPLICATES = 100
+# Draws times alleles of one score: some seconds of one core. Of a whole genome's callset fewer draws are enough: its
+# intervals are narrow.
+_MOST_WORK = 2_000_000_000
+# The precision at which recall has an interval, too.
+PRECISION = 0.99
+FIGURES = ("auprc", f"recall_at_precision_{PRECISION:.2f}")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95% interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """By score, and by pair of scores (first, second) of the second less the first: figure -> interval."""
+
+    scores: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    differences: dict[tuple[str, str], dict[str, Interval]] = field(default_factory=dict)
+
+
+def replicates_for(alleles: int, wanted: int = REPLICATES) -> int:
+    """How many draws so many alleles get: ``wanted``, fewer where these are millions."""
+    return min(wanted, max(LEAST_REPLICATES, _MOST_WORK // max(1, alleles)))
+
+
+def draws(n_blocks: int, n_replicates: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each block was drawn, int64 (n_blocks,): as many draws of one block as there are blocks.
+
+    None where there are fewer than two. Deterministic for a seed.
+    """
+    if n_blocks < 2:
+        return
+    generator = np.random.default_rng(seed)
+    for _ in range(n_replicates):
+        yield np.bincount(generator.integers(0, n_blocks, n_blocks), minlength=n_blocks)
+
+
+def interval_of(values: Sequence[float] | np.ndarray) -> Interval | None:
+    """The 95% percentile interval, None of no values."""
+    if not len(values):
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def bootstrap(
+    labels: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    blocks: np.ndarray,
+    pairs: Sequence[tuple[str, str]] = (),
+    n_replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Intervals:
+    """The intervals of AUPRC and of recall at precision .99 (:data:`FIGURES`) of each score and of each pair.
+
+    Draws without both classes are left out. Empty where there are fewer than two blocks or no two classes.
+    """
+    # Loads numba, which a training, that draws nothing, would wait for.
+    from cnnspark.evaluation.bootstrap_kernel import drawn_figures
+
+    labels = np.asarray(labels)
+    if not two_classes(labels):
+        return Intervals()
+    numbers = np.unique(np.asarray(blocks), return_inverse=True)[1].reshape(-1)
+    n_true, n_false = np.bincount(numbers, labels == TRUE_VARIANT), np.bincount(numbers, labels == FALSE_VARIANT)
+    rankings = {name: _ranked(labels, values, numbers) for name, values in scores.items()}
+    values: dict[str, list[tuple[float, float]]] = {name: [] for name in scores}
+    for drawn in draws(len(n_true), n_replicates, seed):
+        if drawn @ n_true and drawn @ n_false:
+            for name, ranking in rankings.items():
+                values[name].append(drawn_figures(*ranking, drawn, PRECISION))
+    # A draw has both classes for all scores or for none.
+    columns = {name: np.array(rows).reshape(-1, len(FIGURES)) for name, rows in values.items()}  # (draws, figures)
+    differences = {(first, second): columns[second] - columns[first] for first, second in pairs}
+    return Intervals(
+        {name: _intervals(rows) for name, rows in columns.items()},
+        {pair: _intervals(rows) for pair, rows in differences.items()},
+    )
+
+
+def _ranked(labels: np.ndarray, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best first: the alleles' blocks, int64, whether they are true, and their places, int8; each (n,)."""
+    ranking = Ranking(labels, scores)
+    return numbers[ranking.order], labels[ranking.order] == TRUE_VARIANT, ranking.places()
+
+
+def _intervals(rows: np.ndarray) -> dict[str, Interval]:
+    found = {figure: interval_of(rows[:, i]) for i, figure in enumerate(FIGURES)}
+    return {figure: interval for figure, interval in found.items() if interval is not None}

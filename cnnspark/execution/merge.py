@@ -1,0 +1,213 @@
+"""One indexed VCF (or BCF) from shards, by copying their compressed blocks and merging their indexes.
+
+Refuses unless every count, header and order agrees. Needs no Spark: tasks may merge, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+import pysam
+
+from cnnspark.common.storage import commit, is_remote, private_file, read_ahead
+from cnnspark.errors import RunError
+from cnnspark.execution.blocks import Block, add_digests
+from cnnspark.execution.shards import ShardRow
+from cnnspark.formats.bcf import SUFFIX as BCF_SUFFIX
+from cnnspark.formats.bcf import write_bcf
+from cnnspark.formats.bgzf import BgzfWriter
+from cnnspark.formats.index_merging import CSI, IndexMerger, parse_index
+from cnnspark.formats.vcf import ENCODING
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
+# The empty BGZF block that ends a file (SAM specification 4.1.2).
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_COPY_BYTES = 1 << 20
+_AGAIN = "start again with --if-exists overwrite"
+_RESUME = "delete it and run again with --if-exists resume"
+
+
+@dataclass(frozen=True)
+class Conservation:
+    """The proof that a run prints: what came in went out."""
+
+    records_in: int
+    records_out: int
+    blocks: int
+    digest_in: str
+    digest_out: str
+
+    @property
+    def holds(self) -> bool:
+        return self.records_in == self.records_out and self.digest_in == self.digest_out
+
+    def __str__(self) -> str:
+        return (
+            f"{self.records_in} records in, {self.records_out} records out, {self.blocks} blocks, "
+            f"key digest {self.digest_out[:16]} {'equal' if self.holds else 'DIFFERENT'}"
+        )
+
+
+def check_conservation(blocks: Sequence[Block], rows: Sequence[ShardRow]) -> Conservation:
+    """Adds up counts and digests of the callset's blocks and of the shards. Raises RunError where they differ."""
+    if [row.block for row in rows] != [block.index for block in blocks]:
+        raise RunError("the manifest's blocks are not the run's blocks; start again with --if-exists overwrite")
+    if len({row.header_digest for row in rows}) > 1:
+        raise RunError("the shards have different headers; start again with --if-exists overwrite")
+    proof = Conservation(
+        records_in=sum(block.records for block in blocks),
+        records_out=sum(row.records_out for row in rows),
+        blocks=len(blocks),
+        digest_in=add_digests(block.digest for block in blocks),
+        digest_out=add_digests(row.digest for row in rows),
+    )
+    if not proof.holds:
+        raise RunError(f"records were lost or changed ({proof}); start again with --if-exists overwrite")
+    return proof
+
+
+def check_order(rows: Sequence[ShardRow]) -> None:
+    """Raises RunError where the records of one shard after the other are not sorted, as the input's are.
+
+    Within a shard the indexer has seen to it.
+    """
+    done: set[str] = set()
+    contig, last = "", -1
+    for row in rows:
+        if not row.records_out:
+            continue
+        (first_contig, first), (last_contig, end) = _position(row.first), _position(row.last)
+        if first_contig != contig:
+            done.add(contig)
+            contig, last = first_contig, -1
+        if contig in done or first < last or (last_contig, end) < (contig, first):
+            raise RunError(f"{row.file} ({row.first} to {row.last}) is out of order; {_AGAIN}")
+        last = end
+
+
+def _position(key: str) -> tuple[str, int]:
+    contig, _, position = key.rpartition(":")
+    return contig, int(position)
+
+
+def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target: Location) -> None:
+    """Writes ``target`` and its index from the shards of ``folder``, in the order of the blocks.
+
+    A ``.vcf.gz`` is made without decompressing a record: the header comes once, then the BGZF blocks behind each
+    shard's own header, and the index is merged from the shards' (:mod:`cnnspark.formats.index_merging`). A ``.bcf`` is
+    converted from that. ``target`` appears only when it is whole and indexed. Raises RunError where a shard is not what
+    its row says, or the shards are out of order.
+    """
+    check_order(rows)
+    text = header.encode(ENCODING)
+    if any(row.header_digest != hashlib.sha256(text).hexdigest() for row in rows):
+        raise RunError(f"a shard has another header than the run; {_AGAIN}")
+    # In the folder, which may be one that goes, not beside the target; begins as a run knows its temporary files.
+    with private_file(folder / target.name) as temporary:
+        merged = temporary.with_name(f"{temporary.name}.vcf.gz")
+        made, suffix = merged, ".tbi"
+        try:
+            index = _write_merged(folder, rows, text, merged)
+            if target.suffix == BCF_SUFFIX:
+                made, suffix = temporary, ".csi"
+                write_bcf(merged, made, sum(row.records_out for row in rows))
+            elif index is None:
+                pysam.tabix_index(str(merged), preset="vcf", force=True)
+            else:
+                suffix = ".csi" if index.startswith(CSI) else ".tbi"
+                with BgzfWriter(f"{made}{suffix}") as out:
+                    out.write(index)
+            _commit(made, target, suffix)
+        finally:
+            for leftover in (merged, made, Path(f"{made}.tbi"), Path(f"{made}.csi")):
+                leftover.unlink(missing_ok=True)
+
+
+def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
+    """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
+    merger = IndexMerger()
+    with BgzfWriter(merged_path) as start:
+        start.write(header)
+    names = [name for row in rows for name in (row.index, row.file)]
+    sizes_bytes = [size for row in rows for size in (row.index_bytes, row.bytes)]
+    parts = read_ahead([folder / name for name in names], sizes_bytes)
+    with open(merged_path, "r+b") as merged, closing(parts):
+        merged.seek(-len(BGZF_EOF), os.SEEK_END)
+        merged.truncate()
+        for row in rows:
+            with _opened(parts, folder / row.index) as index:
+                _add_index(index, folder / row.index, row, merged.tell() - row.header_bytes, merger)
+            with _opened(parts, folder / row.file) as shard:
+                _append_records(shard, folder / row.file, row, merged)
+        merged.write(BGZF_EOF)
+    return merger.content()
+
+
+def _opened(parts: Iterator[BinaryIO], path: Location) -> BinaryIO:
+    try:
+        return next(parts)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error}); {_RESUME}") from None
+
+
+def add_index(path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
+    with path.open("rb") as file:
+        _add_index(file, path, row, shift_bytes, merger)
+
+
+def _add_index(file: IO[bytes], path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
+    try:
+        index = parse_index(file.read())
+        if index.records != row.records_out:
+            raise ValueError(f"it has {index.records} records and the shard {row.records_out}")
+        merger.add(index, shift_bytes)
+    except (OSError, ValueError) as error:
+        raise RunError(f"the index {path} cannot be merged ({error}); {_RESUME}") from None
+
+
+def _append_records(shard: BinaryIO, path: Location, row: ShardRow, merged: BinaryIO) -> None:
+    damaged = RunError(f"{path} is not as the manifest says; {_RESUME}")
+    remaining = row.bytes - len(BGZF_EOF) - row.header_bytes
+    if shard.seek(0, os.SEEK_END) != row.bytes or remaining < 0:
+        raise damaged
+    shard.seek(row.header_bytes)
+    while remaining:
+        chunk = shard.read(min(remaining, _COPY_BYTES))
+        if not chunk:
+            raise damaged
+        merged.write(chunk)
+        remaining -= len(chunk)
+    if shard.read() != BGZF_EOF:
+        raise damaged
+
+
+def _commit(made: Path, target: Location, suffix: str) -> None:
+    """Gives the file and its index their names. An old index is never seen beside a new file, or a new one beside an
+    old file."""
+    target.unlink(missing_ok=True)
+    for old in (".tbi", ".csi"):
+        target.with_name(f"{target.name}{old}").unlink(missing_ok=True)
+    index = target.with_name(f"{target.name}{suffix}")
+    commit(Path(f"{made}{suffix}"), index)
+    commit(made, target)
+    if not is_remote(index):
+        # An index that looks older than its file makes every htslib tool warn.
+        os.utime(str(index))
+
+
+def total_counts(rows: Sequence[ShardRow]) -> dict[str, int]:
+    """The blocks' counts added up."""
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row.counts)
+    return dict(sorted(total.items()))

@@ -1,0 +1,241 @@
+"""VCF shards: one per block, written under a temporary name and committed by its manifest row, which is written last.
+
+Layout of a run's folder (see also :mod:`cnnspark.execution.run_folder`)::
+
+    run.json                     what the run is: inputs, configuration, blocks (written first)
+    shards/block-000000.vcf.gz   header, then the block's records, BGZF, with its .tbi (or all of them .csi)
+    manifest/block-000000.json   the block's row: counts, keys, digest, bytes; its presence means "finished"
+    guard.json                   of a scoring run: how far its inputs are from what the model was trained on
+    merged.vcf.gz, .tbi          unless --no-merge; merged.bcf, .csi with --output-type b
+    blocks.tsv                   how long each block took (:mod:`cnnspark.common.stopwatch`)
+    manifest.json, _SUCCESS      when all counts agree
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pysam
+
+from cnnspark.common.stopwatch import measured, report
+from cnnspark.common.storage import commit, explained, is_url, location, make_parents, private_file, sizes
+from cnnspark.errors import InputError, RunError
+from cnnspark.execution.blocks import Block, RecordsDigest, block_range, deal
+from cnnspark.execution.prefetch import in_turn
+from cnnspark.execution.progress import Tally, following
+from cnnspark.execution.run_folder import SUCCESS, RunFolder
+from cnnspark.execution.tasks import Session, run_tasks
+from cnnspark.formats import bcf
+from cnnspark.formats.bgzf import BgzfWriter, write_failure
+from cnnspark.formats.index_merging import TBI_MAX_BASES
+from cnnspark.formats.regions import END_OF_CONTIG
+from cnnspark.formats.vcf import ENCODING, VcfHeader
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
+SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "guard.json"
+
+
+def shard_folder(out: str, stage: str = "score") -> RunFolder:
+    """The run folder of a stage that writes shards."""
+    indexes = (f"{MERGED}.tbi", f"{MERGED}.csi", f"{MERGED_BCF}.csi")
+    return RunFolder(out, stage, (SHARDS, MERGED, MERGED_BCF, *indexes, GUARD))
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """What the manifest says of one finished block."""
+
+    block: int
+    contig: str
+    start: int
+    end: int
+    records_in: int
+    records_out: int
+    first: str
+    last: str
+    digest: str
+    file: str
+    bytes: int
+    header_bytes: int  # compressed; the records' BGZF blocks begin here
+    header_digest: str
+    seconds: float
+    index: str = ""  # file, as ``file``
+    index_bytes: int = -1
+    counts: dict[str, int] = field(default_factory=dict)
+    input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.common.stopwatch)
+    predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.stages.costs was fitted on
+
+
+class BlockOutput(NamedTuple):
+    """A block's lines in order, the counter that is filled while they are drawn, and what its row says of its inputs
+    (:func:`cnnspark.models.input_drift.pack_counts`)."""
+
+    lines: Iterable[str]
+    counts: Counter
+    input_counts: Sequence[str] = ()
+
+
+BlockLines = Callable[[Block], BlockOutput]
+
+
+def merged_file(folder: RunFolder, output_type: str) -> Location:
+    """Where the merged callset of a run goes, by bcftools' letter: ``z`` or ``b``. One of the other type, which an
+    earlier call has left, is removed: a run has one."""
+    names = {"z": MERGED, "b": MERGED_BCF}
+    for letter, name in names.items():
+        for suffix in ("", ".tbi", ".csi"):
+            if letter != output_type:
+                (folder.out / f"{name}{suffix}").unlink(missing_ok=True)
+    return folder.out / names[output_type]
+
+
+def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
+    """Whether a run's indexes are CSI: where a contig is too long for TBI. One kind for the whole run."""
+    for block in blocks:
+        end = 0 if block.region.end >= END_OF_CONTIG else block.region.end
+        if max(header.contig_lengths.get(block.region.contig) or 0, block.last_start + 1, end) > TBI_MAX_BASES:
+            return True
+    return False
+
+
+@measured("write")
+def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
+    """Writes one block's shard with its index (TBI, or CSI) and commits it.
+
+    Raises RunError where records were lost, doubled or changed, or cannot be indexed, or another run has the folder.
+    """
+    folder.require_owner()
+    started = time.monotonic()
+    name = f"{block.name}.vcf.gz"
+    suffix = ".csi" if csi else ".tbi"
+    target, index_target = folder.out / SHARDS / name, folder.out / SHARDS / f"{name}{suffix}"
+    digest, first, last = RecordsDigest(), "", ""
+    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
+    with private_file(target) as temporary, private_file(index_target) as index:
+        with BgzfWriter(temporary) as shard:
+            shard.write(header.encode(ENCODING))
+            shard.flush()  # the records begin on a BGZF block boundary, so that merging is copying
+            header_bytes = shard.tell() >> 16
+            output = work(block)
+            for line in output.lines:
+                digest.add(line)
+                last = ":".join(line.split("\t", 2)[:2])
+                first = first or last
+                shard.write((line + "\n").encode(ENCODING))
+        folder.require_owner()  # who took over has removed this file, or will put another in its place
+        if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
+            raise RunError(
+                f"block {block.region} has {block.records} records and {digest.records} would have been written, "
+                "or their keys differ; was the callset changed during the run? Start again with --if-exists overwrite"
+            )
+        _make_index(temporary, index, block, csi)
+        row = ShardRow(
+            block=block.index,
+            contig=block.region.contig,
+            start=block.region.start,
+            end=block.region.end,
+            records_in=digest.records if block.records < 0 else block.records,
+            records_out=digest.records,
+            first=first,
+            last=last,
+            digest=digest.hex(),
+            file=f"{SHARDS}/{name}",
+            bytes=temporary.stat().st_size,
+            header_bytes=header_bytes,
+            index=f"{SHARDS}/{name}{suffix}",
+            index_bytes=index.stat().st_size,
+            header_digest=hashlib.sha256(header.encode(ENCODING)).hexdigest(),
+            seconds=round(time.monotonic() - started, 3),
+            counts=dict(sorted(output.counts.items())),
+            input_counts=list(output.input_counts),
+            runtime=report(),
+            predicted_seconds=block.cost,
+        )
+        commit(temporary, target)
+        commit(index, index_target)
+    folder.commit(block, asdict(row))
+    return row
+
+
+def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
+    try:
+        pysam.tabix_index(str(shard), preset="vcf", force=True, csi=csi, index=str(index))
+    except OSError as failure:
+        cause = write_failure(index, failure)
+        if cause.errno is not None:
+            raise cause from None
+        raise RunError(
+            f"the records of block {block.region} cannot be indexed: they are not sorted by position, or one ends "
+            "beyond base 2^29 of a contig whose length the header does not say; mend that and run again with "
+            "--if-exists resume"
+        ) from None
+
+
+def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
+    """The rows of finished blocks (or of one) whose shard and index are there with the stated sizes, by block."""
+    rows = [ShardRow(**values) for values in folder.rows(block)]
+    there = sizes(folder.out, [name for row in rows for name in (row.file, row.index)])
+    return [row for row in rows if (there.get(row.file), there.get(row.index)) == (row.bytes, row.index_bytes)]
+
+
+def write_shards(
+    spark: Session,
+    folder: RunFolder,
+    blocks: Sequence[Block],
+    header: VcfHeader,
+    make_work: Callable[[], BlockLines],
+) -> list[ShardRow]:
+    """Writes the shards of the blocks that are not finished, in executors, and returns every block's row.
+
+    ``make_work`` is shipped to the tasks and called once in each: it opens files and models there.
+    """
+    make_parents(folder.out / SHARDS / MERGED)
+    finished = {row.block for row in finished_rows(folder)}
+    missing = [block for block in blocks if block.index not in finished]
+    text, csi = header.text(), needs_csi(header, blocks)
+
+    def write(part: Iterable[Block]) -> Iterator[int]:
+        work = make_work()
+        # An earlier attempt of this task may have come this far.
+        left = (block for block in part if block.index not in {row.block for row in finished_rows(folder, block)})
+        with closing(in_turn(left, work)) as turns:
+            for block, work_of_block in turns:
+                write_shard(folder, block, text, work_of_block, csi)
+                yield block.index
+
+    if missing:
+        with following(Tally(folder, blocks, missing)):
+            run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
+    rows = finished_rows(folder)
+    left = sorted({block.index for block in blocks} - {row.block for row in rows})
+    if left:
+        raise RunError(
+            f"{len(left)} blocks are missing after the run (first: {left[0]}); run again, --if-exists resume"
+        )
+    return rows
+
+
+def merged_callset(path: str) -> str:
+    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
+    if is_url(path) and path.endswith((".gz", bcf.SUFFIX)):
+        return path  # a URL's file: there is no need to look
+    folder = location(path)
+    with explained(path):
+        if not folder.is_dir():
+            return path
+    merged = next((file for name in (MERGED, MERGED_BCF) if (file := folder / name).exists()), None)
+    if merged is None:
+        if not (folder / SUCCESS).exists():
+            raise InputError(f"{path} is not finished, or was stopped by --strict; score it with --if-exists resume")
+        raise InputError(f"{path} has no {MERGED}; score it without --no-merge, or give one of its shards")
+    return str(merged)

@@ -1,0 +1,243 @@
+"""FILTER from scores: by a number, by the precision or the sensitivity that the model's card promises, or by the false
+discovery rate that the scores themselves say. Tranches are in :mod:`cnnspark.filtering.tranche_filter`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnnspark.common.log import progress
+from cnnspark.errors import UsageError
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.shards import BlockLines, BlockOutput, ShardRow
+from cnnspark.filtering.score_distribution import ScoreCounts
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of
+from cnnspark.variants.alleles import unscorable_reason, variant_type
+from cnnspark.variants.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
+
+PASSED, FILTERED, NOT_SCORED = "passed", "filtered", "not scored"
+DECISION = ".filter.json"  # after the name of the filtered callset: what was decided
+_OTHER = "OTHER"
+_BY_FILTER = "\t"  # between type and FILTER in the counts of a block
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """What is filtered: records none of whose ALTs reaches the threshold of its type."""
+
+    key: str
+    thresholds: Mapping[str, float | None]  # by SNP and INDEL; None: alleles of this type pass
+    reason: str  # for the header: where the thresholds come from
+    keep_filters: bool = True
+
+    @property
+    def id(self) -> str:
+        """The FILTER's ID."""
+        return f"{self.key}_LOW"
+
+    def header(self, header: VcfHeader) -> VcfHeader:
+        """The header with the FILTER's declaration, which says the thresholds."""
+        text = thresholds_text(self.key, self.thresholds)
+        line = f'##FILTER=<ID={self.id},Description="{self.key} below {text} ({self.reason})">'
+        kept = header if self.keep_filters else header.without_lines(["##FILTER="])
+        return kept.with_lines([line])
+
+    def facts(self) -> dict[str, Any]:
+        """What is decided, as plain values."""
+        return {
+            "kind": "thresholds",
+            "key": self.key,
+            "thresholds": dict(self.thresholds),
+            "filter": self.id,
+            "reason": self.reason,
+        }
+
+    def work(self, vcf: str) -> BlockLines:
+        """What a task does with each block: its lines with FILTER set, and the counts of what passed."""
+        source = VcfSource(vcf)
+
+        def work(block: Block) -> BlockOutput:
+            counts: Counter[str] = Counter()
+            records = list(source.records(block.region, block.first_record))
+            for record in records:
+                passed = passes(record, self)
+                if passed is None:
+                    counts[NOT_SCORED] += 1
+                    if not self.keep_filters:
+                        record.filter = "."  # nothing was decided, and the old filters' declarations are gone
+                else:
+                    counts[PASSED if passed else FILTERED] += 1
+                    record.set_filter(self.id, not passed, self.keep_filters)
+                count_filters(counts, group_of(record), record)
+            return BlockOutput(lines_of(records), counts)
+
+        return work
+
+
+def score_key_of(header: VcfHeader, wanted: str | None) -> str:
+    """The key to filter by: INFO's, or QUAL. Raises UsageError where the callset has not been scored."""
+    if wanted is not None:
+        if wanted != QUAL and wanted not in header.info:
+            raise UsageError(f"the callset declares no INFO/{wanted}; check --key")
+        if re.search(r"[\s;,<>\"]", wanted):
+            raise UsageError(f"INFO/{wanted} cannot be part of a FILTER's name; rename it with 'bcftools annotate'")
+        return wanted
+    for key in SCORE_KEYS:
+        if key in header.info:
+            return key
+    raise UsageError("the callset has no INFO/CNN_2D or CNN_1D; score it first with 'cnnspark score', or give --key")
+
+
+def card_threshold(
+    header: VcfHeader, key: str, group: str, wanted: float, kind: str = "precision", strict: bool = False
+) -> float:
+    """The threshold of a type for a precision or, by ``kind``, a sensitivity, from the header that scoring wrote.
+
+    A type that the model's validation had too few alleles of, or that never reached the share, gets the threshold of
+    all alleles, with a warning, or with ``strict`` none. Raises UsageError, naming those there are, where the model's
+    card has none for it.
+    """
+    found: dict[str, dict[float, float]] = {name: {} for name in (*GROUPS, "ALL")}
+    for line in header.lines:
+        if line.startswith(f"##cnnspark_threshold=<ID={key}_"):
+            values = dict(re.findall(r"[<,](\w+)=([^,>]*)", line))
+            if values.get("Group") in found and kind.capitalize() in values:
+                found[values["Group"]][float(values[kind.capitalize()])] = float(values["Value"])
+    if not any(found.values()):
+        raise UsageError(f"the callset's header has no thresholds by {kind} of a model's card; give --threshold")
+    own = found[group]
+    if wanted in own:
+        return own[wanted]
+    if wanted in found["ALL"] and not strict:
+        progress(f"warning: the card has no {group} threshold for {kind} {wanted:g}; taking that of all alleles")
+        return found["ALL"][wanted]
+    known = ", ".join(f"{share:g}" for share in sorted(own)) or "none"
+    raise UsageError(
+        f"the model's card has no {group} threshold for {kind} {wanted:g} (it has {known}); "
+        "choose one of these or give --threshold"
+    )
+
+
+def passes(record: Record, settings: FilterSettings) -> bool | None:
+    """Whether one of the record's alleles reaches the threshold of its type; None where nothing was scored."""
+    scores = allele_scores(record, settings.key)
+    # A score that is not a number (a foreign key may hold anything) reaches no threshold.
+    return (
+        any(
+            threshold is None or score >= threshold
+            for group, score in scores
+            for threshold in (settings.thresholds.get(group),)
+        )
+        if scores
+        else None
+    )
+
+
+def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
+    """The type (SNP or INDEL) and the score of each ALT that has one, NaN where it is not a number.
+
+    A key with one value is every ALT's; the scores of cnnspark are those of CNN_ALT_SCORES.
+    """
+    best = _text(record, key)
+    if best in (None, "", "."):
+        return []
+    each = record.info_value(ALT_SCORES) if key in SCORE_KEYS else None
+    values = each.split(",") if each else best.split(",")  # type: ignore[union-attr]
+    if len(values) != len(record.alts):
+        values = [values[0]] * len(record.alts)
+    return [
+        (variant_type(record.ref, alt).group, _number(value))
+        for alt, value in zip(record.alts, values, strict=True)
+        if value not in (".", "") and unscorable_reason(record.ref, alt) is None
+    ]
+
+
+def record_score(record: Record, key: str) -> float | None:
+    """The record's score: of several values the greatest; None where it has none that is a number."""
+    values = [_number(text) for text in (_text(record, key) or "").split(",")]
+    return max((value for value in values if not math.isnan(value)), default=None)
+
+
+def score_counts(records: Sequence[Record], key: str) -> dict[str, ScoreCounts]:
+    """The scores of the alleles by type, those that are no numbers left out."""
+    scores = [pair for record in records for pair in allele_scores(record, key)]
+    return {
+        group: ScoreCounts.of(score for kind, score in scores if kind == group and not math.isnan(score))
+        for group in GROUPS
+    }
+
+
+def group_of(record: Record) -> str:
+    """SNP or INDEL where all scorable ALTs are of that type, else OTHER."""
+    groups = {variant_type(record.ref, alt).group for alt in record.alts if unscorable_reason(record.ref, alt) is None}
+    return groups.pop() if len(groups) == 1 else _OTHER
+
+
+def count_filters(counts: Counter[str], kind: str, record: Record) -> None:
+    """Counts the record under its type and each of its FILTERs."""
+    for name in record.filter.split(";"):
+        counts[f"{kind}{_BY_FILTER}{name}"] += 1
+
+
+def split_counts(rows: Sequence[ShardRow]) -> tuple[list[ShardRow], dict[str, dict[str, int]]]:
+    """The rows with their counts of records alone, and the numbers of records by type and FILTER.
+
+    A record with two FILTERs counts under both.
+    """
+    by_filter: dict[str, Counter[str]] = {kind: Counter() for kind in (*GROUPS, _OTHER)}
+    plain = []
+    for row in rows:
+        for name, number in row.counts.items():
+            kind, separator, filter_name = name.partition(_BY_FILTER)
+            if separator:
+                by_filter[kind][filter_name] += number
+        plain.append(replace(row, counts={n: c for n, c in row.counts.items() if _BY_FILTER not in n}))
+    return plain, {kind: dict(sorted(found.items())) for kind, found in by_filter.items()}
+
+
+def _text(record: Record, key: str) -> str | None:
+    return record.qual if key == QUAL else record.info_value(key)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def score_text(key: str, value: float) -> str:
+    """A score or threshold for a person: a model's has three decimals, another key's as many as it has."""
+    return f"{value:.3f}" if key in SCORE_KEYS else f"{value:g}"
+
+
+def thresholds_text(key: str, thresholds: Mapping[str, float | None]) -> str:
+    """Such as ``SNP 1.000, INDEL -1.000``; a type without a threshold is left out."""
+    return ", ".join(f"{group} {score_text(key, x)}" for group in GROUPS if (x := thresholds.get(group)) is not None)
+
+
+def filter_text(result: Mapping[str, Any], out: str) -> str:
+    """What :func:`cnnspark.stages.filter_callset` did, in some lines."""
+    counts, key = result["counts"], result["key"]
+    lines = []
+    if result["kind"] == "tranches":
+        for kind, found in result["types"].items():
+            if not found["tranches"]:
+                lines.append(f"{kind}: no cutoff, left unfiltered ({found['scored']} with a score)")
+            for each in found["tranches"]:
+                lines.append(
+                    f"{kind}: {key} above {score_text(key, float(each['cutoff']))} keeps {each['tranche']:g} % of the "
+                    f"{found['known']} that the resources have, else {each['filter']}"
+                )
+        what = "a tranche's FILTER"
+    else:
+        what = f"{result['filter']} ({key} below {thresholds_text(key, result['thresholds'])})"
+    lines.append(
+        f"{counts.get(PASSED, 0)} records pass, {counts.get(FILTERED, 0)} get {what}, "
+        f"{counts.get(NOT_SCORED, 0)} have no score: {out}"
+    )
+    return "\n".join(lines)

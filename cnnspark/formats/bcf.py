@@ -1,0 +1,87 @@
+"""A merged VCF as BCF: htslib converts it, and what it would make up or lose is an error."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pysam
+import pysam.bcftools
+from pysam.utils import SamtoolsError
+
+from cnnspark.errors import InputError, RunError
+from cnnspark.formats.vcf import ENCODING, VcfHeader
+
+SUFFIX = ".bcf"
+# bcftools within pysam has global state (its options, its streams), and a driver merges callsets in threads.
+_ONE_AT_A_TIME = threading.Lock()
+_REMEDY = "declare it with 'bcftools annotate --header-lines', or write .vcf.gz (--output-type z)"
+
+
+def require_contigs(header: VcfHeader, contigs: Iterable[str]) -> None:
+    """Raises InputError where the header lacks a contig that has records: said before the work, not after it."""
+    missing = [contig for contig in contigs if contig not in header.contig_lengths]
+    if missing:
+        raise InputError(
+            f"the callset's header does not declare contig '{missing[0]}', which BCF needs; "
+            "add it with 'bcftools reheader --fai', or write .vcf.gz (--output-type z)"
+        )
+
+
+def write_bcf(vcf: Path, target: Path, records: int) -> None:
+    """Writes the bgzipped ``vcf`` as BCF, with ``target.csi``. ``vcf`` must have no index beside it.
+
+    Floats become the 32 bits that BCF has. Raises RunError where the header does not declare a field that a record has,
+    or where the BCF does not hold ``records`` records.
+    """
+    with _ONE_AT_A_TIME:
+        _convert(vcf, target, records)
+
+
+def _convert(vcf: Path, target: Path, records: int) -> None:
+    loud = pysam.set_verbosity(0)  # what htslib would print line by line is said once, below
+    try:
+        # With an index beside the VCF, htslib would take undeclared contigs from that without a word.
+        pysam.bcftools.view(
+            "--no-version", "--output-type", "b", "--write-index=csi", "--output", str(target), str(vcf),
+            catch_stdout=False,
+        )  # fmt: skip
+        written = int(str(pysam.bcftools.index("--nrecords", str(target))))
+    except SamtoolsError as error:
+        undeclared = first_undeclared(vcf)
+        if undeclared:
+            raise RunError(f"BCF cannot be written: the header does not declare {undeclared}; {_REMEDY}") from None
+        said = str(error).strip().splitlines()[-1]
+        raise RunError(f"BCF cannot be written ({said}); free disk space, or write .vcf.gz instead") from None
+    finally:
+        pysam.set_verbosity(loud)
+    if written != records:
+        raise RunError(f"{records} records went into the BCF and {written} are in it; write .vcf.gz instead")
+
+
+def first_undeclared(vcf: Path) -> str:
+    """The first contig, FILTER, INFO or FORMAT of a record that the header does not declare, and where it is."""
+    header_lines: list[str] = []
+    header: VcfHeader | None = None
+    with pysam.BGZFile(str(vcf), "rb", None) as lines:
+        for raw in lines:
+            line = raw.decode(ENCODING)
+            if line.startswith("#"):
+                header_lines.append(line)
+                continue
+            header = header or VcfHeader(header_lines)
+            columns = line.split("\t", 9)
+            where = f"(first at {columns[0]}:{columns[1]})"
+            if columns[0] not in header.contig_lengths:
+                return f"contig {columns[0]} {where}"
+            for name in columns[6].split(";"):
+                if name not in ("PASS", ".") and name not in header.filters:
+                    return f"FILTER/{name} {where}"
+            for item in columns[7].split(";"):
+                if item != "." and item.partition("=")[0] not in header.info:
+                    return f"INFO/{item.partition('=')[0]} {where}"
+            for name in columns[8].split(":") if len(columns) > 8 else ():
+                if name != "." and name not in header.format:
+                    return f"FORMAT/{name} {where}"
+    return ""

@@ -1,0 +1,231 @@
+"""What an index knows without its file being read: how many bytes, and so how many reads or records, lie where.
+
+``.bai``, ``.tbi`` and ``.csi`` (SAM specification 5.2, tabix and CSI specifications) hold, for each window of a contig,
+the virtual offset at which its first record stands; ``.crai`` (CRAM specification 12) holds the span and size of each
+slice. The bytes between two offsets are shared out by the contig's count of records, which the first three hold, too.
+Pure.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnnspark.errors import InputError
+from cnnspark.formats.htslib import open_input
+
+# Windows of .bai and .tbi; offsets of finer or coarser .csi are brought to the same.
+WINDOW_BASES = 1 << 14
+# BGZF blocks that are looked at to learn how well the file compresses.
+_SAMPLED_BLOCKS = 16
+_USUAL_COMPRESSION = 0.3
+
+
+@dataclass(frozen=True)
+class IndexedContig:
+    """One contig of an index.
+
+    ``window_bytes`` (windows,) float64: compressed bytes of the records that begin in each WINDOW_BASES. ``records`` is
+    how many records are placed on the contig (of reads: mapped), None where the index does not say.
+    """
+
+    window_bytes: np.ndarray
+    records: int | None
+
+    @property
+    def window_records(self) -> np.ndarray:
+        """(windows,) float64: ``records`` shared out by bytes."""
+        total = self.window_bytes.sum()
+        return self.window_bytes * ((self.records or 0) / total) if total else self.window_bytes
+
+
+@dataclass(frozen=True)
+class CramSlice:
+    """One line of a ``.crai``: 0-based start and span in bases, offset of its container and size in bytes."""
+
+    contig: int
+    start: int
+    span: int
+    container: int
+    slice_bytes: int
+
+
+def find_index(path: str, suffixes: Sequence[str]) -> str | None:
+    """The index beside a local file: ``reads.bam.bai`` or ``reads.bai``, whichever is there first."""
+    stem = os.path.splitext(path)[0]
+    for suffix in suffixes:
+        for candidate in (path + suffix, stem + suffix):
+            if os.path.isfile(candidate):
+                return candidate
+    return None
+
+
+def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedContig]]:
+    """The contigs of a ``.bai``, ``.tbi`` or ``.csi`` of the file ``data``, and their names where the index has them.
+
+    Raises InputError where the index cannot be read.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        reader = _Reader(content)
+        magic = reader.take(4)
+        if magic == b"BAI\1":
+            names, count, shift, depth = [], reader.int32(), 14, 5
+        elif magic == b"TBI\1":
+            count = reader.int32()
+            reader.skip(24)
+            names, shift, depth = _names(reader.take(reader.int32())), 14, 5
+        elif magic == b"CSI\1":
+            shift, depth = reader.int32(), reader.int32()
+            aux = reader.take(reader.int32())
+            names = _names(aux[28:]) if len(aux) > 28 else []
+            count = reader.int32()
+        else:
+            raise ValueError("its first bytes are of no index")
+        is_csi = magic == b"CSI\1"
+        found = [_read_contig(reader, shift, depth, is_csi) for _ in range(count)]
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise InputError(f"the index {path} cannot be read ({error}); make it again") from None
+    ratio = _compression(data, [offset >> 16 for contig in found for offset in contig[1][:1].tolist()])
+    return names, [_contig(starts, offsets, records, ratio) for starts, offsets, records in found]
+
+
+def read_crai(path: str) -> list[CramSlice]:
+    """The mapped slices of a ``.crai``. Raises InputError where it cannot be read."""
+    try:
+        content = Path(path).read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        rows = [[int(value) for value in line.split(b"\t")] for line in content.splitlines() if line]
+        return [CramSlice(row[0], row[1] - 1, row[2], row[3], row[5]) for row in rows if row[0] >= 0 and row[2] > 0]
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise InputError(f"the index {path} cannot be read ({error}); make it again") from None
+
+
+class _Reader:
+    """Little-endian values one after the other."""
+
+    def __init__(self, content: bytes):
+        self.content = content
+        self.at = 0
+
+    def take(self, size: int) -> bytes:
+        if size < 0 or self.at + size > len(self.content):
+            raise EOFError("it is truncated")
+        self.at += size
+        return self.content[self.at - size : self.at]
+
+    def skip(self, size: int) -> None:
+        self.take(size)
+
+    def int32(self) -> int:
+        return int.from_bytes(self.take(4), "little", signed=True)
+
+    def uint64(self, count: int) -> np.ndarray:
+        return np.frombuffer(self.take(8 * count), "<u8")
+
+
+def _names(text: bytes) -> list[str]:
+    return [name.decode("latin-1") for name in text.split(b"\0") if name]
+
+
+def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Positions (n,) ascending, the virtual offsets (n,) at which the records from each on begin, the count of records.
+
+    The last position is where the contig's data end.
+    """
+    first_leaf = ((1 << 3 * depth) - 1) // 7
+    # The bin that holds no records but the contig's offsets and counts.
+    pseudo = ((1 << 3 * (depth + 1)) - 1) // 7 + 1
+    points: list[tuple[int, int]] = []  # of a .csi: what its bins say
+    leaves: set[int] = set()
+    begin, end, records = 0, 0, None
+    for _ in range(reader.int32()):
+        number = reader.int32() & 0xFFFFFFFF
+        loffset = int(reader.uint64(1)[0]) if is_csi else 0
+        chunks = reader.uint64(2 * reader.int32())
+        if number == pseudo:
+            begin, end, records = int(chunks[0]), int(chunks[1]), int(chunks[2])
+            continue
+        if not len(chunks):
+            continue
+        last = int(chunks.max())
+        end = max(end, last)
+        if number >= first_leaf:
+            leaves.add(number - first_leaf)
+        if is_csi:
+            level, leftmost = depth, first_leaf
+            while number < leftmost:
+                level, leftmost = level - 1, (leftmost - 1) // 8
+            span = 1 << (shift + 3 * (depth - level))
+            start = (number - leftmost) * span
+            points.append((start, loffset))
+            if number >= first_leaf:
+                # Where the next bin is empty, this is what says so.
+                points.append((start + span, last))
+    if is_csi:
+        if not points:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), records
+        points.sort()
+        starts, offsets = (np.array(column, np.int64) for column in zip(*points, strict=True))
+        offsets[offsets == 0] = begin
+        starts, offsets = np.append(starts, starts[-1] + (1 << shift)), np.append(offsets, end)
+        return starts, np.maximum.accumulate(offsets), records
+    linear = reader.uint64(reader.int32()).astype(np.int64)
+    if not len(linear):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), records
+    linear = np.append(_without_fillers(linear, leaves, begin), end)
+    return np.arange(len(linear), dtype=np.int64) << shift, np.maximum.accumulate(linear), records
+
+
+def _without_fillers(linear: np.ndarray, leaves: set[int], begin: int) -> np.ndarray:
+    """Offsets whose empty windows hold the offset of what follows them.
+
+    htslib writes that today; htsjdk and older htslib repeat the offset before, and first windows may hold 0. The leaf
+    bins tell which of several equal windows holds the records.
+    """
+    linear = np.maximum.accumulate(np.where(linear == 0, begin, linear))
+    changes = np.flatnonzero(np.diff(linear)) + 1
+    for first, stop in zip([0, *changes.tolist()], changes.tolist(), strict=False):
+        if stop - first > 1:
+            held = next((i for i in range(first, stop) if i in leaves), stop - 1)
+            linear[held + 1 : stop] = linear[stop]
+    return linear
+
+
+def _contig(starts: np.ndarray, offsets: np.ndarray, records: int | None, ratio: float) -> IndexedContig:
+    if len(starts) < 2:
+        return IndexedContig(np.zeros(0), records)
+    # A virtual offset: where the BGZF block begins in the file, and how far into what it holds.
+    at = (offsets >> 16) + (offsets & 0xFFFF) * ratio
+    windows = int(-(-starts[-1] // WINDOW_BASES))
+    edges = np.arange(windows + 1, dtype=np.float64) * WINDOW_BASES
+    return IndexedContig(np.maximum(np.diff(np.interp(edges, starts, np.maximum.accumulate(at))), 0.0), records)
+
+
+def _compression(path: str, block_starts: Sequence[int]) -> float:
+    """Compressed bytes for each byte of the file, by some of its BGZF blocks."""
+    starts = sorted(set(block_starts))
+    packed = unpacked = 0
+    try:
+        with open_input(path) as file:
+            for start in starts[:: max(1, len(starts) // _SAMPLED_BLOCKS)]:
+                file.seek(start)
+                head = file.read(18)
+                if head[:4] != b"\x1f\x8b\x08\x04" or head[12:14] != b"BC":
+                    continue
+                size_bytes = int.from_bytes(head[16:18], "little") + 1
+                file.seek(start + size_bytes - 4)
+                packed += size_bytes
+                unpacked += int.from_bytes(file.read(4), "little")
+    except OSError:
+        return _USUAL_COMPRESSION
+    return packed / unpacked if unpacked else _USUAL_COMPRESSION

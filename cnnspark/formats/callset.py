@@ -1,0 +1,163 @@
+"""Making a callset readable by region: plain VCF and BCF become a bgzipped, indexed copy in the run's own folder."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pysam
+
+from cnnspark.common.storage import commit, is_remote, is_url, private_file, scheme_of
+from cnnspark.errors import InputError
+from cnnspark.formats.htslib import VCF_INDEXES, local_copy, open_input, require_remote
+from cnnspark.formats.index_merging import TBI_MAX_BASES
+from cnnspark.formats.vcf import VcfSource
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
+MAX_BGZF_BLOCK_BYTES = 65_536
+
+
+def require_file(path: str, what: str) -> None:
+    """Raises InputError with a remedy where a path or URL is not a readable, non-empty file."""
+    if is_url(path):
+        require_remote(path, what)
+        return
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"{what} {path} does not exist; check the path")
+    if file.is_dir():
+        raise InputError(f"{what} {path} is a folder; give the file itself")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{what} {path} cannot be read; check its permissions")
+    if file.stat().st_size == 0:
+        raise InputError(f"{what} {path} is empty (0 bytes); make it again")
+
+
+def kind_of(path: str) -> str:
+    """``vcf``, ``bgzf``, ``gzip`` or ``bcf``, by the file's first bytes. Raises InputError for anything else."""
+    with open_input(path) as file:
+        start = file.read(MAX_BGZF_BLOCK_BYTES)
+    if start[:2] == b"\x1f\x8b":
+        if start[3:4] != b"\x04" or start[12:14] != b"BC":
+            return "gzip"
+        try:
+            return "bcf" if zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(start, 3) == b"BCF" else "bgzf"
+        except zlib.error:
+            raise InputError(f"{path} is truncated or damaged; copy it again from its source") from None
+    if start.startswith((b"##fileformat=VCF", b"#CHROM\t")):
+        return "vcf"
+    raise InputError(f"{path} is not a VCF or BCF (it does not begin with ##fileformat=VCF); give the callset")
+
+
+def needs_copy(path: str) -> bool:
+    """Whether the callset must be copied before regions of it can be read."""
+    return kind_of(path) in ("vcf", "bcf")
+
+
+def open_callset(path: str) -> VcfSource:
+    """Opens a bgzipped, indexed callset. Raises InputError with the command that makes the missing index."""
+    require_file(path, "callset")
+    if kind_of(path) == "gzip":
+        raise InputError(f"{path} is compressed with gzip, not bgzip; run 'gunzip' and then 'bgzip' on it")
+    if not is_url(path) and not any(Path(path + suffix).exists() for suffix in (".tbi", ".csi")):
+        raise InputError(f"{path} has no index; create one with 'tabix -p vcf {path}'")
+    _require_whole(path)
+    return VcfSource(path)
+
+
+def _require_whole(path: str) -> None:
+    """Raises InputError where a BGZF file lacks the empty block that ends it: records may be missing."""
+    if scheme_of(path) == "ftp":
+        return  # htslib cannot look at its end
+    with open_input(path) as file:
+        file.seek(-28, os.SEEK_END)
+        if file.read()[:16] != bytes.fromhex("1f8b08040000000000ff060042430200"):
+            raise InputError(f"{path} is truncated (it has no BGZF end block); copy it again from its source")
+
+
+def index_is_older(path: str) -> bool:
+    """Whether the index was written before the callset last changed: it may miss records without a word."""
+    if is_url(path):
+        return False
+    changed = os.stat(path).st_mtime_ns
+    return all(not Path(path + s).exists() or os.stat(path + s).st_mtime_ns < changed for s in (".tbi", ".csi"))
+
+
+def count_records(path: str) -> int:
+    """The records of a VCF, counted from its first line to its last, whatever its index says."""
+    with pysam.BGZFile(path, "rb", None) as lines:
+        return sum(1 for line in lines if line and not line.startswith(b"#"))
+
+
+def place_copy(path: str, target: Location) -> None:
+    """Writes :func:`copy_callset`'s copy to where executors see it."""
+    if not is_remote(target):
+        copy_callset(path, Path(str(target)))
+        return
+    with private_file(target) as copy:
+        copy_callset(path, copy)
+        for suffix in VCF_INDEXES:
+            if Path(f"{copy}{suffix}").exists():
+                commit(Path(f"{copy}{suffix}"), target.with_name(target.name + suffix))
+        commit(copy, target)
+
+
+def copy_callset(path: str, target: Path) -> None:
+    """Writes a bgzipped, indexed VCF copy of a plain VCF or a BCF.
+
+    Raises InputError where the records are not grouped by contig and sorted by position.
+    """
+    require_file(path, "callset")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if kind_of(path) == "bcf":
+        with local_copy(path) as local:
+            _bcf_to_vcf(local, target)
+    else:
+        with open_input(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
+            for line in source:
+                line = line.rstrip(b"\r\n")
+                if line:
+                    copy.write(line + b"\n")
+    _require_sorted(path, target)
+    try:
+        pysam.tabix_index(str(target), preset="vcf", force=True)
+    except (OSError, ValueError):
+        try:
+            pysam.tabix_index(str(target), preset="vcf", force=True, csi=True)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be indexed ({error}); sort it with 'bcftools sort'") from None
+
+
+def _bcf_to_vcf(path: str, target: Path) -> None:
+    try:
+        with pysam.VariantFile(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
+            copy.write(str(source.header).encode())
+            for record in source:
+                copy.write(str(record).encode())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as BCF ({error}); make it again with 'bcftools view -Ob'") from None
+
+
+def _require_sorted(path: str, copy: Path) -> None:
+    contig, last, done = b"", -1, set()
+    with pysam.BGZFile(str(copy), "rb", None) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.startswith(b"#"):
+                continue
+            columns = line.split(b"\t", 2)
+            if len(columns) < 3 or not columns[1].isdigit():
+                raise InputError(f"{path} line {number} is not a VCF record; repair or remove it")
+            if columns[0] != contig:
+                if columns[0] in done:
+                    raise InputError(f"{path} is not sorted (line {number}); sort it with 'bcftools sort'")
+                done.add(contig)
+                contig, last = columns[0], -1
+            if int(columns[1]) < last:
+                raise InputError(f"{path} is not sorted (line {number}); sort it with 'bcftools sort'")
+            last = int(columns[1])
+            if last >= TBI_MAX_BASES * 4:
+                raise InputError(f"{path} line {number} has a position beyond 2^31; repair it")

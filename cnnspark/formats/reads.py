@@ -1,0 +1,329 @@
+"""Reads of a region as flat arrays, from BAM or CRAM.
+
+pysam finds and decompresses the records; they are handed on as one uncompressed BAM stream in memory and taken apart
+by compiled code (:mod:`cnnspark.formats.bam_decoding`): reading a base or a quality through a Python object costs more
+than everything that is done with it afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import pysam
+
+from cnnspark.common.stopwatch import add_count, part
+from cnnspark.common.storage import is_url
+from cnnspark.errors import InputError
+from cnnspark.formats.bam_decoding import KEPT, REASONS, survey, unpack
+from cnnspark.formats.htslib import fetched_index, for_htslib, read_indexes
+from cnnspark.formats.regions import END_OF_CONTIG, Region
+
+# Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
+_RECORDS_AT_ONCE = 50_000
+_MAX_BGZF_BLOCK_BYTES = 65_536
+_BGZF_MAGIC = b"\x1f\x8b\x08\x04"
+# The closing container of CRAM 3 (CRAM specification 3.0, section 9).
+_CRAM_3_END = bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b")
+
+
+@dataclass(frozen=True)
+class ReadFilter:
+    """Which reads are dropped: True drops the kind.
+
+    Reads of mapping quality 0 are kept by default: a collapsed paralog shows itself by them.
+    """
+
+    unmapped: bool = True
+    secondary: bool = True
+    supplementary: bool = True
+    qc_fail: bool = True
+    duplicate: bool = True
+    min_mapping_quality: int = 0
+
+    @property
+    def flags(self) -> int:
+        """The SAM FLAG bits that drop a read."""
+        bits = (0x4, 0x100, 0x800, 0x200, 0x400)
+        chosen = (self.unmapped, self.secondary, self.supplementary, self.qc_fail, self.duplicate)
+        return sum(bit for bit, drop in zip(bits, chosen, strict=True) if drop)
+
+
+@dataclass
+class ReadBatch:
+    """n reads sorted by (start, order of the file). Bases of read ``i``: ``base_offsets[i]:base_offsets[i + 1]``."""
+
+    starts: np.ndarray  # int64 (n,), 0-based
+    ends: np.ndarray  # int64 (n,), half-open: one past the last aligned base, deletions and skips counted
+    flags: np.ndarray  # uint16 (n,), SAM FLAG
+    mapqs: np.ndarray  # uint8 (n,), 255 unknown
+    template_lengths: np.ndarray  # int32 (n,), TLEN
+    name_hashes: np.ndarray  # uint64 (n,), FNV-1a of the read name: the same in every process
+    base_offsets: np.ndarray  # int64 (n + 1,)
+    bases: np.ndarray  # uint8 (total bases,), codes of cnnspark.formats.reference, soft-clipped bases included
+    quals: np.ndarray  # uint8 (total bases,), 0 where the file has none
+    cigar_offsets: np.ndarray  # int64 (n + 1,)
+    cigar_ops: np.ndarray  # uint8, BAM's numbers: M0 I1 D2 N3 S4 H5 P6 =7 X8
+    cigar_lengths: np.ndarray  # int32
+    dropped: dict[str, int] = field(default_factory=dict)  # reads left out, by reason
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @staticmethod
+    def concatenate(batches: list[ReadBatch]) -> ReadBatch:
+        """One batch from consecutive ones; counts are added up."""
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(batch, name) for batch in batches])
+            for name in _PER_READ + ("bases", "quals", "cigar_ops", "cigar_lengths")
+        }
+        for name in ("base_offsets", "cigar_offsets"):
+            offsets = [np.zeros(1, np.int64)]
+            for batch in batches:
+                offsets.append(getattr(batch, name)[1:] + offsets[-1][-1])
+            joined[name] = np.concatenate(offsets)
+        dropped: dict[str, int] = {}
+        for batch in batches:
+            for reason, count in batch.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + count
+        return ReadBatch(dropped=dropped, **joined)
+
+
+_PER_READ = ("starts", "ends", "flags", "mapqs", "template_lengths", "name_hashes")
+# What the decoder returns, in its order.
+_UNPACKED = (
+    "flags",
+    "mapqs",
+    "template_lengths",
+    "name_hashes",
+    "base_offsets",
+    "bases",
+    "quals",
+    "cigar_offsets",
+    "cigar_ops",
+    "cigar_lengths",
+)
+
+
+@contextmanager
+def _quiet_htslib() -> Iterator[None]:
+    """htslib writes its own messages to stderr; the caller gets an exception with the same news."""
+    verbosity = pysam.set_verbosity(0)
+    try:
+        yield
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+class ReadSource:
+    """An indexed BAM or CRAM, a local path or a URL that htslib opens. Open it inside the task.
+
+    ``samples`` are the distinct SM of the read groups, in the header's order; ``contig_lengths`` the contigs. The
+    assembled haplotypes that HaplotypeCaller's ``-bamout`` holds beside the reads, in a read group that calls itself
+    artificial, are left out of both.
+    """
+
+    def __init__(self, path: str, reference_path: str | None = None, index: str | None = None):
+        """Raises InputError with a remedy: no such file, no index, damaged, CRAM without its reference."""
+        self.path = path
+        local = not is_url(path)
+        if local and not os.path.exists(path):
+            raise InputError(f"{path} does not exist; check the path of the reads")
+        with _quiet_htslib(), warnings.catch_warnings():
+            # A missing end-of-file marker alone is no loss of data; _check_complete looks further.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                with fetched_index(path, read_indexes(path)) if index is None else nullcontext(index) as beside:
+                    self._file = pysam.AlignmentFile(
+                        for_htslib(path),
+                        reference_filename=reference_path and for_htslib(reference_path),
+                        index_filename=beside,
+                        ignore_truncation=True,
+                    )
+            except (OSError, ValueError) as error:
+                if isinstance(error, FileNotFoundError) and index is not None and not os.path.exists(index):
+                    raise InputError(f"{index} does not exist; run 'samtools index {path}'") from None
+                raise InputError(
+                    f"{path} cannot be opened as BAM or CRAM ({_one_line(error)}); "
+                    "check it with 'samtools quickcheck' and make it anew if it is damaged"
+                ) from None
+            self._is_cram = self._file.is_cram
+            if self._file.is_sam:
+                raise InputError(f"{path} is SAM text; convert it with 'samtools sort -o reads.bam' and index it")
+            if self._file.is_cram and reference_path is None:
+                raise InputError(f"{path} is CRAM, which needs its reference; give the FASTA it was written with")
+            if not self._file.has_index():
+                raise InputError(f"{path} has no index; run 'samtools index {path}'")
+            if local:
+                self._check_complete()
+        header = self._file.header.to_dict()
+        groups = [group for group in header.get("RG", []) if not _is_artificial(group.get("ID", ""))]
+        self._has_artificial_reads = len(groups) < len(header.get("RG", []))
+        self.samples: tuple[str, ...] = tuple(dict.fromkeys(group["SM"] for group in groups if "SM" in group))
+        self.contig_lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
+        # Records are handed on under the barest header: the file's own text would be copied for each region.
+        self._bare_header = pysam.AlignmentHeader.from_references(list(self._file.references), list(self._file.lengths))
+        self._bare_header_bytes = _header_bytes(_as_bam([], self._bare_header))
+
+    def _check_complete(self) -> None:
+        """Raises InputError where the file ends in the middle of a BGZF block (BAM) or without its end (CRAM)."""
+        complete = _ends_with_whole_block(self.path) if self._file.is_bam else _has_cram_end(self.path)
+        if not complete:
+            raise InputError(f"{self.path} is truncated; copy or make the file again")
+
+    @property
+    def mapped_reads(self) -> int | None:
+        """How many reads are mapped, from the index; None where it does not say (CRAM)."""
+        return None if self._file.is_cram else int(self._file.mapped)
+
+    @part("read")
+    def read(self, region: Region, read_filter: ReadFilter | None) -> ReadBatch:
+        """All reads whose aligned span overlaps the region, less those that the filter drops.
+
+        Reads without sequence ('*') or without aligned bases, and reads whose CIGAR and sequence disagree, are dropped
+        and counted too. Without a filter reads without aligned bases are kept: they end one base after their start.
+        Raises InputError naming file and region if the contig is unknown or the file is damaged.
+        """
+        if region.contig not in self.contig_lengths:
+            raise InputError(
+                f"{self.path} has no contig '{region.contig}'; use reads and a callset of the same reference"
+            )
+        end = min(region.end, self.contig_lengths[region.contig])
+        start = max(0, min(region.start, end))
+        batches = []
+        with _quiet_htslib():
+            try:
+                if start < end:
+                    records: Iterator[pysam.AlignedSegment] = iter(self._file.fetch(region.contig, start, end))
+                    if self._has_artificial_reads:
+                        records = (r for r in records if not (r.has_tag("RG") and _is_artificial(r.get_tag("RG"))))
+                    while stream := self._raw_records(records):
+                        batches.append(_decode(stream, start, end, read_filter))
+            except (OSError, ValueError) as error:
+                # A damaged file's handle complains again, on stderr, when it is collected.
+                with suppress(OSError):
+                    self._file.close()
+                remedy = "check the reference and the file" if self._is_cram else "the file or its index is damaged"
+                raise InputError(
+                    f"{self.path} cannot be read at {region} ({_one_line(error)}); "
+                    f"{remedy}; 'samtools quickcheck' and 'samtools index' help to find out"
+                ) from None
+        if not batches:
+            batches.append(no_reads())
+        add_count("reads", sum(len(batch) for batch in batches))
+        return batches[0] if len(batches) == 1 else ReadBatch.concatenate(batches)
+
+    def _raw_records(self, records: Iterator[pysam.AlignedSegment]) -> bytes:
+        """The next records as uncompressed BAM, header cut off; empty at the end."""
+        first = next(records, None)
+        if first is None:
+            return b""
+        chunk = chain([first], islice(records, _RECORDS_AT_ONCE - 1))
+        return _as_bam(chunk, self._bare_header)[self._bare_header_bytes :]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> ReadSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _is_artificial(read_group: object) -> bool:
+    return "artificial" in str(read_group).lower()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _memory_file() -> int:
+    """The descriptor of a file without a name, in memory where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("cnnspark-reads")
+    with tempfile.TemporaryFile() as stream:
+        return os.dup(stream.fileno())
+
+
+def _as_bam(records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader) -> bytes:
+    """The records as one BAM stream, header first, outside of its BGZF blocks."""
+    descriptor = _memory_file()
+    try:
+        # "u": blocks are stored, not deflated, so that taking them apart is copying.
+        with (
+            open(descriptor, "wb", closefd=False) as stream,
+            pysam.AlignmentFile(stream, "wbu", header=header) as out,
+        ):
+            write = out.write
+            for record in records:
+                write(record)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with open(descriptor, "rb", closefd=False) as source:
+            blocks = memoryview(source.read())
+    finally:
+        os.close(descriptor)
+    payloads = []
+    at = 0
+    while at < len(blocks):
+        size_bytes = int.from_bytes(blocks[at + 16 : at + 18], "little") + 1
+        payloads.append(zlib.decompress(blocks[at + 18 : at + size_bytes - 8], -zlib.MAX_WBITS))
+        at += size_bytes
+    return b"".join(payloads)
+
+
+def _header_bytes(stream: bytes) -> int:
+    """Size of the header of an uncompressed BAM stream (SAM specification 4.2)."""
+    at = 8 + int.from_bytes(stream[4:8], "little")
+    contigs = int.from_bytes(stream[at : at + 4], "little")
+    at += 4
+    for _ in range(contigs):
+        at += 8 + int.from_bytes(stream[at : at + 4], "little")
+    return at
+
+
+def no_reads() -> ReadBatch:
+    """A batch of no reads."""
+    return _decode(b"", 0, END_OF_CONTIG, None)
+
+
+def _decode(stream: bytes, start: int, end: int, read_filter: ReadFilter | None) -> ReadBatch:
+    """The kept ones of the records in an uncompressed BAM stream without its header."""
+    data = np.frombuffer(stream, np.uint8)
+    drop, least = (read_filter.flags, read_filter.min_mapping_quality) if read_filter else (0, 0)
+    rows, counts = survey(data, start, end, drop, least, read_filter is None)
+    dropped = {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if count and reason != KEPT}
+    arrays: dict[str, Any] = dict(zip(_UNPACKED, unpack(data, rows), strict=True))
+    return ReadBatch(starts=rows[1], ends=rows[2], dropped=dropped, **arrays)
+
+
+def _ends_with_whole_block(path: str) -> bool:
+    """Whether some BGZF block ends exactly where the file does; an end-of-file marker is such a block."""
+    size_bytes = os.path.getsize(path)
+    with open(path, "rb") as stream:
+        stream.seek(max(0, size_bytes - _MAX_BGZF_BLOCK_BYTES))
+        tail = stream.read()
+    at = tail.find(_BGZF_MAGIC)
+    while at >= 0:
+        if at + int.from_bytes(tail[at + 16 : at + 18], "little") + 1 == len(tail):
+            return True
+        at = tail.find(_BGZF_MAGIC, at + 1)
+    return False
+
+
+def _has_cram_end(path: str) -> bool:
+    """Whether a CRAM 3 ends with its closing container; older versions need not have one."""
+    with open(path, "rb") as stream:
+        if stream.read(5) != b"CRAM\x03":
+            return True
+        stream.seek(-len(_CRAM_3_END), os.SEEK_END)
+        return stream.read() == _CRAM_3_END

@@ -1,0 +1,65 @@
+"""The reference genome as base codes. One code table for reads, reference and alternate windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pysam
+
+from cnnspark.errors import InputError
+from cnnspark.formats.htslib import FASTA_BLOCK_INDEXES, FASTA_INDEXES, fetched_index, for_htslib
+
+# Codes of a base in every uint8 tensor (DESIGN "Tensor"): 0 is nothing, 5 any other letter, 6 a gap.
+NOTHING, A, C, G, T, OTHER, GAP = range(7)
+
+# ASCII -> code; lower case (soft-masked) is upper case, every IUPAC letter is OTHER.
+CODE_OF_ASCII = np.full(256, OTHER, dtype=np.uint8)
+for _letter, _code in zip("ACGTacgt", (A, C, G, T, A, C, G, T), strict=True):
+    CODE_OF_ASCII[ord(_letter)] = _code
+LETTER_OF_CODE = ".ACGTN-"
+
+
+def encode_bases(sequence: str) -> np.ndarray:
+    """Base codes of a sequence: uint8 (len(sequence),)."""
+    return CODE_OF_ASCII[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
+
+
+class ReferenceSource:
+    """An indexed FASTA (``.fai``, and ``.gzi`` where bgzipped). Open it inside the task."""
+
+    def __init__(self, path: str):
+        """Raises InputError with a remedy if the file or its index cannot be opened."""
+        self.path = path
+        try:
+            with (
+                fetched_index(path, FASTA_INDEXES) as index,
+                fetched_index(path, FASTA_BLOCK_INDEXES, required=False) as blocks,
+            ):
+                self._file = pysam.FastaFile(for_htslib(path), filepath_index=index, filepath_index_compressed=blocks)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} cannot be opened as an indexed FASTA ({error}); run 'samtools faidx {path}'"
+            ) from None
+        self.lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
+
+    def sequence(self, contig: str, start: int, end: int) -> str:
+        """The letters of [start, end), upper case, cut at the contig's ends. Raises InputError on an unknown contig."""
+        if contig not in self.lengths:
+            raise InputError(f"{self.path} has no contig '{contig}'; give the reference that the callset was made with")
+        start, end = max(0, start), min(end, self.lengths[contig])
+        return self._file.fetch(contig, start, end).upper() if end > start else ""
+
+    def letters(self, contig: str, start: int, end: int) -> str:
+        """The letters of [start, end), upper case, with a blank for each place off the contig."""
+        inside = self.sequence(contig, start, end)
+        return (" " * min(max(-start, 0), end - start) + inside).ljust(end - start)
+
+    def codes(self, contig: str, start: int, end: int) -> np.ndarray:
+        """Base codes of [start, end), uint8 (end - start,), NOTHING beyond the contig's ends."""
+        codes = np.zeros(end - start, dtype=np.uint8)
+        inside = encode_bases(self.sequence(contig, start, end))
+        offset = max(0, -start)
+        codes[offset : offset + len(inside)] = inside
+        return codes
+
+    def close(self) -> None:
+        self._file.close()

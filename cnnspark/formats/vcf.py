@@ -1,0 +1,266 @@
+"""VCF as text: a record is carried as its line, and only the columns that a run adds to are edited.
+
+htslib's own writer reformats floats and can move fields between headers (pysam#1270); a line that is never taken
+apart cannot lose anything. Lines are decoded as Latin-1, which maps every byte to itself and back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import pysam
+
+from cnnspark.errors import InputError
+from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib
+from cnnspark.formats.regions import END_OF_CONTIG, Region
+
+ENCODING = "latin-1"
+
+
+@dataclass(frozen=True)
+class FieldDeclaration:
+    """One ``##INFO`` or ``##FORMAT`` line."""
+
+    id: str
+    number: str
+    type: str
+    line: str
+
+
+class VcfHeader:
+    """The header's lines, unchanged, and what they declare."""
+
+    def __init__(self, lines: Sequence[str]):
+        """``lines`` without line ends; the last is the ``#CHROM`` line. Raises InputError where that is missing."""
+        if not lines or not lines[-1].startswith("#CHROM\t"):
+            raise InputError("the VCF has no #CHROM line; it is truncated or not a VCF")
+        self.lines = tuple(lines)
+        columns = lines[-1].split("\t")
+        self.samples = tuple(columns[9:])
+        self.info = self._declared("INFO")
+        self.format = self._declared("FORMAT")
+        self.filters = self._declared("FILTER")
+        self.contig_lengths: dict[str, int | None] = {}
+        for line in lines:
+            if line.startswith("##contig=<"):
+                name = re.search(r"[<,]ID=([^,>]+)", line)
+                length = re.search(r"[<,]length=(\d+)", line)
+                if name:
+                    self.contig_lengths[name[1]] = int(length[1]) if length else None
+
+    def _declared(self, kind: str) -> dict[str, FieldDeclaration]:
+        declared = {}
+        for line in self.lines:
+            if not line.startswith(f"##{kind}=<"):
+                continue
+            # A description may itself look like a declaration.
+            values = dict(re.findall(r"[<,](ID|Number|Type)=([^,>\"]*)", line.partition(",Description=")[0]))
+            if "ID" in values:
+                declared[values["ID"]] = FieldDeclaration(
+                    values["ID"], values.get("Number", "."), values.get("Type", "String"), line
+                )
+        return declared
+
+    def with_lines(self, added: Iterable[str]) -> VcfHeader:
+        """A header with more ``##`` lines before ``#CHROM``.
+
+        A line that declares an ID (``##INFO=<ID=X``) replaces the one that declared it before; a line that stands
+        there already is not repeated.
+        """
+        lines = list(self.lines[:-1])
+        for line in added:
+            declaration = re.match(r"##(INFO|FORMAT|FILTER)=<ID=[^,>]+", line)
+            prefix = re.compile(re.escape(declaration[0]) + "[,>]") if declaration else None
+            same = [i for i, old in enumerate(lines) if prefix and prefix.match(old)]
+            if same:
+                lines[same[0]] = line
+            elif line not in lines:
+                lines.append(line)
+        return VcfHeader([*lines, self.lines[-1]])
+
+    def without_lines(self, prefixes: Sequence[str]) -> VcfHeader:
+        """A header without the ``##`` lines that begin with one of ``prefixes``."""
+        return VcfHeader([line for line in self.lines if not line.startswith(tuple(prefixes))])
+
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+
+class Record:
+    """One line of a VCF. ``start`` is POS-1 (0-based); the other columns are their text."""
+
+    __slots__ = ("contig", "start", "id", "ref", "alts", "qual", "filter", "info", "rest", "index")
+
+    def __init__(self, line: str, index: int = -1):
+        """``index`` is the record's number in the whole file, from 0. Raises InputError if the line is not a record."""
+        columns = line.split("\t", 8)
+        if len(columns) < 8:
+            raise InputError(f"a VCF line has {len(columns)} columns instead of 8: '{line[:60]}'; repair the file")
+        self.contig, pos, self.id, self.ref, alt, self.qual, self.filter, self.info = columns[:8]
+        try:
+            self.start = int(pos) - 1
+        except ValueError:
+            raise InputError(f"a VCF line has the position '{pos}' on {self.contig}; repair the file") from None
+        self.alts: tuple[str, ...] = () if alt in (".", "") else tuple(alt.split(","))
+        self.rest = columns[8] if len(columns) > 8 else None
+        self.index = index
+
+    @property
+    def end(self) -> int:
+        """One past the last base of REF, 0-based."""
+        return self.start + len(self.ref)
+
+    def line(self) -> str:
+        alt = ",".join(self.alts) or "."
+        columns = [self.contig, str(self.start + 1), self.id, self.ref, alt, self.qual, self.filter, self.info]
+        if self.rest is not None:
+            columns.append(self.rest)
+        return "\t".join(columns)
+
+    def info_value(self, key: str) -> str | None:
+        """The text of an INFO value, ``""`` for a flag, None where the key is absent."""
+        for item in self.info.split(";"):
+            name, separator, value = item.partition("=")
+            if name == key:
+                return value if separator else ""
+        return None
+
+    def set_info(self, values: Mapping[str, str]) -> None:
+        """Adds ``key=value`` items at the end of INFO; an item of the same key is replaced where it stands."""
+        items = [] if self.info in (".", "") else self.info.split(";")
+        at = {item.partition("=")[0]: i for i, item in enumerate(items)}
+        for key, value in values.items():
+            if key in at:
+                items[at[key]] = f"{key}={value}"
+            else:
+                items.append(f"{key}={value}")
+        self.info = ";".join(items) or "."
+
+    def drop_info(self, keys: Iterable[str]) -> None:
+        """Takes the items of these keys out of INFO."""
+        unwanted = set(keys)
+        kept = [item for item in self.info.split(";") if item.partition("=")[0] not in unwanted]
+        self.info = ";".join(kept) or "."
+
+    def set_filter(self, name: str, failed: bool, keep: bool = True) -> None:
+        """Sets or takes away the filter ``name``; the other filters stay where ``keep``. None left is PASS."""
+        others = [f for f in self.filter.split(";") if keep and f not in (".", "PASS", "", name)]
+        self.filter = ";".join([*others, name] if failed else others) or "PASS"
+
+    def format_values(self, sample: int) -> dict[str, str]:
+        """FORMAT key to the text of the sample with this number; empty where the record has no such column."""
+        if self.rest is None:
+            return {}
+        columns = self.rest.split("\t")
+        if sample + 1 >= len(columns):
+            return {}
+        return dict(zip(columns[0].split(":"), columns[sample + 1].split(":"), strict=False))
+
+
+class VcfSource:
+    """A bgzipped, indexed VCF that is read by region. Open it inside the task: a handle cannot be shipped or forked."""
+
+    def __init__(self, path: str, index: str | None = None):
+        """Raises InputError with a remedy if the file or its index cannot be opened."""
+        self.path = path
+        if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
+            index = f"{path}.csi"  # pysam looks for .tbi only
+        try:
+            with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
+                self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
+                # pysam looks at the index once more for the header.
+                lines = [line.rstrip("\r\n") for line in self._file.header]
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} cannot be opened with an index ({error}); "
+                "compress it with bgzip and index it with 'tabix -p vcf'"
+            ) from None
+        try:
+            self.header = VcfHeader(lines)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @property
+    def contigs(self) -> list[str]:
+        """The contigs that hold records, in the order of the file."""
+        return list(self._file.contigs)
+
+    def lines(self, region: Region) -> Iterator[str]:
+        """The lines of the records that the region owns, in the file's order."""
+        if region.contig not in self._file.contigs:
+            return
+        end = None if region.end >= END_OF_CONTIG else region.end
+        try:
+            for line in self._file.fetch(region.contig, region.start, end):
+                start = int(line.split("\t", 2)[1]) - 1
+                if region.owns(start):
+                    yield line
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path} cannot be read at {region} ({error}); the file is damaged or its index is old"
+            ) from None
+
+    def records(self, region: Region, first_index: int = 0) -> Iterator[Record]:
+        """The records that the region owns, numbered from ``first_index``."""
+        for index, line in enumerate(self.lines(region), first_index):
+            yield Record(line, index)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> VcfSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def lines_of(records: Iterable[Record]) -> Iterator[str]:
+    """The records as lines."""
+    for record in records:
+        yield record.line()
+
+
+def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str, column: str = "INFO") -> None:
+    """Raises InputError where the callset declares the field that the run writes as something else."""
+    declared = (header.format if column == "FORMAT" else header.info).get(name)
+    if declared is not None and (declared.number, declared.type) != (number, kind):
+        raise InputError(
+            f"{path} declares {column}/{name} as Number={declared.number},Type={declared.type} but it is to be "
+            f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x {column}/{name}'"
+        )
+
+
+def set_sample_values(record: Record, key: str, values: Mapping[int, str]) -> None:
+    """Gives samples (numbers of columns, from 0) their value of a FORMAT field, which becomes the last one.
+
+    Values that were there before are taken away, and the key with them where ``values`` is empty. Columns of other
+    samples are not touched: trailing fields may be left out, while those between are missing (``.``, VCF 4.3, 1.6.2).
+    """
+    if record.rest is None:
+        return
+    columns = record.rest.split("\t")
+    keys = columns[0].split(":")
+    if key in keys:
+        at = keys.index(key)
+        columns = [_without(column, at) for column in columns]
+        keys.remove(key)
+    elif not values:
+        return
+    if values:
+        known = [] if keys in (["."], [""], []) else keys
+        columns[0] = ":".join([*known, key])
+        for number, value in values.items():
+            fields = columns[number + 1].split(":") if known else []
+            columns[number + 1] = ":".join([*fields, *["."] * (len(known) - len(fields)), value])
+    record.rest = "\t".join(columns)
+
+
+def _without(column: str, at: int) -> str:
+    fields = column.split(":")
+    del fields[at : at + 1]
+    return ":".join(fields) or "."

@@ -1,0 +1,94 @@
+"""A model bundle from the weights that GATK published: the network, its arrays, and a card that says where from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnspark._version import __version__
+from cnnspark.common.storage import location, make_room
+from cnnspark.errors import UsageError
+from cnnspark.models.bundle import save_bundle
+from cnnspark.models.bundle_files import CARD_FILE
+from cnnspark.models.card import Card
+from cnnspark.models.gatk_weights.files import read_content, weights_in
+from cnnspark.models.gatk_weights.layout import weight_shapes
+from cnnspark.models.networks.gatk import GATK_ROWS, assign_weights, check_arrays
+from cnnspark.models.networks.registry import build_model
+from cnnspark.models.spec import ModelSpec
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.annotations import GATK_ANNOTATIONS
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
+
+def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "") -> Card:
+    """The card of imported weights: ``kind`` is ``gatk_1d`` or ``gatk_2d``, ``source`` says where they come from.
+
+    It has no thresholds, metrics or ranges, for nothing is known of the training data but the moments of the
+    annotations. Tensors are those of ``encoding: gatk``.
+    """
+    prefix = "normalize" if kind == "gatk_1d" else "dense_1.0"
+    means, variances = (tuple(map(float, arrays[f"{prefix}.running_{name}"])) for name in ("mean", "var"))
+    packages = ("keras", "tensorflow", "numpy")
+    return Card(
+        model=kind,
+        spec=ModelSpec(
+            annotation_names=GATK_ANNOTATIONS,
+            read_limit=GATK_ROWS,
+            annotation_means=means,
+            annotation_variances=variances,
+        ),
+        training={"imported_from": source},
+        data={"tensors": asdict(TensorSettings(encoding="gatk", read_limit=GATK_ROWS))},
+        versions={"cnnspark": __version__} | {name: importlib.metadata.version(name) for name in packages},
+    )
+
+
+def gatk_bundle(
+    kind: str, arrays: Mapping[str, np.ndarray], model_out: str | Path, source: str = "", replace: bool = False
+) -> Card:
+    """Writes the bundle of ``kind`` with these weights to ``model_out``; returns its card.
+
+    ``arrays``: as :data:`cnnspark.models.networks.gatk.GATK_SHAPES` names and lays them out. Raises InputError where
+    they are not those of ``kind``, or where ``model_out`` exists and ``replace`` is not given.
+    """
+    check_arrays(kind, arrays)
+    card = imported_card(kind, arrays, source)
+    model = build_model(kind, card.spec)
+    assign_weights(model, arrays)
+    return save_bundle(model_out, model, card, replace=replace)
+
+
+def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False) -> Card:
+    """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
+
+    Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
+    is no bundle, or cannot be written.
+    """
+    weight_shapes(kind)
+    target = location(model_out)
+    _check_target(target, overwrite)
+    data = read_content(Path(path))
+    arrays = weights_in(path, data, kind)
+    make_room(target, "--model-out")
+    from cnnspark.models.gatk_weights.importer import gatk_bundle
+
+    source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
+    return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
+
+
+def _check_target(target: Location, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
+    if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
+        raise UsageError(f"{target} is not a model bundle; choose another --model-out")

@@ -1,0 +1,237 @@
+"""One call explained: its tensor, its score, what the model knows of such inputs, what moves the score, what is near.
+
+The allele is scored as ``cnnspark score`` does it, by the same code on the same records, so the score is the one in the
+scored callset; TensorFlow is loaded for it, Spark is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record
+from cnnspark.models.bundle_files import notice
+from cnnspark.models.calibration import Platt, probabilities
+from cnnspark.models.card import Card, read_card, score_key
+from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
+from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.reports.allele.site import Site, model_digest
+from cnnspark.scoring.cascade import FirstStage, first_stage
+from cnnspark.scoring.predict import known_features, loaded_model, predicted_scores, predictor
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.variants.alleles import VariantType, unscorable_reason
+from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGES, has_stages
+
+if TYPE_CHECKING:
+    from cnnspark.models.bundle import Bundle
+
+_REVERSE = 0x10
+
+
+def facts_of(site: Site) -> list[str]:
+    """What stands below the picture's title."""
+    record = site.record
+    return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
+
+
+def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
+    """Everything but the picture."""
+    first = _first_stage(site, model, card, settings)
+    predicted = predictor(model, card, settings, first)(site.tensors, _place(site.tensors))
+    # What moves a score is a question to the model that gave it; thresholds are those of the callset's model.
+    whole, scores = card, predicted.scores
+    path, stage = model, None if predicted.stages is None else int(predicted.stages[site.index])
+    if first is not None and stage == STAGES[0]:
+        path, card = first.model, read_card(first.model)
+    bundle = loaded_model(path, card.sha256, settings.threads)
+    uses = bundle.inputs
+    score = float(scores[site.index])
+    one = site.tensors.take([site.index])
+    inputs = familiar_inputs(card, one.annotations[0], known_features(card, one)[0])
+    parts, hidden = occlusions(one, inputs, uses)
+    found, of_inputs = effects(parts, _scores(bundle, hidden, settings))
+    key = site.tensors.keys[site.index]
+    group = VariantType(key.variant_type).group
+    return {
+        "contig": key.contig,
+        "pos": site.record.start + 1,
+        "ref": site.record.ref,
+        "alt": site.record.alts[site.alt_number - 1],
+        "alts": list(site.alts),
+        "type": VariantType(key.variant_type).name,
+        "group": group,
+        "score": round(score, 6),
+        "probability": float(probabilities(np.array(score))),
+        "calibrated": card.calibration != Platt(),
+        "key": score_key(card),
+        "stored": _stored(site, whole),
+        "filters": _filters(site),
+        "thresholds": _thresholds(whole, group, score),
+        "model": {
+            "path": path,
+            "name": card.model,
+            "sha256": card.sha256,
+            "stage": stage,
+            "notice": notice(model),
+            "encoding": card.data.get("tensors", {}).get("encoding", "cnnspark"),
+            "sees_reads": "read_bases" in uses,
+            "sees_window": "reference" in uses,
+            "sees_site_features": "site_features" in uses,
+            "sees_annotations": "annotations" in uses,
+            "knows_training": card.known is not None,
+        },
+        "effects": [_effect(each) for each in found if each.part.kind in ("reads", "inputs")],
+        "reads_one_by_one": [_read_effect(each, one) for each in found if each.part.kind == "read"],
+        "columns": [_columns_effect(each, one, key.start) for each in found if each.part.kind == "columns"],
+        "inputs": _input_rows(inputs, {each.name: each for each in of_inputs}),
+        "neighbours": _neighbours(site, scores),
+    }
+
+
+def _first_stage(site: Site, model: str, card: Card, settings: ScoreSettings) -> FirstStage | None:
+    """What came before the model: of a scored callset what its header says, else what a run would take."""
+    scored = model_digest(site.header.lines) == card.sha256
+    if scored:
+        return first_stage(model, card, True) if has_stages(site.header) and card.cascade else None
+    return first_stage(model, card, settings.cascade)
+
+
+def _place(tensors: TensorBatch) -> Block:
+    return Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
+
+
+def _scores(bundle: Bundle, tensors: TensorBatch, settings: ScoreSettings) -> np.ndarray:
+    return predicted_scores(bundle, tensors, settings.batch_size, _place(tensors))
+
+
+def _stored(site: Site, card: Card) -> dict[str, Any] | None:
+    """The score that the callset has of the allele, and whether its header names this model; None without a score."""
+    text = _stored_text(site, site.record, site.alt_number, score_key(card))
+    value = _number(text)
+    if value is None:
+        return None
+    digest = model_digest(site.header.lines)
+    return {"score": value, "model_sha256": digest, "same_model": digest == card.sha256}
+
+
+def _stored_text(site: Site, record: Record, number: int, key: str) -> str:
+    """The callset's score of an ALT: that of the sample, where it has scores by sample."""
+    if FORMAT_KEY in site.header.format and site.sample in site.header.samples and len(site.header.samples) > 1:
+        texts = record.format_values(site.header.samples.index(site.sample)).get(FORMAT_KEY, "").split(",")
+    elif key in site.header.info:
+        texts = (record.info_value(ALT_SCORES) or "").split(",")
+    else:
+        return ""
+    return texts[number - 1] if number <= len(texts) else ""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _filters(site: Site) -> list[dict[str, str]]:
+    """The record's FILTERs with what the header says of them."""
+    found = []
+    for name in site.record.filter.split(";"):
+        declared = site.header.filters.get(name)
+        said = re.search(r'Description="((?:[^"\\]|\\.)*)"', declared.line) if declared else None
+        found.append({"name": name, "description": said[1] if said else ""})
+    return found
+
+
+def _thresholds(card: Card, group: str, score: float) -> list[dict[str, Any]]:
+    """The card's thresholds for alleles of the type, else for all, and whether the score reaches them."""
+    rows = []
+    for kind, by_group in (("precision", card.thresholds), ("sensitivity", card.sensitivity_thresholds)):
+        for share in sorted({share for each in by_group.values() for share in each}):
+            of_type = by_group.get(group, {}).get(share)
+            value = of_type if of_type is not None else by_group.get("ALL", {}).get(share)
+            if value is not None:
+                whose = group if of_type is not None else "ALL"
+                rows.append(
+                    {"kind": kind, "share": float(share), "group": whose, "threshold": value, "reached": score >= value}
+                )
+    return rows
+
+
+def _effect(each: Effect) -> dict[str, Any]:
+    return {
+        "name": each.part.name,
+        "kind": each.part.kind,
+        "reads": len(each.part.rows) if each.part.kind == "reads" else None,
+        "inputs": list(each.part.inputs),
+        **_scored(each),
+    }
+
+
+def _scored(each: Effect) -> dict[str, float]:
+    return {"score": round(each.score, 6), "change": round(each.change, 6)}
+
+
+def _read_effect(each: Effect, one: TensorBatch) -> dict[str, Any]:
+    """One read: its row in the tensor (from 1), its place among those of its support, and the effect."""
+    (row,) = each.part.rows
+    support = int(one.read_support[row])
+    quality = int(one.read_mapqs[row])
+    return {
+        "row": row + 1,
+        "among": int((one.read_support[: row + 1] == support).sum()),
+        "support": SUPPORT_NAMES[support],
+        "strand": "reverse" if one.read_flags[row] & _REVERSE else "forward",
+        "mapping_quality": None if quality == 255 else quality,
+        **_scored(each),
+    }
+
+
+def _columns_effect(each: Effect, one: TensorBatch, start: int) -> dict[str, Any]:
+    assert each.part.columns is not None
+    first, last = positions_of(one.reference[0], start, each.part.columns)
+    return {"columns": list(each.part.columns), "from": first, "to": last, **_scored(each)}
+
+
+def _input_rows(inputs: Sequence[Familiar], of_inputs: Mapping[str, InputEffect]) -> list[dict[str, Any]]:
+    """A row for each annotation and site feature, those that move the score most first."""
+    rows = []
+    for each in inputs:
+        row = dataclasses.asdict(each) | {"edges": list(each.edges), "shares": list(each.shares)}
+        moved = of_inputs.get(each.name)
+        row["effect"] = None if moved is None else {k: v for k, v in dataclasses.asdict(moved).items() if k != "name"}
+        rows.append(row)
+    return sorted(rows, key=lambda row: -abs(row["effect"]["change"]) if row["effect"] else 0.0)
+
+
+def _neighbours(site: Site, scores: np.ndarray) -> list[dict[str, Any]]:
+    """The alleles of the nearest records in the callset's order, the one that is explained among them."""
+    of_allele = dict(zip(site.alleles, scores, strict=True))
+    rows = []
+    for record in site.records:
+        for number, alt in enumerate(record.alts, 1):
+            score = of_allele.get((record.index, number))
+            here = (record.index, number) == (site.record.index, site.alt_number)
+            why = None if score is not None else unscorable_reason(record.ref, alt) or "not scored in this sample"
+            rows.append(
+                {
+                    "pos": record.start + 1,
+                    "distance": record.start - site.record.start,
+                    "ref": record.ref,
+                    "alt": alt,
+                    "qual": record.qual,
+                    "filter": record.filter,
+                    "score": None if score is None else round(float(score), 6),
+                    "why_not": why,
+                    "here": here,
+                }
+            )
+    return rows

@@ -1,0 +1,99 @@
+"""What an explanation says in sentences, from its values (:func:`cnnspark.stages.explain.explain`). Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from cnnspark.reports.allele.input_familiarity import OUTSIDE, UNUSUAL
+from cnnspark.reports.allele.position import listed
+
+# A score is written with three decimals; what differs more was not made of the same inputs.
+SAME_SCORE = 0.001
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """The page's summary, the verdict first."""
+    said = [_score_sentence(found)]
+    if (stage := found["model"].get("stage")) is not None:
+        name = found["model"]["name"]
+        which = f"first of two models, '{name}', which was sure" if stage == 1 else f"second of two models, '{name}'"
+        said.append(f"It is by the {which}.")
+    if text := _threshold_sentence(found):
+        said.append(text)
+    filters = [each["name"] for each in found["filters"]]
+    if filters == ["PASS"]:
+        said.append("FILTER is PASS.")
+    elif filters != ["."]:
+        said.append(f"FILTER is {', '.join(filters)}.")
+    if found["stored"] is not None and (text := _stored_sentence(found)):
+        said.append(text)
+    if found["model"]["sees_reads"] and found["model"]["encoding"] == "cnnspark":
+        support = found["support"]
+        said.append(
+            f"Of {found['reads']} reads {support['alt']} support the ALT, {support['ref']} REF, {support['other_alt']} "
+            f"another ALT and {support['neither']} neither."
+        )
+    # The groups that hold others would only repeat them.
+    parts = [each for each in found["effects"] if not each["name"].startswith("all ")] or found["effects"]
+    moving = sorted(parts, key=lambda each: -abs(each["change"]))[:2]
+    if moving:
+        said.append(" ".join(_effect_sentence(each) for each in moving))
+    rare = [row["name"] for row in found["inputs"] if row["verdict"] in (UNUSUAL, OUTSIDE)]
+    if rare:
+        few = f"{len(rare)} of its {len(found['inputs'])} inputs " + ("are" if len(rare) > 1 else "is")
+        said.append(f"{few} such as the training had rarely or never: {listed(rare)}.")
+    elif found["model"]["knows_training"]:
+        said.append(f"All of its {len(found['inputs'])} inputs are such as the training had.")
+    if found["model"]["notice"]:
+        notice_text = found["model"]["notice"]
+        said.append(f"{notice_text[0].upper()}{notice_text[1:]}.")
+    return said
+
+
+def _score_sentence(found: Mapping[str, Any]) -> str:
+    score = found["score"]
+    odds = math.exp(abs(score))
+    told = f"{odds:,.0f}" if odds >= 10 else f"{odds:.1f}"
+    way = f"{told} to 1 {'for' if score >= 0 else 'against'} the allele being real"
+    how = "calibrated on held-out alleles" if found["calibrated"] else "not calibrated"
+    p = found["probability"]
+    chance = "below 0.001" if p < 0.001 else "above 0.999" if p > 0.999 else f"of {p:.3f}"
+    return f"The score is {score:.3f}: odds of {way}, a probability {chance} ({how})."
+
+
+def _threshold_sentence(found: Mapping[str, Any]) -> str:
+    rows = [row for row in found["thresholds"] if row["kind"] == "precision"]
+    if not rows:
+        return "The model's card has no thresholds: choose one by number."
+    reached = [row for row in rows if row["reached"]]
+    missed = [row for row in rows if not row["reached"]]
+
+    def named(row: Mapping[str, Any]) -> str:
+        return f"precision {row['share']:g} ({row['threshold']:.3f})"
+
+    best = f"It reaches the card's threshold of {named(reached[-1])}" if reached else ""
+    if not missed:
+        return f"{best}, the highest there is."
+    least = named(missed[0])
+    return f"{best}, not that of {least}." if reached else f"It is below the card's threshold of {least}, the lowest."
+
+
+def _stored_sentence(found: Mapping[str, Any]) -> str:
+    stored = found["stored"]
+    if abs(stored["score"] - found["score"]) <= SAME_SCORE:
+        return ""
+    why = "with other reads, another reference or other settings" if stored["same_model"] else "with another model"
+    return f"The callset says {stored['score']:.3f}: it was scored {why}."
+
+
+def _effect_sentence(each: Mapping[str, Any]) -> str:
+    how = "With the {} set to the middle of the training" if each["kind"] == "inputs" else "Without the {}"
+    return f"{how.format(each['name'])} the score would be {each['score']:.3f}."
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """What :func:`explain` returned, for a terminal."""
+    head = f"{found['contig']}:{found['pos']} {found['ref'][:40]}>{found['alt'][:40]}"
+    return "\n".join([f"{head}: {found['summary'][0]}", *found["summary"][1:], found["out"]])

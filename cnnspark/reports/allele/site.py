@@ -1,0 +1,112 @@
+"""The allele that is to be explained: found in a callset, with its neighbours, as scoring reads them.
+
+Tensors come from the classes that ``cnnspark score`` builds them with, so that the score is the scored callset's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnnspark.errors import InputError
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import Record, VcfHeader
+from cnnspark.models.card import Card
+from cnnspark.reports.allele.position import alts_of, choose_alt, nothing_there, parse_position
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.carrier_tensors import CarrierTensors
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.site_features import FURTHEST
+from cnnspark.variants.alleles import ref_agrees
+
+if TYPE_CHECKING:
+    from cnnspark.tensors.settings import TensorSettings
+
+# Records on each side that are listed.
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Site:
+    """The records around a position as one sample has them, with the tensors of their scorable alleles.
+
+    ``alleles[i]`` is the record's number and the ALT's (from 1) of tensor ``i``; ``target`` is that of the allele that
+    was asked for, ``index`` its tensor.
+    """
+
+    sample: str
+    header: VcfHeader
+    records: tuple[Record, ...]
+    tensors: TensorBatch
+    alleles: tuple[tuple[int, int], ...]
+    record: Record
+    alt_number: int
+    alts: tuple[str, ...]  # all at the position
+
+    @property
+    def index(self) -> int:
+        return self.alleles.index((self.record.index, self.alt_number))
+
+
+def model_digest(lines: Sequence[str]) -> str | None:
+    """The SHA-256 of the model that a scored callset's header names, the last one where it was scored twice."""
+    found = [re.search(r"ModelSHA256=([0-9a-f]{64})", line) for line in lines if line.startswith("##cnnspark_model=<")]
+    return next((match[1] for match in reversed(found) if match), None)
+
+
+def find_site(inputs: Inputs, vcf: str, card: Card, tensors: TensorSettings, at: str, alt: str | None) -> Site:
+    """The allele that is asked for and the records around it, read as scoring reads them."""
+    several = bool(inputs.members)
+    source = (
+        CarrierTensors(inputs, card.annotation_names, tensors, max_carriers=1)
+        if several
+        else BlockTensors(inputs, card.annotation_names, tensors)
+    )
+    source.vcf.path = vcf  # what messages name
+    contig, start = parse_position(at, [*source.vcf.contigs, *source.reference.lengths])
+    block = Block(0, Region(contig, start, start + 1).padded(FURTHEST))
+    around = list(source.vcf.records(block.region))
+    here = [record for record in around if record.start == start]
+    if not here:
+        raise InputError(nothing_there(source.vcf, contig, start))
+    record, number = choose_alt(here, alt, at)
+    records = _nearest(around, start)
+    if isinstance(source, CarrierTensors):
+        batches = list(source.tensors(source.carriers(block)))
+        alleles = [allele for _, each, _ in batches for allele in each]
+        batch = TensorBatch.concatenate([each for _, _, each in batches]) if batches else None
+    else:
+        batch, _ = source.build(records, block)
+        alleles = [(key.record_index, key.alt_index) for key in batch.keys]
+    sample = inputs.sample or (inputs.members[0].sample if several else "")
+    if batch is None or (record.index, number) not in alleles:
+        reason = _why_not(source.reference.letters(contig, record.start, record.end), record, at, sample)
+        raise InputError(reason)
+    return Site(
+        sample=sample,
+        header=source.vcf.header,
+        records=tuple(records),
+        tensors=batch,
+        alleles=tuple(alleles),
+        record=record,
+        alt_number=number,
+        alts=tuple(alts_of(here)),
+    )
+
+
+def _nearest(records: Sequence[Record], start: int) -> list[Record]:
+    """All records at ``start`` and the NEIGHBOURS nearest on each side, in the callset's order."""
+    before = [record for record in records if record.start < start][-NEIGHBOURS:]
+    after = [record for record in records if record.start > start][:NEIGHBOURS]
+    return [*before, *(record for record in records if record.start == start), *after]
+
+
+def _why_not(letters: str, record: Record, at: str, sample: str) -> str:
+    if not ref_agrees(record.ref, letters):
+        return f"the record at {at} has a REF that the reference does not have there; give the callset's own reference"
+    return (
+        f"sample '{sample}' does not carry that ALT at {at}, so it has no score there; choose another --sample or --alt"
+    )

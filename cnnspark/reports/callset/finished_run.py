@@ -1,0 +1,157 @@
+"""The report of a finished run, from its folder alone: ``cnnspark report``. Needs no Spark.
+
+Reads the callset once, from its first line to its last, which takes about a minute for a genome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pysam
+
+from cnnspark.common.storage import explained, location, read_json, write_json
+from cnnspark.errors import InputError, UsageError
+from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.curves import Curves
+from cnnspark.evaluation.metrics import Metrics
+from cnnspark.execution.shards import MERGED, MERGED_BCF
+from cnnspark.formats.callset import kind_of, require_file
+from cnnspark.formats.htslib import for_htslib
+from cnnspark.formats.vcf import ENCODING, Record, VcfHeader
+from cnnspark.reports.callset.page import write_report
+from cnnspark.reports.callset.run_facts import RunFacts, is_scoring_run, read_run
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
+PICTURES, METRICS = "pictures.json", "metrics.json"
+# What 'cnnspark run' calls them.
+_SCORED, _FILTERED, _EVALUATION = "scored", "filtered.vcf.gz", "evaluation"
+
+
+def store_pictures(folder: Location, curves: Curves, tally: CallsetTally) -> None:
+    """Writes what a report draws beside an evaluation's metrics."""
+    write_json(folder / PICTURES, {"curves": curves.to_json(), "tally": tally.to_json()})
+
+
+def read_pictures(folder: Location) -> tuple[Curves, CallsetTally] | None:
+    """What :func:`store_pictures` wrote; None where there is nothing. Raises InputError where it is damaged."""
+    if not (folder / PICTURES).exists():
+        return None
+    values = read_json(folder / PICTURES, "an evaluation")
+    try:
+        return Curves.from_json(values["curves"]), CallsetTally.from_json(values["tally"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / PICTURES} is damaged ({error}); evaluate again") from None
+
+
+def report_run(
+    run_folder: str, out: str, vcf: str | None = None, evaluation: str | None = None, title: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the report of a run's folder and returns what it says first.
+
+    Args:
+        run_folder: the ``--out`` of 'cnnspark score' or 'cnnspark run'.
+        vcf: the filtered callset; of 'cnnspark run' its own, else the scored one.
+        evaluation: the ``--out`` of 'cnnspark evaluate'; of 'cnnspark run' its own, where there was a truth.
+
+    Raises UsageError where ``out`` exists, InputError where a folder is not what it should be.
+    """
+    target, folder = location(out), location(run_folder)
+    with explained(out):
+        if target.is_dir():
+            raise UsageError(f"{out} is a folder; name the page in it, {out.rstrip('/')}/report.html")
+        if target.exists() and not overwrite:
+            raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    scored, found_vcf, found_evaluation = _parts(folder, run_folder)
+    run = read_run(str(scored))
+    vcf, measured = vcf or found_vcf, location(evaluation) if evaluation else found_evaluation
+    metrics: Metrics = {}
+    facts: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    pictures = None
+    if measured is not None:
+        stored = read_json(measured / METRICS, "an evaluation")
+        try:
+            metrics = dict(stored["metrics"])
+            more = {name: dict(stored.get(name) or {}) for name in ("strata", "comparison", "callsets")}
+            facts = {"evaluation": str(measured), "counts": dict(stored.get("counts") or {})}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{measured / METRICS} is damaged ({error}); evaluate again") from None
+        pictures = read_pictures(measured)
+    files = [vcf] if vcf else _scored_files(scored, run)
+    tally = tally_callset(files, pictures[1].score if pictures else run.key)
+    if pictures:
+        tally.outcomes, tally.surprising = pictures[1].outcomes, pictures[1].surprising
+    callset = vcf or str(scored)
+    summary = write_report(
+        target, title or f"cnnspark: {folder.name}", metrics, pictures[0] if pictures else None,
+        list(run.card.history) if run.card else None, {"callset": callset, **facts},
+        tally=tally, run=run, inputs={**run.inputs, "vcf": callset}, **more,
+    )  # fmt: skip
+    return {"report": out, "run": str(scored), "callset": callset, "summary": summary}
+
+
+def _parts(folder: Location, given: str) -> tuple[Location, str | None, Location | None]:
+    """The scoring run, the filtered callset and the evaluation that a folder holds."""
+    with explained(given):
+        if not folder.is_dir():
+            raise InputError(f"{given} does not exist; give the --out of 'cnnspark score' or 'cnnspark run'")
+        if (folder / "samples.tsv").exists():
+            raise InputError(f"{given} has the callsets of a sheet; give one of the folders in {given}/samples")
+        if is_scoring_run(folder):
+            return folder, None, None
+        if (folder / _SCORED).is_dir() and is_scoring_run(folder / _SCORED):
+            filtered, evaluation = folder / _FILTERED, folder / _EVALUATION
+            return (
+                folder / _SCORED,
+                str(filtered) if filtered.exists() else None,
+                evaluation if (evaluation / METRICS).exists() else None,
+            )
+    raise InputError(f"{given} is no finished run; give the --out of 'cnnspark score' or 'cnnspark run'")
+
+
+def _scored_files(scored: Location, run: RunFacts) -> list[str]:
+    """The merged callset, or the shards where nothing was merged."""
+    merged = [str(scored / name) for name in (MERGED, MERGED_BCF) if (scored / name).exists()]
+    return merged[:1] or list(run.shards)
+
+
+def tally_callset(paths: Sequence[str], score: str) -> CallsetTally:
+    """The tally of the records of some VCFs (compressed or not) or BCFs. Raises InputError where one is none."""
+    total = CallsetTally(score)
+    for path in paths:
+        require_file(path, "callset")
+        lines = _bcf_lines(path) if kind_of(path) == "bcf" else _vcf_lines(path)
+        head: list[str] = []
+        for line in lines:
+            head.append(line)
+            if line.startswith("#CHROM"):
+                break
+        try:
+            tallier = Tallier(VcfHeader(head), score)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        total += tallier.tally(Record(line) for line in lines if line)
+    return total
+
+
+def _vcf_lines(path: str) -> Iterator[str]:
+    try:
+        with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
+            for raw in lines:
+                yield raw.decode(ENCODING).rstrip("\r")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}); copy it again from its source") from None
+
+
+def _bcf_lines(path: str) -> Iterator[str]:
+    try:
+        with pysam.VariantFile(for_htslib(path)) as source:
+            yield from str(source.header).splitlines()
+            for record in source:
+                yield str(record).rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as BCF ({error}); make it again with 'bcftools view -Ob'") from None

@@ -1,0 +1,136 @@
+"""Scoring in two stages, a cascade: which model comes first in a run, and what header and records say of it.
+
+The first model scores every allele. Those whose calibrated probability lies in the band of the card
+(:mod:`cnnspark.scoring.cascade_band` chooses it) are scored by the model itself, the second one, and have its score;
+the others keep the first one's. Both are calibrated log odds, so that scores of both rank together. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnspark.errors import InputError, UsageError
+from cnnspark.formats.vcf import VcfHeader, check_header_field
+from cnnspark.models.card import Card, read_card, require_finished
+from cnnspark.models.cascade import Band
+from cnnspark.models.names import FIRST
+from cnnspark.tensors.site_features import feature_columns
+from cnnspark.variants.score_fields import STAGE, has_stages
+
+# The networks that can come first and second: both take the same tensors, and one is 25 times as fast.
+FIRST_MODEL, SECOND_MODEL = "features", "reads"
+# Counts of a block's row, and what of the alleles (of those of carriers, where there are several samples).
+PASSED_ON = "alleles passed on to the second model"
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """The model that comes first: its bundle, its network's name and digest, and the band that goes on."""
+
+    model: str
+    name: str
+    sha256: str
+    band: Band
+
+    def identity(self) -> dict[str, Any]:
+        """What a run's scores depend on, as plain values."""
+        return {"first": self.name, "first_sha256": self.sha256, "low": self.band.low, "high": self.band.high}
+
+
+def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | None:
+    """What comes before the model; None where it scores alone. ``wanted`` None leaves that to the card.
+
+    Raises UsageError where there is nothing to come first, InputError where the bundle is damaged, or of a version that
+    built other site features.
+    """
+    if wanted is False or (wanted is None and not (card.cascade and card.cascade.by_default)):
+        return None
+    if card.cascade is None:
+        require_second(model, card)
+        raise UsageError(
+            f"{model} has no first model that could score before it; make a bundle of both with 'cnnspark cascade', or "
+            "leave --cascade out"
+        )
+    path = f"{model}/{FIRST}"
+    first = read_card(path)
+    if first.sha256 != card.cascade.first_sha256:
+        raise InputError(f"{path} is not the model that the band of {model} was chosen for; copy the bundle again")
+    require_pair(path, first, model, card)
+    feature_columns(first.feature_names, path)
+    return FirstStage(path, first.model, first.sha256, card.cascade.band)
+
+
+def refuse_untrained(wanted: bool | None) -> None:
+    """Raises UsageError where a cascade is asked for of a model that is yet to be trained."""
+    if wanted:
+        raise UsageError(
+            "a model that is trained by this run has no other before it; make a bundle of both with 'cnnspark cascade' "
+            "and give it with --model, or leave --cascade out"
+        )
+
+
+def require_second(model: str, card: Card) -> None:
+    """Raises UsageError where no other model can come before this one."""
+    if card.model != SECOND_MODEL:
+        raise UsageError(
+            f"{model} is a '{card.model}' model, and a cascade is '{FIRST_MODEL}' before '{SECOND_MODEL}'; leave "
+            "--cascade out"
+        )
+
+
+def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
+    """Raises UsageError where one model's tensors are not the other's."""
+    require_second(model, card)
+    if first.model != FIRST_MODEL:
+        raise UsageError(f"{first_path} is a '{first.model}' model; what comes first is '{FIRST_MODEL}'")
+    require_finished(first, first_path)
+    require_finished(card, model)
+
+    def tensors(of: Card) -> dict[str, Any]:
+        return {name: value for name, value in of.data.get("tensors", {}).items() if name != "on_ref_mismatch"}
+
+    # Of the site features each takes those that it knows.
+    for what, one, other in (
+        ("annotations", first.annotation_names, card.annotation_names),
+        ("settings of tensors", tensors(first), tensors(card)),
+    ):
+        if one != other:
+            raise UsageError(
+                f"{first_path} and {model} take other {what}; train both on the same datasets, the second with "
+                "--init and the first's bundle"
+            )
+    if not first.feature_names:
+        raise UsageError(f"{first_path} takes no site features; train it on a dataset that was built with --reads")
+
+
+def header_with_stages(
+    header: VcfHeader, path: str, first: FirstStage | None, card: Card, key: str, of_whom: str = ""
+) -> VcfHeader:
+    """The header with what says which model scored an allele; without where there is but one.
+
+    Raises InputError where the callset declares the field as something else.
+    """
+    header = header.without_lines(["##cnnspark_cascade=<"])
+    if first is None:
+        return header.without_lines([f"##INFO=<ID={STAGE},"]) if has_stages(header) else header
+    check_header_field(header, path, STAGE, "A", "Integer")
+    low, high = f"{first.band.low:g}", f"{first.band.high:g}"
+    return header.with_lines(
+        [
+            f'##INFO=<ID={STAGE},Number=A,Type=Integer,Description="Which model {key} of each ALT is of: 1 '
+            f"{first.name}, which scores all, 2 {card.model}, which scores those that {first.name} gives a probability "
+            f'from {low} to {high}{of_whom}; missing where not scored">',
+            f"##cnnspark_cascade=<ID={key},First={first.name},FirstSHA256={first.sha256},Second={card.model},"
+            f"SecondSHA256={card.sha256},Low={low},High={high}>",
+        ]
+    )
+
+
+def passed_on_text(counts: Mapping[str, int]) -> str:
+    """How many alleles needed the second model, for a person; empty where there was but one model."""
+    if PASSED_ON not in counts:
+        return ""
+    of = counts.get("alleles scored, by sample", counts.get("alleles scored", 0))
+    return f"{counts[PASSED_ON]} of them ({counts[PASSED_ON] / max(1, of):.1%}) passed on to '{SECOND_MODEL}'"

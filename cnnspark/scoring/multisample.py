@@ -1,0 +1,157 @@
+"""Scoring a callset of several samples: each ALT in its carriers, FORMAT has each score, INFO their mean.
+
+A carrier's tensor is built from its own reads, columns and neighbouring records, and of the record as a callset of
+this sample alone would have it (:mod:`cnnspark.variants.carriers`), so that its score is what that callset would be
+given.
+
+INFO has the mean of the carriers' log odds. It stays on the scale of one sample's thresholds however many carriers
+there are; their maximum grows with them, so that a threshold would let pass whatever is common (docs/formats.md has
+figures).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.shards import BlockLines, BlockOutput
+from cnnspark.formats.vcf import Record, VcfHeader, check_header_field, lines_of, set_sample_values
+from cnnspark.models.card import Card, score_key
+from cnnspark.models.input_drift import add_counts, pack_counts
+from cnnspark.scoring.cascade import FirstStage
+from cnnspark.scoring.output import drop_stages
+from cnnspark.scoring.output import score_header as header_of_one
+from cnnspark.scoring.predict import Predicted, input_counts, predictor
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.carrier_tensors import AlleleNumber, CarrierTensors
+from cnnspark.tensors.chunks import scorable
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_stages, stages_text
+
+# Of thousands of members each has a few alleles of a block: so many are predicted together.
+ALLELES_AT_ONCE = 512
+
+
+def score_header(header: VcfHeader, path: str, card: Card, first: FirstStage | None = None) -> VcfHeader:
+    """The callset's header with the declarations of a scored one.
+
+    Raises InputError where the callset declares one of the fields as something else.
+    """
+    check_header_field(header, path, FORMAT_KEY, "A", "Float", "FORMAT")
+    key = score_key(card)
+    line = (
+        f'##FORMAT=<ID={FORMAT_KEY},Number=A,Type=Float,Description="Natural log of the odds that each ALT is a true '
+        "variant of this sample, between -16.118 and 16.118, higher is more likely true, missing where the sample does "
+        f'not carry it or was not chosen; INFO/{key} has the mean">'
+    )
+    of_whom = f", the mean over the scored carriers (FORMAT/{FORMAT_KEY})"
+    return header_of_one(header.with_lines([line]), path, card, first, of_whom)
+
+
+# Of each allele the scores of its carriers, by the number of the column.
+CarrierScores = Mapping[AlleleNumber, Mapping[int, float]]
+
+
+def aggregate(scores: Iterable[float]) -> float:
+    """An allele's score from those of its carriers: their mean."""
+    values = list(scores)
+    return math.fsum(values) / len(values)
+
+
+def annotate(
+    records: Sequence[Record], scores: CarrierScores, key: str, stages: Mapping[AlleleNumber, int] | None = None
+) -> None:
+    """Writes the scores into the records: INFO has each ALT's aggregate and the best, FORMAT each carrier's.
+
+    ``stages`` are the last that a carrier of the allele came to, where there are two.
+
+    Scores of another run are taken out of records and columns that have none now.
+    """
+    for record in records:
+        of_alts = [scores.get((record.index, number), {}) for number in range(1, len(record.alts) + 1)]
+        columns = sorted({column for of_alt in of_alts for column in of_alt})
+        texts = {c: ",".join(format_score(of_alt.get(c)) for of_alt in of_alts) for c in columns}
+        set_sample_values(record, FORMAT_KEY, texts)
+        if not columns:
+            if f"{key}=" in record.info:
+                record.drop_info((key, ALT_SCORES))
+            continue
+        each = [aggregate(of_alt.values()) if of_alt else None for of_alt in of_alts]
+        best = max(value for value in each if value is not None)
+        values = {key: format_score(best), ALT_SCORES: ",".join(map(format_score, each))}
+        if stages:
+            values[STAGE] = stages_text([stages.get((record.index, i)) for i in range(1, len(record.alts) + 1)])
+        record.set_info(values)
+
+
+def score_work(
+    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
+    first: FirstStage | None = None,
+) -> BlockLines:  # fmt: skip
+    """What a task does with each block: as :func:`cnnspark.scoring.score.score_work`, of each allele's carriers.
+
+    The model's inputs are counted once for each scored allele of a sample.
+    """
+    predict = predictor(model, card, settings, first)
+    source = CarrierTensors(inputs, card.annotation_names, tensors, settings.max_carriers)
+    key, had_stages = score_key(card), has_stages(source.vcf.header)
+
+    def work(block: Block) -> BlockOutput:
+        found = source.carriers(block)
+        scores, stages, more, lie = _predict(source.tensors(found), predict, card, block)
+        if had_stages:
+            drop_stages(found.records)
+        annotate(found.records, scores, key, stages)
+        counts = Counter({f"passed through: {reason}": n for reason, n in found.counts.items()})
+        counts["alleles scored"] = len(scores)
+        counts["alleles scored, by sample"] = sum(map(len, scores.values()))
+        counts.update(more)
+        counts["records scored"] = len({record for record, _ in scores})
+        counts["records without a scorable allele"] = sum(not scorable(record) for record in found.records)
+        if found.left_out:
+            counts["carriers beyond score.max_carriers"] = found.left_out
+        return BlockOutput(lines_of(found.records), counts, lie)
+
+    return work
+
+
+def _predict(
+    members: Iterable[tuple[int, list[AlleleNumber], TensorBatch]],
+    predict: Callable[[TensorBatch, Block], Predicted],
+    card: Card,
+    block: Block,
+) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
+    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and how
+    the carriers' inputs lie. Tensors are let go as soon as they are scored."""
+    scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
+    stages: dict[AlleleNumber, int] = {}
+    counts: Counter[str] = Counter()
+    packed: list[list[str]] = []
+    waiting: list[tuple[int, list[AlleleNumber], TensorBatch]] = []
+
+    def score_waiting() -> None:
+        if not waiting:
+            return
+        batch = TensorBatch.concatenate([tensors for _, _, tensors in waiting])
+        names = [(allele, column) for column, alleles, _ in waiting for allele in alleles]
+        found = predict(batch, block)
+        for (allele, column), value in zip(names, found.scores, strict=True):
+            scores[allele][column] = float(value)
+        if found.stages is not None:
+            for (allele, _), stage in zip(names, found.stages.tolist(), strict=True):
+                stages[allele] = max(stage, stages.get(allele, 0))
+        counts.update(found.counts)
+        packed.append(input_counts(card, batch))
+        waiting.clear()
+
+    for member in members:
+        waiting.append(member)
+        if sum(len(alleles) for _, alleles, _ in waiting) >= ALLELES_AT_ONCE:
+            score_waiting()
+    score_waiting()
+    lie = [] if card.known is None else pack_counts(add_counts(card.known, packed))
+    return scores, stages, counts, lie

@@ -1,0 +1,110 @@
+"""What a model, or a cascade of two, says of a block's alleles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cnnspark.common.log import quiet_stderr
+from cnnspark.common.stopwatch import part, starting
+from cnnspark.errors import InputError
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.tasks import model_kept_out_of_gc
+from cnnspark.execution.tensorflow_setup import lean_import, show_assigned_gpus
+from cnnspark.formats.htslib import prepare_htslib
+from cnnspark.models.card import Card
+from cnnspark.models.input_drift import count_values, pack_counts
+from cnnspark.scoring.cascade import PASSED_ON, FirstStage
+from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.site_features import feature_columns
+from cnnspark.variants.score_fields import STAGES, log_odds
+
+if TYPE_CHECKING:
+    from cnnspark.models.bundle import Bundle
+    from cnnspark.tensors.schema import TensorBatch
+
+
+@lru_cache(maxsize=2)  # a model and the one before it
+def loaded_model(path: str, digest: str, threads: int) -> Bundle:
+    """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
+    prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
+    show_assigned_gpus()
+    # Of two models the second takes next to nothing: TensorFlow is there.
+    with starting("loading the model", adds=True), quiet_stderr(), lean_import():
+        from cnnspark.models.bundle import load_bundle
+
+        with model_kept_out_of_gc():
+            bundle = load_bundle(path, threads)
+    if bundle.card.sha256 != digest:
+        raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
+    return bundle
+
+
+class Predicted(NamedTuple):
+    """What the network, or two, say of n alleles: scores float64 (n,), and of two the stage int8 (n,) of each."""
+
+    scores: np.ndarray
+    stages: np.ndarray | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many alleles needed the second model, for the block's row."""
+        return {} if self.stages is None else {PASSED_ON: int((self.stages == STAGES[1]).sum())}
+
+
+def predictor(
+    model: str, card: Card, settings: ScoreSettings, first: FirstStage | None = None
+) -> Callable[[TensorBatch, Block], Predicted]:
+    """What predicts a block's alleles, with the models loaded. With ``first`` only those go on to the model whose
+    probability lies in its band."""
+    size, bundle = settings.batch_size, loaded_model(model, card.sha256, settings.threads)
+    if first is None:
+        return lambda batch, block: Predicted(predicted_scores(bundle, batch, size, block))
+    before, band = loaded_model(first.model, first.sha256, settings.threads), first.band
+
+    def predict(batch: TensorBatch, block: Block) -> Predicted:
+        probabilities = predicted_probabilities(before, batch, size, block)
+        goes_on = band.holds(probabilities)
+        chosen = np.flatnonzero(goes_on).tolist()
+        if chosen:
+            part_of = batch if len(chosen) == len(batch) else batch.take(chosen)
+            probabilities[chosen] = predicted_probabilities(bundle, part_of, size, block)
+        return Predicted(log_odds(probabilities), np.where(goes_on, STAGES[1], STAGES[0]).astype(np.int8))
+
+    return predict
+
+
+def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
+    """The score of each allele of a block: float64 (n,). Raises InputError where the network gives no number."""
+    return log_odds(predicted_probabilities(bundle, batch, batch_size, block))
+
+
+def known_features(card: Card, batch: TensorBatch) -> np.ndarray:
+    """Of the site features (n, F) that this version builds those that the model knows, as its card names them; a model
+    of an earlier version knows fewer, one that was trained without them none."""
+    return batch.site_features[:, feature_columns(card.feature_names, f"the model '{card.model}'")]
+
+
+@part("predict")
+def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
+    """The calibrated probability of each allele of a block, as :func:`predicted_scores`."""
+    batch = dataclasses.replace(batch, site_features=known_features(bundle.card, batch))
+    found = np.zeros(len(batch), np.float64)
+    for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs, bundle.rows_at_once):
+        found[chosen] = bundle.predict(arrays)
+    if not np.isfinite(found).all():
+        raise InputError(f"the model gave a score that is not a number in {block.region}; train it again")
+    return found
+
+
+def input_counts(card: Card, batch: TensorBatch) -> list[str]:
+    """How the alleles' annotations and site features lie in the card's histograms; empty where it has none."""
+    if card.known is None:
+        return []
+    values = np.concatenate([batch.annotations, known_features(card, batch)], axis=1)
+    return pack_counts(count_values(card.known, values))

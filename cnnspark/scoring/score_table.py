@@ -1,0 +1,64 @@
+"""A scored callset as a table: for notebooks, where a genome's five million alleles fit into memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pysam
+
+from cnnspark.errors import InputError
+from cnnspark.formats.callset import require_file
+from cnnspark.formats.htslib import for_htslib
+from cnnspark.formats.vcf import ENCODING, Record
+from cnnspark.variants.score_fields import ALT_SCORES, SCORE_KEYS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def score_table(path: str, key: str) -> pd.DataFrame:
+    """A row for each ALT, in the callset's order: contig, pos (1-based), ref, alt, qual, filter, score.
+
+    ``score`` is the ALT's own where the callset has scores by ALT, else the record's ``key``; NaN where there is none.
+    Raises InputError where the callset cannot be read.
+    """
+    import pandas as pd
+
+    require_file(path, "callset")  # pysam would crash where there is none
+    columns = ("contig", "pos", "ref", "alt", "qual", "filter", "score")
+    try:
+        rows = [row for record in _records(path) for row in _rows(record, key)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); score it again") from None
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _records(path: str) -> Iterator[Record]:
+    if path.endswith(".bcf"):
+        with pysam.VariantFile(for_htslib(path)) as file:
+            for found in file:
+                yield Record(str(found).rstrip("\n"))
+        return
+    with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
+        for line in lines:
+            if line and not line.startswith(b"#"):
+                yield Record(line.decode(ENCODING))
+
+
+def _rows(record: Record, key: str) -> Iterator[tuple[str, int, str, str, float, str, float]]:
+    best = record.info_value(key) or ""
+    each = (record.info_value(ALT_SCORES) or "").split(",") if key in SCORE_KEYS else [""]
+    for number, alt in enumerate(record.alts):
+        text = each[number] if len(each) == len(record.alts) and each != [""] else best
+        yield (
+            record.contig, record.start + 1, record.ref, alt, _number(record.qual), record.filter, _number(text),
+        )  # fmt: skip
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

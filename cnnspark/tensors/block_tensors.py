@@ -1,0 +1,87 @@
+"""The tensors of one block after another, as scoring and datasets build them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnnspark.common.stopwatch import add_count, part
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import FURTHEST
+from cnnspark.variants.annotations import AnnotationReader
+from cnnspark.variants.carriers import Member, carried_alts, column_of, starts_of
+
+if TYPE_CHECKING:
+    from cnnspark.tensors.schema import TensorBatch
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A callset and what is read beside it: paths that every executor sees."""
+
+    vcf: str  # bgzipped and indexed
+    reads: str | None
+    reference: str
+    sample: str = ""
+    # Of a callset of several samples those whose reads are at hand, the sample itself if it is one
+    # (cnnspark.scoring.multisample).
+    members: tuple[Member, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """The files that are read."""
+        members = (member.reads for member in self.members)
+        return list(dict.fromkeys(path for path in (self.vcf, self.reads, self.reference, *members) if path))
+
+
+class BlockTensors:
+    """Builds the tensors of one block after another; files stay open between them. Make it inside the task.
+
+    Without reads among the inputs tensors have none (:func:`cnnspark.tensors.builder.build_tensors`). Of a callset of
+    several samples the annotations and the neighbouring records are those of the inputs' sample.
+    """
+
+    def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings):
+        self.inputs, self.settings = inputs, settings
+        self.vcf = VcfSource(inputs.vcf)
+        self.reference = ReferenceSource(inputs.reference)
+        self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
+        samples = self.vcf.header.samples
+        self.annotations = AnnotationReader(self.vcf.header, annotations, len(samples) > 1)
+        self._column = column_of(samples, inputs.sample)
+
+    @part("read")
+    def records(self, block: Block) -> list[Record]:
+        return list(self.vcf.records(block.region, block.first_record))
+
+    def carried(self, record: Record) -> Collection[int]:
+        """The numbers of the ALTs, from 1, that are the sample's to speak of: all of its own callset's, of one of
+        several samples those that it carries."""
+        if self._column is None:
+            return range(1, len(record.alts) + 1)
+        return carried_alts(record, (self._column,))[0]
+
+    @part("encode")
+    def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
+        """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
+        # Density features count the callset's records on both sides of the block's ends, too.
+        with part("read"):
+            neighbours = starts_of(self.vcf.lines(block.region.padded(FURTHEST)), self._column)
+        batch, skipped = build_tensors(
+            records,
+            self.reads,
+            self.reference,
+            self.settings,
+            self.annotations,
+            self.inputs.sample,
+            neighbours,
+        )
+        add_count("alleles", len(batch))
+        return batch, skipped

@@ -1,0 +1,157 @@
+"""The tensors of the carriers of each allele, in callsets of several samples."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cnnspark.common.stopwatch import add_count, part
+from cnnspark.execution.blocks import Block
+from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.chunks import agreeing
+from cnnspark.tensors.schema import TensorBatch
+from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.site_features import FURTHEST
+from cnnspark.variants.alleles import NO_ALT, REF_MISMATCH, unscorable_reason
+from cnnspark.variants.carriers import (
+    NO_CARRIER,
+    Member,
+    MemberAnnotations,
+    MemberRecord,
+    call_text,
+    carried_alts,
+    choose_carriers,
+)
+
+# Members whose reads stay open between blocks: an index of a whole genome's reads is some 10 MB.
+OPEN_READS = 8
+# An allele of the callset: the record's number and the ALT's, from 1.
+AlleleNumber = tuple[int, int]
+
+
+@dataclass
+class BlockCarriers:
+    """A block's records and who is to be scored in them."""
+
+    records: list[Record] = field(default_factory=list)
+    # By member: the records as it has them, and the alleles that it was chosen for.
+    views: list[list[MemberRecord]] = field(default_factory=list)
+    chosen: list[set[AlleleNumber]] = field(default_factory=list)
+    # By member: the sorted starts of the records that it carries, those around the block, too.
+    starts: list[list[int]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)  # alleles passed through, by reason
+    left_out: int = 0  # carriers beyond the limit
+
+
+class CarrierTensors:
+    """Builds the tensors of one block after another, each member's of the alleles that it was chosen for.
+
+    Files stay open between blocks. Make it inside the task.
+    """
+
+    def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings, max_carriers: int):
+        self.inputs, self.settings, self.max_carriers = inputs, settings, max_carriers
+        self.vcf = VcfSource(inputs.vcf)
+        self.reference = ReferenceSource(inputs.reference)
+        self.members: tuple[Member, ...] = inputs.members
+        self.columns = tuple(self.vcf.header.samples.index(member.sample) for member in self.members)
+        self.annotations = MemberAnnotations(self.vcf.header, annotations, of_one_sample=True)
+        self._open: dict[str, ReadSource] = {}
+
+    @part("read")
+    def carriers(self, block: Block) -> BlockCarriers:
+        """The block's records, and the members that are scored in each of their ALTs."""
+        found = BlockCarriers(
+            views=[[] for _ in self.members], chosen=[set() for _ in self.members], starts=[[] for _ in self.members]
+        )
+        index = block.first_record
+        for line in self.vcf.lines(block.region.padded(FURTHEST)):
+            record = Record(line)
+            carried = carried_alts(record, self.columns)
+            for starts, numbers in zip(found.starts, carried, strict=True):
+                if numbers:
+                    starts.append(record.start)
+            if block.region.owns(record.start):
+                record.index = index
+                index += 1
+                found.records.append(record)
+                self._choose(record, carried, found)
+        return found
+
+    def _choose(self, record: Record, carried: Sequence[tuple[int, ...]], found: BlockCarriers) -> None:
+        by_alt: dict[int, list[int]] = defaultdict(list)
+        for member, numbers in enumerate(carried):
+            for number in numbers:
+                by_alt[number].append(member)
+        wanted: dict[int, set[AlleleNumber]] = defaultdict(set)
+        if not record.alts:
+            found.counts[NO_ALT] += 1
+        of_alts = 0
+        for number, alt in enumerate(record.alts, 1):
+            reason = unscorable_reason(record.ref, alt)
+            if reason is not None or number not in by_alt:
+                found.counts[reason or NO_CARRIER] += 1
+                continue
+            of_alts += 1
+            carriers = {self.members[member].sample: member for member in by_alt[number]}
+            names = choose_carriers(
+                list(carriers), self.max_carriers, self.settings.seed, record.contig, record.start, record.ref, alt
+            )
+            found.left_out += len(carriers) - len(names)
+            for name in names:
+                wanted[carriers[name]].add((record.index, number))
+        if not wanted or not self._agrees(record, of_alts, found.counts):
+            return
+        for member, alleles in wanted.items():
+            found.views[member].append(MemberRecord(record, carried[member], call_text(record, self.columns[member])))
+            found.chosen[member] |= alleles
+
+    def _agrees(self, record: Record, alts: int, counts: Counter[str]) -> bool:
+        """Whether REF is the reference's; else ``alts`` alleles are counted or, by the settings, an InputError is
+        raised: once for the record, whoever carries it."""
+        start = max(record.start, 0)
+        text = self.reference.sequence(record.contig, start, max(record.end, start))
+        mismatched: Counter[str] = Counter()
+        kept = agreeing([(record, (1,))], text, start, self.reference, self.settings, mismatched)
+        if mismatched:
+            counts[REF_MISMATCH] += alts
+        return bool(kept)
+
+    def tensors(self, found: BlockCarriers) -> Iterator[tuple[int, list[AlleleNumber], TensorBatch]]:
+        """Each member's column, alleles and their tensors, one member after another in the order of the columns."""
+        for number, member in enumerate(self.members):
+            views = found.views[number]
+            if not views:
+                continue
+            with part("encode"):
+                batch, _ = build_tensors(
+                    views,
+                    self._reads(member),
+                    self.reference,
+                    self.settings,
+                    self.annotations,
+                    member.sample,
+                    np.array(found.starts[number], np.int64),
+                )
+            numbers = {view.index: view.numbers for view in views}
+            alleles = [(key.record_index, numbers[key.record_index][key.alt_index - 1]) for key in batch.keys]
+            # Tensors are built of all ALTs that the member carries: they take part in each other's.
+            kept = [i for i, allele in enumerate(alleles) if allele in found.chosen[number]]
+            add_count("alleles", len(kept))
+            yield self.columns[number], [alleles[i] for i in kept], batch.take(kept)
+
+    def _reads(self, member: Member) -> ReadSource | None:
+        if not member.reads:
+            return None
+        if member.reads in self._open:
+            return self._open[member.reads]
+        while len(self._open) >= OPEN_READS:
+            self._open.pop(next(iter(self._open))).close()
+        return self._open.setdefault(member.reads, ReadSource(member.reads, self.inputs.reference))

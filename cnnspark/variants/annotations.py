@@ -1,0 +1,198 @@
+"""Numbers from QUAL, INFO and FORMAT as the annotation vector of an allele."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnspark.errors import UsageError
+from cnnspark.formats.vcf import FieldDeclaration, Record, VcfHeader
+
+# Annotations known to say something of an allele's quality, by caller, in the order they are used. Genotypes and
+# counts over a cohort (GT, AC, AF, AN) are left out: they change with who else was called.
+KNOWN: tuple[str, ...] = (
+    "QUAL",
+    # GATK
+    *("INFO/DP", "INFO/MQ", "INFO/FS", "INFO/SOR", "INFO/QD"),
+    *("INFO/MQRankSum", "INFO/ReadPosRankSum", "INFO/BaseQRankSum"),
+    # freebayes
+    *("INFO/AB", "INFO/ABP", "INFO/AO", "INFO/RO", "INFO/QA", "INFO/QR"),
+    *("INFO/SAF", "INFO/SAR", "INFO/SRF", "INFO/SRR", "INFO/SAP", "INFO/SRP"),
+    *("INFO/EPP", "INFO/EPPR", "INFO/RPP", "INFO/RPPR", "INFO/RPL", "INFO/RPR"),
+    *("INFO/MQM", "INFO/MQMR", "INFO/ODDS", "INFO/PAIRED", "INFO/PAIREDR"),
+    *("INFO/RUN", "INFO/LEN", "INFO/NUMALT", "INFO/MEANALT"),
+    # bcftools
+    *("INFO/IDV", "INFO/IMF", "INFO/VDB", "INFO/SGB", "INFO/RPBZ", "INFO/MQBZ", "INFO/BQBZ"),
+    *("INFO/MQSBZ", "INFO/NMBZ", "INFO/SCBZ", "INFO/MQ0F"),
+    # of the sample
+    *("FORMAT/GQ", "FORMAT/DP", "FORMAT/AD"),
+)
+# What GATK's published networks know, in their order.
+GATK_ANNOTATIONS = ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum")
+_NUMERIC = ("Integer", "Float")
+# In a callset of several samples QUAL and INFO are of all of them: INFO/DP of 5,000 samples is no depth that a model
+# knows. What FORMAT has of the sample in the same meaning takes their place (VCF 4.3, tables 1 and 2, and freebayes'
+# own); what says something of the allele and the reference alone stays; all else is missing.
+OF_THE_SAMPLE = ("DP", "AD", "ADF", "ADR", "MQ", "AO", "RO", "QA", "QR")
+OF_THE_ALLELE = ("LEN", "RUN")
+# Where a caller has no AO and RO; "1" takes the first value of AD, which is REF's.
+_FROM_AD = {"AO": "R", "RO": "1"}
+_BALANCE = "balance"
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class _Source:
+    column: str  # QUAL, INFO, FORMAT, or _BALANCE: INFO/AB from the sample's genotype and counts
+    key: str
+    number: str
+    is_flag: bool
+
+
+class AnnotationReader:
+    """Reads the named annotations of an allele.
+
+    A name is ``QUAL``, ``INFO/X`` (or just ``X``) or ``FORMAT/X``. Number=1 gives the value; A the allele's; R the
+    allele's own (not REF's); G the value of the heterozygous genotype REF/ALT; a fixed number above 1 and ``.`` the
+    first value. A Flag is 1 or 0. Whatever is missing, too short, not a number, nan or infinite is NaN, and so is a
+    name that the header does not declare: a callset of another caller can still be scored.
+
+    With ``of_one_sample`` they are those of one sample of a callset of several: see :data:`OF_THE_SAMPLE`.
+    """
+
+    def __init__(self, header: VcfHeader, names: Sequence[str], of_one_sample: bool = False):
+        """Raises UsageError for a declared annotation that is text, and for a name given twice."""
+        self.names: tuple[str, ...] = tuple(names)
+        self._samples = header.samples
+        find = _source_of_sample if of_one_sample else _source
+        self._sources = [find(header, name) for name in self.names]
+        self._needs_format = any(source and source.column in ("FORMAT", _BALANCE) for source in self._sources)
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise UsageError(f"annotation '{twice}' is named twice; leave one out")
+
+    def sample_index(self, sample: str) -> int:
+        """The number of the sample's column; 0 where no column has that name."""
+        return self._samples.index(sample) if sample in self._samples else 0
+
+    def values(self, record: Record, alt_index: int, sample_index: int = 0) -> np.ndarray:
+        """The annotations of the ALT with this number (from 1, as in a genotype): float32 (A,)."""
+        info: dict[str, str | None] = {}
+        for item in record.info.split(";"):
+            key, separator, text = item.partition("=")
+            info.setdefault(key, text if separator else None)
+        sample = record.format_values(sample_index) if self._needs_format else {}
+        values = [math.nan] * len(self.names)
+        for i, source in enumerate(self._sources):
+            if source is None:
+                continue
+            if source.column == "QUAL":
+                values[i] = _number(record.qual)
+            elif source.is_flag:
+                values[i] = float(source.key in info)
+            elif source.column == _BALANCE:
+                values[i] = _balance(sample, _of_allele(sample.get(source.key, ""), source.number, alt_index))
+            else:
+                found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
+                if found is not None:
+                    values[i] = _number(_of_allele(found, source.number, alt_index))
+        return np.array(values, np.float32)
+
+
+def default_annotations(header: VcfHeader, of_one_sample: bool = False) -> tuple[str, ...]:
+    """The known annotations that the header declares with a usable type, in the order of :data:`KNOWN`.
+
+    ``of_one_sample`` as for :class:`AnnotationReader`: those that a callset of several samples has of each.
+    """
+    chosen = []
+    for name in KNOWN:
+        column, _, key = name.rpartition("/")
+        if of_one_sample:
+            if _source_of_sample(header, name) is not None:
+                chosen.append(name)
+        elif name == "QUAL" or _is_number((header.format if column == "FORMAT" else header.info).get(key)):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def _is_number(declaration: FieldDeclaration | None) -> bool:
+    return declaration is not None and declaration.type in _NUMERIC
+
+
+def _source(header: VcfHeader, name: str) -> _Source | None:
+    """Where the annotation stands; None where the header does not declare it."""
+    if name == "QUAL":
+        return _Source("QUAL", name, "1", False)
+    column, _, key = name.rpartition("/")
+    column = column or "INFO"
+    if column not in ("INFO", "FORMAT") or not key:
+        raise UsageError(f"'{name}' is not an annotation; write QUAL, INFO/DP or FORMAT/GQ")
+    declaration: FieldDeclaration | None = (header.info if column == "INFO" else header.format).get(key)
+    if declaration is None:
+        return None
+    if declaration.type == "Flag" and column == "INFO":
+        return _Source(column, key, "0", True)
+    if declaration.type not in _NUMERIC:
+        raise UsageError(f"annotation '{name}' is declared as {declaration.type}; choose one that is a number")
+    return _Source(column, key, declaration.number, False)
+
+
+def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
+    """Where an annotation of one sample stands in a callset of several; None where it says nothing of the sample."""
+    declared = _source(header, name)  # a name that is no annotation, or text, is refused here, too
+    column, _, key = name.rpartition("/")
+    if column == "FORMAT" or (key in OF_THE_ALLELE and declared is not None):
+        return declared
+    if name == "QUAL":
+        return None
+    if key in OF_THE_SAMPLE and _is_number(header.format.get(key)):
+        return _Source("FORMAT", key, header.format[key].number, False)
+    has_depths = _is_number(header.format.get("AD")) and header.format["AD"].number == "R"
+    if key in _FROM_AD and has_depths:
+        return _Source("FORMAT", "AD", _FROM_AD[key], False)
+    if key == "AB" and _is_number(header.format.get("DP")):
+        if _is_number(header.format.get("AO")):
+            return _Source(_BALANCE, "AO", header.format["AO"].number, False)
+        return _Source(_BALANCE, "AD", "R", False) if has_depths else None
+    return None
+
+
+def _balance(call: Mapping[str, str], alt_count: str) -> float:
+    """freebayes' AB of a sample: the share of its reads that show the ALT where it is heterozygous, 0 where it is not.
+
+    NaN where the genotype is not called, or half of it.
+    """
+    genotype = set(re.split(r"[/|]", call.get("GT", ".").lstrip("/|")))
+    if "." in genotype:
+        return math.nan
+    if len(genotype) < 2:
+        return 0.0
+    depth = _number(call.get("DP", ""))
+    return _number(alt_count) / depth if depth > 0 else math.nan
+
+
+def _of_allele(text: str, number: str, alt_index: int) -> str:
+    """The allele's value in a comma-separated list (VCF 4.3, section 1.4.2); empty where the list is too short."""
+    if number == "A":
+        at = alt_index - 1
+    elif number == "R":
+        at = alt_index
+    elif number == "G":
+        at = alt_index * (alt_index + 1) // 2  # genotype 0/k
+    else:
+        at = 0
+    values = text.split(",")
+    return values[at] if at < len(values) else ""
+
+
+def _number(text: str) -> float:
+    """The finite number that the text says as a float32, else NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if abs(value) <= _LARGEST else math.nan

@@ -1,0 +1,221 @@
+"""Compiled loops of :mod:`cnnspark.variants.candidates`: counting over reads, and the statistics of one allele."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cnnspark.common.numba_jit import jit
+
+_OP_I, _OP_D, _OP_N, _OP_S, _OP_H = 1, 2, 3, 4, 5
+
+
+@jit
+def _is_match(op):
+    return op in (0, 7, 8)
+
+
+@jit
+def _count_indels(cigar_ops):
+    """The number of insertions and deletions of all reads."""
+    n = 0
+    for k in range(len(cigar_ops)):
+        if cigar_ops[k] in (_OP_I, _OP_D):
+            n += 1
+    return n
+
+
+@jit
+def pile_up(
+    starts, ends, base_offsets, bases, quals, cigar_offsets, cigar_ops, cigar_lengths, begin, end, min_base_quality
+):
+    """Counts over the positions [begin, end), and the indels of all reads wherever they stand.
+
+    Returns ``base_counts`` int32 (end - begin, 6): bases of at least ``min_base_quality`` by code; ``spans`` int32
+    (end - begin,): reads with an aligned base there whose alignment goes on behind it; ``events`` int64 (m, 4): read,
+    reference position of the first deleted base or of the base behind the insertion, length (deletions negative),
+    index in ``bases`` of the base behind the anchor. An indel counts where aligned bases stand directly on both sides.
+    """
+    n = end - begin
+    base_counts = np.zeros((n, 6), np.int32)
+    spans = np.zeros(n, np.int32)
+    events = np.empty((_count_indels(cigar_ops), 4), np.int64)
+    n_events = 0
+    for read in range(len(starts)):
+        at = starts[read]
+        base = base_offsets[read]
+        first, last = cigar_offsets[read], cigar_offsets[read + 1]
+        for k in range(first, last):
+            op, length = cigar_ops[k], np.int64(cigar_lengths[k])
+            if _is_match(op):
+                for p in range(max(at, begin), min(at + length, end)):
+                    i = base + p - at
+                    if quals[i] >= min_base_quality:
+                        base_counts[p - begin, bases[i]] += 1
+                    if p + 1 < ends[read]:
+                        spans[p - begin] += 1
+                at += length
+                base += length
+            elif op in (_OP_I, _OP_D):
+                if k > first and k + 1 < last and _is_match(cigar_ops[k - 1]) and _is_match(cigar_ops[k + 1]):
+                    events[n_events, 0] = read
+                    events[n_events, 1] = at
+                    events[n_events, 2] = length if op == _OP_I else -length
+                    events[n_events, 3] = base
+                    n_events += 1
+                if op == _OP_I:
+                    base += length
+                else:
+                    at += length
+            elif op == _OP_N:
+                at += length
+            elif op == _OP_S:
+                base += length
+    return base_counts, spans, events[:n_events]
+
+
+@jit
+def observe(
+    starts, ends, base_offsets, bases, quals, cigar_offsets, cigar_ops, cigar_lengths, begin, site_of_pos, n_expected
+):
+    """What each read shows at chosen positions: int64 (observations, 6), reads in order.
+
+    ``site_of_pos`` int32 holds the site's number by position from ``begin``, -1 where there is none; ``n_expected`` is
+    an upper bound of the observations. Columns: site, read, base code, base quality, distance in bases from the
+    nearer end of the read's aligned part, and 1 where the alignment goes on behind the position.
+    """
+    observations = np.empty((n_expected, 6), np.int64)
+    n = 0
+    end = begin + len(site_of_pos)
+    for read in range(len(starts)):
+        first, last = cigar_offsets[read], cigar_offsets[read + 1]
+        aligned_begin, aligned_end = base_offsets[read], base_offsets[read + 1]
+        for k in range(first, last):
+            if cigar_ops[k] == _OP_S:
+                aligned_begin += cigar_lengths[k]
+            elif cigar_ops[k] != _OP_H:
+                break
+        for k in range(last - 1, first - 1, -1):
+            if cigar_ops[k] == _OP_S:
+                aligned_end -= cigar_lengths[k]
+            elif cigar_ops[k] != _OP_H:
+                break
+        at = starts[read]
+        base = base_offsets[read]
+        for k in range(first, last):
+            op, length = cigar_ops[k], np.int64(cigar_lengths[k])
+            if _is_match(op):
+                for p in range(max(at, begin), min(at + length, end)):
+                    site = site_of_pos[p - begin]
+                    if site >= 0:
+                        i = base + p - at
+                        observations[n, 0] = site
+                        observations[n, 1] = read
+                        observations[n, 2] = bases[i]
+                        observations[n, 3] = quals[i]
+                        observations[n, 4] = min(i - aligned_begin, aligned_end - 1 - i)
+                        observations[n, 5] = 1 if p + 1 < ends[read] else 0
+                        n += 1
+                at += length
+                base += length
+            elif op in (_OP_I, _OP_S):
+                base += length
+            elif op in (_OP_D, _OP_N):
+                at += length
+    return observations[:n]
+
+
+@jit
+def rank_sum_z(alternate, reference):
+    """z of the Mann-Whitney test (normal approximation with tie correction): positive where ALT has the higher values.
+
+    0 where all values are equal, NaN where one side is empty. Sign and use as in GATK's RankSumTest annotations.
+    """
+    n1, n2 = len(alternate), len(reference)
+    if n1 == 0 or n2 == 0:
+        return np.nan
+    n = n1 + n2
+    values = np.empty(n, np.int64)
+    for i in range(n1):  # one at a time: a copy in one statement takes five seconds to compile
+        values[i] = alternate[i]
+    for i in range(n2):
+        values[n1 + i] = reference[i]
+    order = np.argsort(values, kind="mergesort")
+    rank_sum, ties = 0.0, 0.0
+    i = 0
+    while i < n:
+        j = i
+        while j < n and values[order[j]] == values[order[i]]:
+            j += 1
+        size = float(j - i)
+        ties += size * size * size - size
+        for k in range(i, j):
+            if order[k] < n1:
+                rank_sum += (i + j + 1) / 2.0
+        i = j
+    variance = n1 * n2 / 12.0 * ((n + 1) - ties / (n * (n - 1.0)))
+    if variance <= 0:
+        return 0.0
+    return (rank_sum - n1 * (n1 + 1) / 2.0 - n1 * n2 / 2.0) / math.sqrt(variance)
+
+
+@jit
+def _log_choose(n, k):
+    return math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
+
+
+@jit
+def fisher_strand(ref_forward, ref_reverse, alt_forward, alt_reverse):
+    """FS: Phred-scaled two-sided P of Fisher's exact test on the 2x2 table of allele and strand."""
+    forward = ref_forward + alt_forward
+    reverse = ref_reverse + alt_reverse
+    alt = alt_forward + alt_reverse
+    total = _log_choose(forward + reverse, alt)
+    observed = _log_choose(forward, alt_forward) + _log_choose(reverse, alt_reverse) - total
+    p_value = 0.0
+    for k in range(max(0, alt - reverse), min(forward, alt) + 1):
+        log_p = _log_choose(forward, k) + _log_choose(reverse, alt - k) - total
+        # Tables as likely as the observed one count in spite of rounding (R's fisher.test has the same tolerance).
+        if log_p <= observed + 1e-7:
+            p_value += math.exp(log_p)
+    return max(0.0, -10.0 * math.log10(min(1.0, max(p_value, 1e-320))))
+
+
+@jit
+def strand_odds_ratio(ref_forward, ref_reverse, alt_forward, alt_reverse):
+    """SOR as GATK's StrandOddsRatio has it: ln(R + 1/R) + ln(refRatio) - ln(altRatio), 1 added to each count.
+
+    R is the odds ratio, refRatio and altRatio the smaller over the larger strand's count of each allele.
+    """
+    rf, rr, af, ar = ref_forward + 1.0, ref_reverse + 1.0, alt_forward + 1.0, alt_reverse + 1.0
+    ratio = (rf * ar) / (rr * af)
+    return math.log(ratio + 1.0 / ratio) + math.log(min(rf, rr) / max(rf, rr)) - math.log(min(af, ar) / max(af, ar))
+
+
+@jit
+def allele_statistics(is_alt, is_ref, mapqs, base_qualities, read_positions, reverse):
+    """Statistics of one allele over the reads at its site (arrays: (reads,)).
+
+    Returns float64 (6,): MQ (root mean square over all reads, NaN where none is known), FS, SOR, MQRankSum,
+    BaseQRankSum, ReadPosRankSum. Mapping quality 255 is unknown and left out of MQ and MQRankSum.
+    """
+    counts = np.zeros((2, 2), np.int64)
+    squares, known = 0.0, 0
+    for i in range(len(mapqs)):
+        if is_ref[i]:
+            counts[0, 1 if reverse[i] else 0] += 1
+        elif is_alt[i]:
+            counts[1, 1 if reverse[i] else 0] += 1
+        if mapqs[i] != 255:
+            squares += float(mapqs[i]) * float(mapqs[i])
+            known += 1
+    has_mapq = mapqs != 255
+    statistics = np.empty(6, np.float64)
+    statistics[0] = math.sqrt(squares / known) if known else np.nan
+    statistics[1] = fisher_strand(counts[0, 0], counts[0, 1], counts[1, 0], counts[1, 1])
+    statistics[2] = strand_odds_ratio(counts[0, 0], counts[0, 1], counts[1, 0], counts[1, 1])
+    statistics[3] = rank_sum_z(mapqs[is_alt & has_mapq], mapqs[is_ref & has_mapq])
+    statistics[4] = rank_sum_z(base_qualities[is_alt], base_qualities[is_ref])
+    statistics[5] = rank_sum_z(read_positions[is_alt], read_positions[is_ref])
+    return statistics
