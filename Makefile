@@ -22,7 +22,7 @@ help:
 install: $(VENV)/.installed
 
 # Said before anything is downloaded: the packages have wheels for these versions of Python alone.
-$(VENV)/.installed: setup.py Makefile
+$(VENV)/.installed: setup.py pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else \
 	  "cnnspark needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is %d.%d; run make PYTHON=python3.11" % v)'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
@@ -44,6 +44,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ import pytest
 from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
-from tests.small_disk import SmallDisk, mounted
+from tests.support.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,15 +33,17 @@ DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 
 # Files that take a minute or more, the longest first: of files that are dealt out to processes the last is a short one.
 LONGEST = (
-    *("training", "training_parts", "pretraining", "training_step", "starting", "chaos", "training_faults"),
-    *("object_store", "documents", "stages", "models", "training_data", "explanation", "without_reads"),
+    *("training/test_train", "training/test_by_parts", "training/test_pretraining", "training/test_trainer"),
+    *("training/test_warm_start", "integration/test_chaos", "training/test_faults", "integration/test_object_store"),
+    *("integration/test_documents", "stages/test_stages", "models/networks/test_networks", "training/test_data"),
+    *("reports/allele/test_explanation", "stages/test_without_reads"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first; the order within a file stays."""
-    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+    rank = {ROOT / "tests" / f"{name}.py": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The stages for a Python caller: what loads when, and what results hold. The whole way: tests/test_documents.py."""
+"""The stages for a Python caller: what loads when, and what results hold. Whole runs: integration/test_documents.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,204 @@
+"""Blocks: they tile the callset, whatever the windows, and their digests add up."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cnnspark import stages
+from cnnspark.config import load_config
+from cnnspark.errors import InputError
+from cnnspark.execution.blocks import (
+    Block,
+    BlockSettings,
+    RecordsDigest,
+    add_digests,
+    candidate_windows,
+    cut_window,
+    deal,
+    number_blocks,
+    share_out,
+    windows_of,
+)
+from cnnspark.execution.tasks import run_tasks
+from cnnspark.formats.binning_index import WINDOW_BASES
+from cnnspark.formats.read_depth import ReadDepths
+from cnnspark.formats.regions import END_OF_CONTIG, Region
+from cnnspark.stages.costs import Weigher, scoring_costs
+from tests.conftest import Sample
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def lines_at(starts: list[int]) -> list[str]:
+    return [f"c1\t{start + 1}\t.\tA\tC\t.\t.\t." for start in starts]
+
+
+def test_blocks_tile_their_window_and_hold_each_record_once() -> None:
+    rng = random.Random(3)
+    starts = sorted(rng.choices(range(5000), k=400))
+    window = Region("c1", 0, END_OF_CONTIG)
+    cuts = cut_window(lines_at(starts), window, BlockSettings(records=30, bases=900))
+    assert cuts[0].start == 0 and cuts[-1].end == END_OF_CONTIG
+    assert all(a.end == b.start for a, b in zip(cuts, cuts[1:], strict=False))
+    assert sum(cut.records for cut in cuts) == len(starts)
+    for cut in cuts:
+        inside = [s for s in starts if cut.start <= s < cut.end]
+        assert len(inside) == cut.records
+        assert (inside[0], inside[-1]) == (cut.first_start, cut.last_start)
+        assert inside[-1] - inside[0] < 900 or len(set(inside)) == 1
+
+
+def test_records_of_one_position_stay_in_one_block() -> None:
+    cuts = cut_window(lines_at([5] * 10 + [6] * 10), Region("c1", 0, 100), BlockSettings(records=3))
+    assert [cut.records for cut in cuts] == [10, 10]
+
+
+def test_a_window_without_records_has_no_block() -> None:
+    assert cut_window([], Region("c1", 0, 100), BlockSettings()) == []
+
+
+@pytest.mark.parametrize("length", [None, 5, 10_000_000, 25_000_000])
+def test_windows_tile_a_contig_to_its_open_end(length: int | None) -> None:
+    windows = windows_of(["c1"], {"c1": length})
+    assert windows[0].start == 0 and windows[-1].end == END_OF_CONTIG
+    assert all(a.end == b.start for a, b in zip(windows, windows[1:], strict=False))
+
+
+def test_chosen_regions_are_taken_in_the_callsets_order_and_once() -> None:
+    regions = [Region("c2", 5, 9), Region("c1", 10, 20), Region("c1", 15, 30), Region("c3", 0, 5)]
+    assert windows_of(["c1", "c2"], {}, regions) == [Region("c1", 10, 30), Region("c2", 5, 9)]
+
+
+def test_digests_of_parts_add_up_in_any_order() -> None:
+    lines = lines_at([1, 1, 2, 3, 3, 3, 9])
+    whole, first, second = RecordsDigest(), RecordsDigest(), RecordsDigest()
+    for line in lines:
+        whole.add(line)
+    for line in lines[3:]:
+        first.add(line)
+    for line in lines[:3]:
+        second.add(line)
+    assert add_digests([first.hex(), second.hex()]) == whole.hex()
+
+
+def test_the_digest_sees_a_doubled_record_that_hides_a_lost_one() -> None:
+    honest, cheating = RecordsDigest(), RecordsDigest()
+    for line in lines_at([1, 2, 2]):
+        honest.add(line)
+    for line in lines_at([2, 2, 2]):
+        cheating.add(line)
+    assert honest.records == cheating.records and honest.hex() != cheating.hex()
+
+
+def test_the_digest_ignores_what_a_run_adds() -> None:
+    before, after = RecordsDigest(), RecordsDigest()
+    before.add("c1\t5\tx\tA\tC\t.\t.\tDP=1")
+    after.add("c1\t5\tx\tA\tC\t.\tLOW\tDP=1;CNN_2D=1.000")
+    assert before.hex() == after.hex()
+
+
+def test_records_are_numbered_through_all_blocks() -> None:
+    window = Region("c1", 0, 100)
+    other = Region("c2", 0, 100)
+    settings = BlockSettings(records=2)
+    counted = [
+        (window, cut_window(lines_at([1, 2, 3]), window, settings)),
+        (other, cut_window(lines_at([1]), other, settings)),
+    ]
+    blocks = number_blocks(counted)
+    assert [(b.index, b.first_record, b.records) for b in blocks] == [(0, 0, 2), (1, 2, 1), (2, 3, 1)]
+
+
+def test_candidate_windows_follow_the_references_order() -> None:
+    windows = candidate_windows({"c1": 250_000, "c2": 50_000}, [Region("c2", 0, 50_000), Region("c1", 90_000, 120_000)])
+    assert [(w.region.contig, w.region.start, w.region.end) for w in windows] == [
+        ("c1", 90_000, 100_000),
+        ("c1", 100_000, 120_000),
+        ("c2", 0, 50_000),
+    ]
+    assert len(candidate_windows({"c1": 250_000, "c2": 50_000})) == 4
+
+
+def test_a_line_with_too_few_columns_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="too few columns"):
+        cut_window(["c1\t5\t.\tA\tC"], Region("c1"), BlockSettings())
+
+
+def blocks_of(costs: list[float]) -> list[Block]:
+    return [Block(i, Region("c1", i, i + 1), 1, cost=cost) for i, cost in enumerate(costs)]
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5, 16, 40])
+def test_tasks_of_even_cost_hold_every_block_once(tasks: int) -> None:
+    rng = random.Random(tasks)
+    blocks = blocks_of([rng.uniform(0.5, 1.5) for _ in range(300)] + [20.0])
+    groups = share_out(blocks, tasks)
+    assert sorted(b.index for group in groups for b in group) == list(range(301))
+    assert all([b.index for b in group] == sorted(b.index for b in group) for group in groups)
+    costs = [sum(b.cost for b in group) for group in groups]
+    assert len(costs) == tasks and costs == sorted(costs, reverse=True)
+    best = max(20.0, sum(costs) / tasks)
+    assert max(costs) <= 1.05 * best
+    assert share_out(blocks, tasks) == groups
+
+
+def test_blocks_of_unknown_cost_are_shared_out_by_number() -> None:
+    assert sorted(len(group) for group in share_out(blocks_of([0.0] * 10), 4)) == [2, 2, 3, 3]
+    assert share_out(blocks_of([1.0] * 2), 8) == [[b] for b in blocks_of([1.0] * 2)]
+    assert share_out([], 8) == []
+
+
+@pytest.mark.spark
+def test_dealt_tasks_are_the_groups(spark: SparkSession) -> None:
+    blocks = blocks_of([1.0] * 9 + [8.0])
+    tasks = run_tasks(spark, deal(spark, blocks), lambda part: iter([[b.index for b in part]]), "look")
+    assert tasks == [[b.index for b in group] for group in share_out(blocks, 4 * spark.sparkContext.defaultParallelism)]
+    assert tasks[0] == [9]
+
+
+@pytest.mark.spark
+def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sample: Sample, tmp_path: Path) -> None:
+    out = tmp_path / "scored"
+    config = load_config(None, ["blocks.records=20"])
+    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config)
+    manifest = json.loads((out / "manifest.json").read_text())
+    run = json.loads((out / "run.json").read_text())
+    assert [row["predicted_seconds"] for row in manifest["shards"]] == [block["cost"] for block in run["blocks"]]
+    assert all(row["predicted_seconds"] > 0 for row in manifest["shards"])
+    found = manifest["runtime"]
+    predicted = sum(row["predicted_seconds"] for row in manifest["shards"])
+    assert found["predicted_seconds"] == pytest.approx(predicted, abs=1e-3)
+    assert found["tasks"] == min(len(run["blocks"]), 4 * spark.sparkContext.defaultParallelism)
+    assert found["block_seconds"]["max_over_mean"] >= 1 and found["task_seconds"]["max_over_mean"] >= 1
+    # Stopped half way and begun again: the blocks are the same, their costs included.
+    (out / "_SUCCESS").unlink()
+    (out / "manifest" / "block-000001.json").unlink()
+    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config, "resume")
+    again = json.loads((out / "manifest.json").read_text())
+    assert again["conservation"] == manifest["conservation"]
+
+
+def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:
+    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost (benchmarks/balance.py measures)."""
+    windows = 3_000_000 // WINDOW_BASES
+    dense = range(1_500_000, 1_530_000)
+    depths = np.full(windows, 30.0)
+    depths[dense.start // WINDOW_BASES : dense.stop // WINDOW_BASES] *= 5
+    reads = ReadDepths.of({"c1": depths * WINDOW_BASES / 150}, 150)
+    starts = sorted({*range(0, 3_000_000, 1_000), *range(dense.start, dense.stop, 20)})
+    weigher = Weigher(scoring_costs("reads", True), reads)
+    cuts = cut_window(lines_at(starts), Region("c1"), BlockSettings(records=100), weigher)
+    costs = [cut.cost for cut in cuts]
+    assert max(costs) / (sum(costs) / len(costs)) < 1.5
+    equal = np.histogram(starts, len(cuts))[0]
+    assert equal.max() / equal.mean() > 5
+    groups = share_out(blocks_of(costs), 8)
+    tasks = [sum(block.cost for block in group) for group in groups]
+    assert max(tasks) / (sum(tasks) / len(tasks)) < 1.2
