@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import socket
@@ -20,6 +21,7 @@ import pytest
 from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
+from tests.support.replica_server import replica_server, run_replica_process
 from tests.support.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
@@ -38,6 +40,14 @@ LONGEST = (
     *("integration/test_documents", "stages/test_stages", "models/networks/test_networks", "training/test_data"),
     *("reports/allele/test_explanation", "stages/test_without_reads"),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One server of replicas for all processes of a run, which inherit its address."""
+    if not hasattr(config, "workerinput"):
+        servers = contextlib.ExitStack()
+        servers.enter_context(replica_server())
+        config.add_cleanup(servers.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,12 +74,15 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One session with two slots for all tests."""
+    """One session with two slots for all tests; replicas are forked from the server that has TensorFlow."""
     from cnnspark.execution.session import spark_session
+    from cnnspark.training import barrier_stage
 
-    session = spark_session("tests", "local[2]")
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(barrier_stage, "run_replica_process", run_replica_process)
+        session = spark_session("tests", "local[2]")
+        yield session
+        session.stop()
 
 
 @pytest.fixture(scope="session")

@@ -25,17 +25,12 @@ from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.settings import ReplicaJob, TrainSettings
 from cnnspark.training.train import TrainResult, train
 from cnnspark.training.validation import Findings, trained_card
-from tests.support.synthetic_training import synthetic_batch, write_synthetic
-from tests.training.test_train import SETTINGS, run, weights
+from tests.support.synthetic_training import synthetic_batch
+from tests.support.trainings import SETTINGS, run, weights
 
 BY_PARTS = {
     "model": "reads", "by_parts": True, "epochs": 1, "drop_reads": 0.5, "hidden_dropout": 0.2, "keep_start": 0.75
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
 @pytest.fixture(scope="module")

@@ -26,23 +26,12 @@ from cnnspark.training.settings import checkpoint_folder
 from cnnspark.training.train import train
 from tests.conftest import ROOT
 from tests.support.synthetic_training import write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(spark: "SparkSession", dataset: str, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """The weights after two epochs without anything happening."""
-    return weights(run(spark, dataset, tmp_path_factory.mktemp("one") / "model")[0].model_out)
 
 
 def stopped_processes() -> list[int]:
@@ -51,7 +40,8 @@ def stopped_processes() -> list[int]:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             command = (status.parent / "cmdline").read_bytes()
-            if b"cnnspark.training.replica" in command and re.search(r"State:\s+T", status.read_text()):
+            of_replica = b"cnnspark.training.replica" in command or b"tests.support.replica_server" in command
+            if of_replica and re.search(r"State:\s+T", status.read_text()):
                 found.append(int(status.parent.name))
         except OSError:  # ended meanwhile
             continue
@@ -60,19 +50,19 @@ def stopped_processes() -> list[int]:
 
 @pytest.mark.slow
 def test_a_stalled_replica_times_out_and_is_replaced(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     before = stopped_processes()
     (Path(dataset) / "fault").write_text("stop epoch 1")
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2, timeout_seconds=15)
     retried = [line for line in lines if "trying again" in line]
     assert len(retried) == 1 and "did not answer within 15 s (train.timeout_seconds)" in retried[0]
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
     assert stopped_processes() == before
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_the_run_is_resumed(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     (Path(dataset) / "fault").write_text("full epoch 1")
@@ -86,11 +76,11 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_the_run_is_resumed(
     assert facts["epoch"] == 1 and facts["fingerprint"] == f"{job.fingerprint} float32"
     result, lines = run(spark, dataset, out, if_exists="resume")
     assert epochs_of(lines) == ["epoch 2/2"]
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
 def test_a_full_disk_at_the_bundle_leaves_no_half_of_one(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     (Path(dataset) / "fault").write_text("full pass 3")  # after two epochs: the figures of the bundle
@@ -99,7 +89,7 @@ def test_a_full_disk_at_the_bundle_leaves_no_half_of_one(
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
     result, lines = run(spark, dataset, out, if_exists="resume")
     assert lines == []  # nothing is trained again
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
 def test_an_absurd_learning_rate_is_said_at_once(spark: "SparkSession", dataset: str, tmp_path: Path) -> None:

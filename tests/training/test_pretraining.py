@@ -32,7 +32,7 @@ from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import validation_of
 from tests.conftest import Sample
 from tests.support.synthetic_training import PER_READ, synthetic_batch, write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 PRETRAIN = dataclasses.replace(SETTINGS, objective="pretrain")
 NAMES = (("QD", "FS", "MQ"), ("f1", "f2", "f3", "f4"))

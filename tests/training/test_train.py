@@ -22,47 +22,14 @@ from cnnspark.training.barrier_stage import replica_command, run_child
 from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.job import prepare_job
 from cnnspark.training.replica import ENDED_BY_PARENT
-from cnnspark.training.settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
+from cnnspark.training.settings import STATE_FILE, ReplicaJob, checkpoint_folder, learning_rate
 from cnnspark.training.train import TrainResult, _Follower, progress_line, train
+from tests.support.standalone import wait_for
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-SETTINGS = TrainSettings(
-    model="features",
-    epochs=2,
-    batch_size=32,
-    timeout_seconds=60,
-    data_opener="tests.support.synthetic_training:open_synthetic",
-)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    # 65 alleles: the last of three global batches is filled up
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
-
-
-def run(spark: "SparkSession", data: str, out: Path, **changes: object) -> tuple[TrainResult, list[str]]:
-    lines: list[str] = []
-    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return train(spark, data, str(out), settings, lines.append), lines
-
-
-def epochs_of(lines: list[str]) -> list[str]:
-    """The epochs that were trained, by the lines shown; a slow one has lines in its middle, too."""
-    return [*dict.fromkeys(line.split("  ")[0] for line in lines)]
-
-
-def weights(path: str | Path) -> np.ndarray:
-    return np.concatenate([np.asarray(w).ravel() for w in load_bundle(path).model.weights])
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(spark: "SparkSession", dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two epochs of the features model by one replica, without anything happening."""
-    return run(spark, dataset, tmp_path_factory.mktemp("one") / "model")[0].model_out
 
 
 @pytest.mark.spark
@@ -350,7 +317,10 @@ def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) ->
     import subprocess
     import sys
 
-    job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, epochs=100_000))
+    out = str(tmp_path / "m")
+    job = prepare_job(dataset, out, dataclasses.replace(SETTINGS, epochs=100_000))
+    folder = checkpoint_folder(out)
+    folder.mkdir()
     child = subprocess.Popen(
         replica_command(),
         stdin=subprocess.PIPE,
@@ -361,10 +331,10 @@ def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) ->
     assert child.stdin
     child.stdin.write(job.to_json().encode() + b"\n")
     child.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(timeout=5)  # it is at work
+    wait_for(lambda: child.poll() is not None or (folder / STATE_FILE).exists(), 300, "the first epoch's checkpoint")
+    assert child.poll() is None  # it is at work
     child.stdin.close()
-    assert child.wait(timeout=20) == ENDED_BY_PARENT
+    assert child.wait(timeout=300) == ENDED_BY_PARENT
 
 
 def test_a_failing_child_is_reported_with_its_last_lines() -> None:

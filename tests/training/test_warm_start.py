@@ -30,15 +30,10 @@ from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import Findings, trained_card
 from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text
 from tests.support.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 OTHER_CALLER = "tests.support.synthetic_training:open_of_another_caller"
 LATER_VERSION = "tests.support.synthetic_training:open_of_a_later_version"
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +42,9 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return run(spark, dataset, tmp_path_factory.mktemp("finished") / "model")[0].model_out
+def finished(uninterrupted: str) -> str:
+    """A model that training can start from."""
+    return uninterrupted
 
 
 def started(data: str, init: str | None, **changes: Any) -> tuple[ReplicaJob, list[str]]:
