@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import os
 import socket
 import subprocess
@@ -44,10 +45,17 @@ LONGEST = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """One server of replicas for all processes of a run, which inherit its address."""
+    gc.disable()  # hardly any of the million objects that the tests' imports make is garbage
     if not hasattr(config, "workerinput"):
         servers = contextlib.ExitStack()
         servers.enter_context(replica_server())
         config.add_cleanup(servers.close)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not looked at again by any collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,13 +82,14 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One session with two slots for all tests; replicas are forked from the server that has TensorFlow."""
+    """One session with two slots for all tests, whose workers and replicas are forks of processes with TensorFlow."""
     from cnnspark.execution.session import spark_session
     from cnnspark.training import barrier_stage
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(barrier_stage, "run_replica_process", run_replica_process)
-        session = spark_session("tests", "local[2]")
+        daemon = {"spark.python.daemon.module": "tests.support.preloaded_daemon"}
+        session = spark_session("tests", "local[2]", daemon)
         yield session
         session.stop()
 

@@ -14,6 +14,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.execution.session import use_bundled_java
 from tests.conftest import ROOT, Sample
+from tests.support.standalone import QUICK_JVM
 
 pytestmark = pytest.mark.spark
 
@@ -30,6 +31,7 @@ def submit(job: str, arguments: list[str], folder: Path) -> subprocess.Completed
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_WORKER_DIR": str(folder / "work"),
         "PYTHONPATH": str(ROOT),
+        "JAVA_TOOL_OPTIONS": QUICK_JVM,
     }
     environment.pop("PYSPARK_GATEWAY_PORT", None)
     command = [
