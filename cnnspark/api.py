@@ -136,10 +136,8 @@ def score(
     if cascade is not None:
         settings = dataclasses.replace(settings, score=dataclasses.replace(settings.score, cascade=cascade))
     chosen = _text(model) or settings.model
-    found = _run(
-        stages.score_callset, _session(spark, "score"), paths, chosen, _text(out), settings, if_exists, merge,
-        strict, output_type,
-    )  # fmt: skip
+    request = stages.ScoreRequest(paths, chosen, _path(out), settings, if_exists, merge, strict, output_type)
+    found = _run(stages.score_callset, _session(spark, "score"), request)
     return Scored(str(out), found["merged"], found["key"], found["counts"], found["statement"], found["guard"])
 
 
@@ -155,15 +153,15 @@ def filter(  # noqa: A001 (the command's name)
     """Sets FILTER by score, as ``cnnspark filter``; ``vcf`` may be a :class:`Scored`'s ``out``.
 
     ``how`` says what is filtered: ``threshold=0``, ``precision=0.95``, ``sensitivity=0.99``, ``key="QUAL"`` and
-    whatever else :func:`cnnspark.stages.filter_callset` takes by name.
+    whatever else :class:`cnnspark.stages.FilterOptions` has.
     """
     from cnnspark import stages
 
     settings, _ = _settings(config)
     overwrite = _overwrite(if_exists)
-    found = _run(
-        stages.filter_callset, _session(spark, "filter"), _text(vcf), _text(out), settings, overwrite=overwrite, **how
-    )
+    options = stages.FilterOptions(**how)
+    session = _session(spark, "filter")
+    found = _run(stages.filter_callset, session, _path(vcf), _path(out), settings, options, overwrite)
     return Filtered(str(out), found["key"], found["counts"], found["statement"], found)
 
 
@@ -183,17 +181,16 @@ def evaluate(
 ) -> Evaluated:
     """Measures a callset's scores against a truth or a table of labels, as ``cnnspark evaluate``.
 
-    ``how`` is whatever else :func:`cnnspark.stages.evaluate_callset` takes by name: ``scores``, ``min_qual``,
-    ``causes``.
+    ``how`` is whatever else :class:`cnnspark.stages.EvaluationRequest` has: ``scores``, ``min_qual``, ``causes``.
     """
     from cnnspark import stages
 
     settings, paths = _settings(
         config, vcf=vcf, truth=truth, bed=bed, labels=labels, reference=reference, regions=regions
     )
-    overwrite = _overwrite(if_exists)
-    _run(stages.evaluate_callset, _session(spark, "evaluate"), paths, _text(out), settings, overwrite=overwrite, **how)
-    folder = location(str(_text(out)))
+    request = stages.EvaluationRequest(paths, _path(out), settings, overwrite=_overwrite(if_exists), **how)
+    _run(stages.evaluate_callset, _session(spark, "evaluate"), request)
+    folder = location(_path(out))
     stored = read_json(folder / "metrics.json", "the folder of an evaluation")
     return Evaluated(str(out), str(folder / "report.html"), stored["metrics"], stored["counts"])
 
@@ -220,7 +217,7 @@ def build_tensors(
         config, vcf=vcf, reads=reads, reference=reference, truth=truth, bed=bed, labels=labels, sample=sample,
         regions=regions,
     )  # fmt: skip
-    found = _run(stages.build_dataset, _session(spark, "tensors"), paths, _text(out), settings, if_exists)
+    found = _run(stages.build_dataset, _session(spark, "tensors"), paths, _path(out), settings, if_exists)
     return BuiltTensors(str(out), found["tensors"], found["labels"], found["counts"])
 
 
@@ -247,7 +244,7 @@ def train(
         tuple(validation), if_exists=if_exists, objective="classify", **settings
     )
     return _run(
-        training.train, _session(spark, "train"), [str(_text(each)) for each in folders], _text(model_out), chosen,
+        training.train, _session(spark, "train"), [_path(each) for each in folders], _path(model_out), chosen,
         progress,
     )  # fmt: skip
 
@@ -268,7 +265,7 @@ def explain(
     from cnnspark.stages import explain
 
     settings, paths = _settings(config, vcf=vcf, reads=reads, reference=reference, sample=sample)
-    found = explain.explain(paths, _text(model) or settings.model, at, alt, str(_text(out)), settings)
+    found = explain.explain(paths, _text(model) or settings.model, at, alt, _path(out), settings)
     return Explained(str(out), found["score"], found["probability"], found["summary"], found)
 
 
@@ -290,8 +287,12 @@ def _session(spark: S | None, app: str) -> S | SparkSession:
     return active_session() or spark_session(app)
 
 
-def _text(path: Any) -> str | None:
+def _text(path: Paths | None) -> str | None:
     return None if path is None else os.fspath(path)
+
+
+def _path(path: Paths) -> str:
+    return os.fspath(path)
 
 
 def _overwrite(if_exists: str) -> bool:

@@ -47,16 +47,17 @@ def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exi
     there is a truth.
     """
     run = Run(with_setting(common_values(options), "score.cascade", cascade))
-    if given := run.sheet(options):
+    given = run.sheet(options)
+    from cnnspark.stages import RunRequest, pipeline
+
+    request = RunRequest(run.paths(**options), out, run.config, model, if_exists, strict)
+    if given:
         from cnnspark.stages.sheet_stages import run_sheet
 
-        sheet, cohort = given
-        paths = run.paths(**options)
-        run.show_sheet(run_sheet(run.spark("run"), sheet, paths, out, run.config, model, if_exists, strict, cohort))
+        sheet, settings = given
+        run.show_sheet(run_sheet(run.spark("run"), sheet, request, settings))
         return
-    from cnnspark.stages import pipeline
-
-    result = pipeline.run_all(run.session("run"), run.paths(**options), out, run.config, model, if_exists, strict)
+    result = pipeline.run_all(run.session("run"), request)
     run.show(result.to_dict(), result.text())
 
 

@@ -56,19 +56,11 @@ def evaluate(
     run = Run(common_values(options))
     from cnnspark import stages
 
-    result = stages.evaluate_callset(
-        run.session("evaluate"),
-        run.paths(vcf=vcfs[0] if vcfs else None, **options),
-        out,
-        run.config,
-        scores,
-        min_qual,
-        overwrite=if_exists == "overwrite",
-        causes=causes,
-        stratify=stratify,
-        compare=compare,
-        others=vcfs[1:],
-    )
+    request = stages.EvaluationRequest(
+        run.paths(vcf=vcfs[0] if vcfs else None, **options), out, run.config, scores, min_qual,
+        overwrite=if_exists == "overwrite", causes=causes, stratify=stratify, compare=compare, others=vcfs[1:],
+    )  # fmt: skip
+    result = stages.evaluate_callset(run.session("evaluate"), request)
     run.show(result.measured.to_dict(), f"{result.measured.text()}\n\n{out}/report.html")
 
 

@@ -7,22 +7,18 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cnnspark.common.log import progress
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import Block
-from cnnspark.execution.shards import BlockLines, BlockOutput, ShardRow
+from cnnspark.execution.shards import BlockLines, BlockOutput
+from cnnspark.filtering.record_filter import FILTERED, NOT_SCORED, OTHER, PASSED, count_filters
 from cnnspark.filtering.score_distribution import ScoreCounts
 from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of
 from cnnspark.variants.alleles import unscorable_reason, variant_type
 from cnnspark.variants.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
-
-PASSED, FILTERED, NOT_SCORED = "passed", "filtered", "not scored"
-DECISION = ".filter.json"  # after the name of the filtered callset: what was decided
-_OTHER = "OTHER"
-_BY_FILTER = "\t"  # between type and FILTER in the counts of a block
 
 
 @dataclass(frozen=True)
@@ -174,29 +170,7 @@ def score_counts(records: Sequence[Record], key: str) -> dict[str, ScoreCounts]:
 def group_of(record: Record) -> str:
     """SNP or INDEL where all scorable ALTs are of that type, else OTHER."""
     groups = {variant_type(record.ref, alt).group for alt in record.alts if unscorable_reason(record.ref, alt) is None}
-    return groups.pop() if len(groups) == 1 else _OTHER
-
-
-def count_filters(counts: Counter[str], kind: str, record: Record) -> None:
-    """Counts the record under its type and each of its FILTERs."""
-    for name in record.filter.split(";"):
-        counts[f"{kind}{_BY_FILTER}{name}"] += 1
-
-
-def split_counts(rows: Sequence[ShardRow]) -> tuple[list[ShardRow], dict[str, dict[str, int]]]:
-    """The rows with their counts of records alone, and the numbers of records by type and FILTER.
-
-    A record with two FILTERs counts under both.
-    """
-    by_filter: dict[str, Counter[str]] = {kind: Counter() for kind in (*GROUPS, _OTHER)}
-    plain = []
-    for row in rows:
-        for name, number in row.counts.items():
-            kind, separator, filter_name = name.partition(_BY_FILTER)
-            if separator:
-                by_filter[kind][filter_name] += number
-        plain.append(replace(row, counts={n: c for n, c in row.counts.items() if _BY_FILTER not in n}))
-    return plain, {kind: dict(sorted(found.items())) for kind, found in by_filter.items()}
+    return groups.pop() if len(groups) == 1 else OTHER
 
 
 def _text(record: Record, key: str) -> str | None:

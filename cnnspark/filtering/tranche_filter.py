@@ -15,8 +15,9 @@ from typing import Any
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
+from cnnspark.filtering.record_filter import FILTERED, NOT_SCORED, PASSED, count_filters
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.filtering.thresholds import FILTERED, NOT_SCORED, PASSED, count_filters, record_score
+from cnnspark.filtering.thresholds import record_score
 from cnnspark.filtering.tranches import (
     INDEL,
     SNP,
@@ -217,7 +218,7 @@ class TrancheFilter:
         return work
 
 
-def settle(
+def decide_tranches(
     found: FirstPass, key: str, tranches: Tranches, keep_filters: bool = True, strict: bool = False
 ) -> tuple[TrancheFilter, list[str]]:
     """The cutoffs from what the first pass found, and warnings.

@@ -23,13 +23,12 @@ from cnnspark.models.input_drift import add_counts, pack_counts
 from cnnspark.scoring.cascade import FirstStage
 from cnnspark.scoring.output import drop_stages
 from cnnspark.scoring.output import score_header as header_of_one
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import Predicted, input_counts, predictor
-from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.carrier_tensors import AlleleNumber, CarrierTensors
 from cnnspark.tensors.chunks import scorable
 from cnnspark.tensors.schema import TensorBatch
-from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_stages, stages_text
 
 # Of thousands of members each has a few alleles of a block: so many are predicted together.
@@ -39,7 +38,8 @@ ALLELES_AT_ONCE = 512
 def score_header(header: VcfHeader, path: str, card: Card, first: FirstStage | None = None) -> VcfHeader:
     """The callset's header with the declarations of a scored one.
 
-    Raises InputError where the callset declares one of the fields as something else.
+    Raises:
+        InputError: the callset declares one of the fields as something else.
     """
     check_header_field(header, path, FORMAT_KEY, "A", "Float", "FORMAT")
     key = score_key(card)
@@ -88,17 +88,14 @@ def annotate(
         record.set_info(values)
 
 
-def score_work(
-    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
-    first: FirstStage | None = None,
-) -> BlockLines:  # fmt: skip
-    """What a task does with each block: as :func:`cnnspark.scoring.score.score_work`, of each allele's carriers.
+def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
+    """What a task does with each block: as that of :mod:`cnnspark.scoring.single_sample`, for each allele's carriers.
 
     The model's inputs are counted once for each scored allele of a sample.
     """
-    predict = predictor(model, card, settings, first)
-    source = CarrierTensors(inputs, card.annotation_names, tensors, settings.max_carriers)
-    key, had_stages = score_key(card), has_stages(source.vcf.header)
+    predict, card, key = predictor(plan), plan.card, plan.key
+    source = CarrierTensors(inputs, card.annotation_names, plan.tensors, plan.settings.max_carriers)
+    had_stages = has_stages(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         found = source.carriers(block)
@@ -125,8 +122,8 @@ def _predict(
     card: Card,
     block: Block,
 ) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
-    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and how
-    the carriers' inputs lie. Tensors are let go as soon as they are scored."""
+    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and the
+    packed input counts. Tensors are released as soon as they are scored."""
     scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
     stages: dict[AlleleNumber, int] = {}
     counts: Counter[str] = Counter()

@@ -25,7 +25,7 @@ from cnnspark.variants.labeller import required
 
 @about(stage="candidates")
 def call_candidates(
-    spark: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
+    session: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
     """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
     target = new_callset(out, overwrite)
@@ -45,7 +45,7 @@ def call_candidates(
     windows = candidate_windows(contigs, regions)
     if not windows:
         raise InputError("there is nothing to call in the chosen regions; check --region")
-    check_executors(spark, [str(paths.reads), str(paths.reference)])
+    check_executors(session, [str(paths.reads), str(paths.reference)])
     read_path, reference_path, settings = str(paths.reads), str(paths.reference), config.candidates
 
     def make_work() -> BlockLines:
@@ -58,8 +58,8 @@ def call_candidates(
 
     with about(sample=sample), work_folder(target, "candidates") as work:
         work.open({"stage": "candidates"}, windows, "overwrite")
-        rows = write_shards(spark, work, windows, header, make_work)
-        merge_in_task(spark, work, rows, header, target)
+        rows = write_shards(session, work, windows, header, make_work)
+        merge_in_task(session, work, rows, header, target)
     found = sum(row.records_out for row in rows)
     progress(f"{found} candidate alleles in {len(windows)} windows")
     return {"stage": "candidates", "out": out, "records": found, "sample": sample}

@@ -16,14 +16,16 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.execution.run_folder import MANIFEST
 from cnnspark.formats.htslib import for_htslib
-from cnnspark.models.bundle_files import BUNDLED, PREFIX, absolute_model, chosen_model
-from cnnspark.models.card import looks_at_reads, model_tensors, read_card, require_finished
+from cnnspark.models.bundle_files import BUNDLED, PREFIX, chosen_model
+from cnnspark.models.card import read_card
+from cnnspark.models.select import select_model
 from cnnspark.reports.allele.explanation import explained, facts_of
 from cnnspark.reports.allele.page import write_page
 from cnnspark.reports.allele.position import listed
 from cnnspark.reports.allele.sentences import sentences
 from cnnspark.reports.allele.site import find_site, model_digest
 from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages import merged_callset
 from cnnspark.stages.inputs import checked_inputs, require_reads
 from cnnspark.stages.show import check_folder_of
@@ -111,22 +113,19 @@ def explain(
     paths, model, config = of_the_run(paths, model, config or Config())
     paths = of_one_member(paths)
     required(paths.vcf, "--vcf")
-    given = chosen_model(model, paths.has_reads) if model is not None else scored_with(str(paths.vcf), paths.has_reads)
-    model = absolute_model(given)
-    card = read_card(model)
-    require_finished(card, model)
-    needs_reads = looks_at_reads(card)
-    if needs_reads:
-        require_reads(paths.reads, model)
+    name = model if model is not None else scored_with(str(paths.vcf), paths.has_reads)
+    selected = select_model(name, paths.has_reads)
+    if selected.needs_reads:
+        require_reads(paths.reads, selected.path)
     # Of the whole callset one allele counts: a REF that is not the reference's is an error at this one only.
     lenient = dataclasses.replace(config.tensors, on_ref_mismatch="skip")
     config = dataclasses.replace(config, tensors=lenient)
-    tensors = model_tensors(model, card, lenient)
+    plan = ScoringPlan.of(selected, lenient, config.score)
     with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
         place = location(folder) / "callset"
-        with checked_inputs(paths.absolute(), config, place, needs_reads, needs_reference=True) as checked:
-            site = find_site(checked.inputs, str(paths.vcf), card, tensors, at, alt)
-        found = explained(site, model, card, config.score)
+        with checked_inputs(paths.absolute(), config, place, selected.needs_reads, needs_reference=True) as checked:
+            site = find_site(checked.inputs, str(paths.vcf), plan, at, alt)
+        found = explained(site, plan)
         picture = Path(folder) / "tensor.png"
         drawn = draw_allele(site.tensors, site.index, str(picture), facts_of(site), site.alts, {})
         found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}

@@ -28,8 +28,7 @@ from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib, inpu
 from cnnspark.formats.read_depth import ReadDepths, read_depths
 from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region
 from cnnspark.formats.vcf import ENCODING
-from cnnspark.models.bundle_files import chosen_model
-from cnnspark.models.card import looks_at_reads, read_card
+from cnnspark.models.select import select_model
 from cnnspark.scoring.cascade import first_stage
 from cnnspark.stages.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.tensors.chunks import CHUNK_RECORDS, CHUNK_SPAN
@@ -152,16 +151,15 @@ def plan_callset(paths: InputPaths, config: Config, model: str | None = None) ->
     """
     paths = paths.absolute()
     vcf = str(paths.vcf)
-    model = chosen_model(model or config.model, paths.reads is not None)
-    card = read_card(model)
-    costs = scoring_costs(card.model, looks_at_reads(card))
+    selected = select_model(model or config.model, paths.reads is not None)
+    costs = scoring_costs(selected.card.model, selected.needs_reads)
     windows, alleles_each = _callset(vcf)
     depths: ReadDepths | None = None
     notes: tuple[str, ...] = ()
-    if looks_at_reads(card):
-        depths, notes = _reads(paths.reads, model, windows)
-    if first_stage(model, card, config.score.cascade) is not None:
-        # What share goes on is the callset's, which no index tells.
+    if selected.needs_reads:
+        depths, notes = _reads(paths.reads, selected.path, windows)
+    if first_stage(selected.path, selected.card, config.score.cascade) is not None:
+        # The share that goes on depends on the callset, and no index tells it.
         notes = (*notes, "planned as if every allele went on to the second model: it will take less")
     chosen = [parse_region(text, windows) for text in paths.regions]
     check_regions(chosen, windows, vcf)

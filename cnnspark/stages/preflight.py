@@ -264,15 +264,15 @@ def versions() -> dict[str, str]:
 _well: dict[str, set[str]] = {}
 
 
-def check_executors(spark: Session, paths: Sequence[str] = ()) -> None:
+def check_executors(session: Session, paths: Sequence[str] = ()) -> None:
     """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
 
     What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
     InputError naming the first difference. Without Spark there is nothing to compare.
     """
-    if isinstance(spark, LocalSession):
+    if isinstance(session, LocalSession):
         return
-    known = _well.setdefault(spark.sparkContext.applicationId, set())
+    known = _well.setdefault(session.sparkContext.applicationId, set())
     asked = [path for path in one_of_each_store(paths) if path not in known]
     if known and not asked:
         return
@@ -281,9 +281,9 @@ def check_executors(spark: Session, paths: Sequence[str] = ()) -> None:
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
         yield versions(), [path for path in asked if not is_seen(path)]
 
-    each = [[number] for number in range(slots(spark))]
+    each = [[number] for number in range(slots(session))]
     try:
-        answers = run_tasks(spark, each, probe, "compare the executors with the driver")
+        answers = run_tasks(session, each, probe, "compare the executors with the driver")
     except Exception as error:
         if "cnnspark" in str(error) and "ModuleNotFoundError" in str(error):
             raise InputError(

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 
-def planned_blocks(spark: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+def planned_blocks(session: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
     # Where one sample's reads are dense, those of the others are, too.
     reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
     expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
-    blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
+    blocks = plan_blocks(session, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -49,7 +49,7 @@ def planned_blocks(spark: Session, checked: CheckedInputs, config: Config, costs
 
 
 def merge_in_task(
-    spark: Session, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
+    session: Session, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
 ) -> None:
     """Merges the shards to ``target``, in a task: the driver would have to copy a whole sheet's callsets by itself."""
     # Of the rows as much as the merge looks at.
@@ -61,19 +61,19 @@ def merge_in_task(
         yield 1
 
     try:
-        run_tasks(spark, [[0]], merge, f"merge {len(rows)} shards")
+        run_tasks(session, [[0]], merge, f"merge {len(rows)} shards")
     except Exception as error:
         raise explain(error) from error
 
 
 def finish_run(
-    spark: Session, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
+    session: Session, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
     target: Location | None, facts: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
     proof = check_conservation(blocks, rows)
     if target is not None:
-        merge_in_task(spark, folder, rows, header, target)
+        merge_in_task(session, folder, rows, header, target)
     manifest = {
         **facts,
         "conservation": asdict(proof),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from cnnspark.execution.run_folder import RunFolder
 from cnnspark.execution.session import described
 from cnnspark.execution.tasks import run_tasks
 from cnnspark.stages.costs import tensor_costs
-from cnnspark.stages.inputs import checked_inputs
+from cnnspark.stages.inputs import CheckedInputs, checked_inputs
 from cnnspark.stages.preflight import check_executors
 from cnnspark.stages.run_steps import planned_blocks, report_blocks
 from cnnspark.tensors import block_tensors, dataset
@@ -36,12 +36,23 @@ if TYPE_CHECKING:
 
 @about(stage="tensors")
 def build_dataset(
-    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
-) -> dict[str, Any]:
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail",
+    checked: CheckedInputs | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Builds labelled tensors of a callset and writes them through Petastorm. Alleles of unknown label are left out.
 
-    Without truth or labels all alleles are written, unlabelled. Without reads tensors have none, and no site features:
-    for models that look at none.
+    Args:
+        spark: where the tasks run.
+        paths: callset, reference, and reads (without them tensors have no reads and no site features, for models that
+            take none); a truth with its BED or labels (without them all alleles are written, unlabelled).
+        out: folder of the dataset.
+        config: all settings.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        checked: the inputs, if an earlier stage of the same run has checked them.
+
+    Raises:
+        UsageError: the output is in use, or a truth is given by half.
+        InputError: the inputs do not fit together, or no allele is in the confident regions.
     """
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
     if paths.members:
@@ -49,17 +60,18 @@ def build_dataset(
     folder.check(if_exists)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     with_reads = paths.reads is not None
-    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
+    opened = checked_inputs(paths, config, folder.out, with_reads, needs_reference=True)
+    with nullcontext(checked) if checked else opened as found, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
         names = config.annotations or (
             GATK_ANNOTATIONS
             if config.tensors.encoding == "gatk"
-            else default_annotations(checked.header, len(checked.header.samples) > 1)
+            else default_annotations(found.header, len(found.header.samples) > 1)
         )
         features = feature_names(config.tensors, with_reads)
-        check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = planned_blocks(spark, checked, config, tensor_costs(with_reads))
-        identity = checked.identity | {
+        check_executors(spark, [*found.inputs.paths, *used])
+        blocks = planned_blocks(spark, found, config, tensor_costs(with_reads))
+        identity = found.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
             "annotations": list(names),
@@ -67,7 +79,7 @@ def build_dataset(
             "tensors": dataclasses.asdict(config.tensors),
         }
         stack.enter_context(folder.opened(identity, blocks, if_exists))
-        inputs, settings = checked.inputs, config.tensors
+        inputs, settings = found.inputs, config.tensors
         finished = {row["block"] for row in dataset.finished_rows(folder)}
         missing = [block for block in blocks if block.index not in finished]
 

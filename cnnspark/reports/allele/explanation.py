@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
 from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
 from cnnspark.reports.allele.site import Site, model_digest
 from cnnspark.scoring.cascade import FirstStage, first_stage
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import known_features, loaded_model, predicted_scores, predictor
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.tensors.schema import TensorBatch
@@ -42,10 +44,10 @@ def facts_of(site: Site) -> list[str]:
     return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
 
 
-def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
-    """Everything but the picture."""
-    first = _first_stage(site, model, card, settings)
-    predicted = predictor(model, card, settings, first)(site.tensors, _place(site.tensors))
+def explained(site: Site, plan: ScoringPlan) -> dict[str, Any]:
+    """Everything that the page shows, as plain values, except the picture."""
+    model, card, settings, first = plan.model, plan.card, plan.settings, _first_stage(site, plan)
+    predicted = predictor(replace(plan, first=first))(site.tensors, _place(site.tensors))
     # What moves a score is a question to the model that gave it; thresholds are those of the callset's model.
     whole, scores = card, predicted.scores
     path, stage = model, None if predicted.stages is None else int(predicted.stages[site.index])
@@ -96,12 +98,11 @@ def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> di
     }
 
 
-def _first_stage(site: Site, model: str, card: Card, settings: ScoreSettings) -> FirstStage | None:
-    """What came before the model: of a scored callset what its header says, else what a run would take."""
-    scored = model_digest(site.header.lines) == card.sha256
-    if scored:
-        return first_stage(model, card, True) if has_stages(site.header) and card.cascade else None
-    return first_stage(model, card, settings.cascade)
+def _first_stage(site: Site, plan: ScoringPlan) -> FirstStage | None:
+    """The first model of a cascade: for a scored callset as its header says, otherwise as a run would use it."""
+    if model_digest(site.header.lines) != plan.card.sha256:
+        return plan.first
+    return first_stage(plan.model, plan.card, True) if has_stages(site.header) and plan.card.cascade else None
 
 
 def _place(tensors: TensorBatch) -> Block:

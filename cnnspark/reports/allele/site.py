@@ -14,8 +14,8 @@ from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader
-from cnnspark.models.card import Card
 from cnnspark.reports.allele.position import alts_of, choose_alt, nothing_there, parse_position
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors.block_tensors import BlockTensors, Inputs
 from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.schema import TensorBatch
@@ -23,7 +23,7 @@ from cnnspark.tensors.site_features import FURTHEST
 from cnnspark.variants.alleles import ref_agrees
 
 if TYPE_CHECKING:
-    from cnnspark.tensors.settings import TensorSettings
+    pass
 
 # Records on each side that are listed.
 NEIGHBOURS = 5
@@ -57,13 +57,13 @@ def model_digest(lines: Sequence[str]) -> str | None:
     return next((match[1] for match in reversed(found) if match), None)
 
 
-def find_site(inputs: Inputs, vcf: str, card: Card, tensors: TensorSettings, at: str, alt: str | None) -> Site:
+def find_site(inputs: Inputs, vcf: str, plan: ScoringPlan, at: str, alt: str | None) -> Site:
     """The allele that is asked for and the records around it, read as scoring reads them."""
     several = bool(inputs.members)
     source = (
-        CarrierTensors(inputs, card.annotation_names, tensors, max_carriers=1)
+        CarrierTensors(inputs, plan.card.annotation_names, plan.tensors, max_carriers=1)
         if several
-        else BlockTensors(inputs, card.annotation_names, tensors)
+        else BlockTensors(inputs, plan.card.annotation_names, plan.tensors)
     )
     source.vcf.path = vcf  # what messages name
     contig, start = parse_position(at, [*source.vcf.contigs, *source.reference.lengths])
