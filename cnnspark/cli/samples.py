@@ -37,7 +37,7 @@ from cnnspark.cli.run import Run, common_values
     "--mechanisms",
     multiple=True,
     metavar="NAME=SHARE",
-    help="How much of a cause of false alleles: 1 is usual, 0 none.",
+    help="How much of a cause of false alleles: 1 as usual, 0 nothing.",
 )
 @config_options
 @output_options

@@ -1,4 +1,4 @@
-"""Commands that score, filter, measure and explain callsets. Heavy packages are imported inside them."""
+"""Commands that plan, score and filter. Heavy packages are imported inside them."""
 
 from __future__ import annotations
 

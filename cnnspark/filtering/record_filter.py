@@ -1,4 +1,4 @@
-"""How FILTER is set: what a filter of records has to offer, and how its records are counted."""
+"""The two kinds of filters have this in common: what they offer to a stage, and how their records are counted."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Scoring a callset of several samples: each ALT in its carriers, FORMAT has each score, INFO their mean.
+"""Scoring a callset of several samples: each ALT in its carriers; FORMAT has each score, INFO their mean.
 
-A carrier's tensor is built from its own reads, columns and neighbouring records, and of the record as a callset of
-this sample alone would have it (:mod:`cnnspark.variants.carriers`), so that its score is what that callset would be
-given.
+A carrier's tensor is built from its own reads, columns and neighbouring records, and from the record as a callset of
+this sample alone would have it (:mod:`cnnspark.variants.carriers`). So its score is the one that such a callset gets.
 
 INFO has the mean of the carriers' log odds. It stays on the scale of one sample's thresholds however many carriers
-there are; their maximum grows with them, so that a threshold would let pass whatever is common (docs/formats.md has
-figures).
+there are; their maximum grows with the number of carriers, so a threshold would let common alleles pass
+(docs/formats.md has figures).
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ CarrierScores = Mapping[AlleleNumber, Mapping[int, float]]
 
 
 def aggregate(scores: Iterable[float]) -> float:
-    """An allele's score from those of its carriers: their mean."""
+    """An allele's score from its carriers' scores: their mean."""
     values = list(scores)
     return math.fsum(values) / len(values)
 
@@ -65,11 +64,15 @@ def aggregate(scores: Iterable[float]) -> float:
 def annotate(
     records: Sequence[Record], scores: CarrierScores, key: str, stages: Mapping[AlleleNumber, int] | None = None
 ) -> None:
-    """Writes the scores into the records: INFO has each ALT's aggregate and the best, FORMAT each carrier's.
+    """Writes the scores into the records: INFO has each ALT's mean and the best of these, FORMAT each carrier's score.
 
-    ``stages`` are the last that a carrier of the allele came to, where there are two.
+    Scores of another run are removed from records and columns that have none now.
 
-    Scores of another run are taken out of records and columns that have none now.
+    Args:
+        records: the block's; they are changed.
+        scores: of each allele, its carriers' scores by column.
+        key: the INFO key of the best.
+        stages: of each allele, the last stage that a carrier reached; None without a cascade.
     """
     for record in records:
         of_alts = [scores.get((record.index, number), {}) for number in range(1, len(record.alts) + 1)]
@@ -122,8 +125,12 @@ def _predict(
     card: Card,
     block: Block,
 ) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
-    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and the
-    packed input counts. Tensors are released as soon as they are scored."""
+    """Predicts a block's carriers; tensors are released as soon as they are scored.
+
+    Returns:
+        The scores by allele and column, each allele's last stage (empty without a cascade), counts of stages, and the
+        packed input counts.
+    """
     scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
     stages: dict[AlleleNumber, int] = {}
     counts: Counter[str] = Counter()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """Everything that scores depend on, but the callset itself: made once, checked once, handed on whole."""
+    """Everything that scores depend on, except the callset: made once, checked once, handed on whole."""
 
     model: str  # the bundle's path, or bundled:NAME
     card: Card

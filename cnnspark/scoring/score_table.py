@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 def score_table(path: str, key: str) -> pd.DataFrame:
     """A row for each ALT, in the callset's order: contig, pos (1-based), ref, alt, qual, filter, score.
 
-    ``score`` is the ALT's own where the callset has scores by ALT, else the record's ``key``; NaN where there is none.
-    Raises InputError where the callset cannot be read.
+    ``score`` is the ALT's own if the callset has scores by ALT, otherwise the record's ``key``; NaN if it is missing.
+
+    Raises:
+        InputError: the callset cannot be read.
     """
     import pandas as pd
 
-    require_file(path, "callset")  # pysam would crash where there is none
+    require_file(path, "callset")  # pysam would crash without it
     columns = ("contig", "pos", "ref", "alt", "qual", "filter", "score")
     try:
         rows = [row for record in _records(path) for row in _rows(record, key)]

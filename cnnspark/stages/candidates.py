@@ -27,7 +27,19 @@ from cnnspark.variants.labeller import required
 def call_candidates(
     session: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
+    """Calls every candidate allele from the reads alone and writes the callset with its index.
+
+    Args:
+        session: where the tasks run.
+        paths: reads and reference; chosen regions and the sample's name.
+        out: the callset to write, ``.vcf.gz`` or ``.bcf``.
+        config: all settings.
+        overwrite: whether an earlier ``out`` is replaced.
+
+    Raises:
+        UsageError: ``out`` exists or has another ending, or a path is missing.
+        InputError: reads and reference do not fit together, or the regions hold nothing to call.
+    """
     target = new_callset(out, overwrite)
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")

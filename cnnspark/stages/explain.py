@@ -33,7 +33,11 @@ from cnnspark.variants.labeller import required
 
 
 def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[InputPaths, str | None, Config]:
-    """The merged callset of a scoring run's folder, and the run's own inputs and model where none are given."""
+    """Fills in what a finished scoring run knows: its merged callset, and its inputs and model if none are given.
+
+    Raises:
+        InputError: the folder is not one of a finished scoring run.
+    """
     vcf = required(paths.vcf, "--vcf")
     if is_url(vcf) or not Path(vcf).is_dir():
         return paths, model, config
@@ -56,7 +60,11 @@ def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[In
 
 
 def of_one_member(paths: InputPaths) -> InputPaths:
-    """Of several samples with reads the one that is asked for."""
+    """The paths of one sample, out of a run on several.
+
+    Raises:
+        UsageError: several samples were scored and none is named, or the named one has no reads.
+    """
     if not paths.members:
         return paths
     names = [member.sample for member in paths.members]
@@ -70,9 +78,10 @@ def of_one_member(paths: InputPaths) -> InputPaths:
 
 
 def scored_with(vcf: str, has_reads: bool) -> str:
-    """The bundled model by which the callset was scored; of a callset without scores the usual one.
+    """The bundled model that scored the callset, or the default one if the callset has no scores.
 
-    Raises UsageError where it was scored by another model.
+    Raises:
+        UsageError: the callset was scored by a model of the user's.
     """
     digest = model_digest(_header_of(vcf))
     if digest is None:
@@ -84,7 +93,7 @@ def scored_with(vcf: str, has_reads: bool) -> str:
 
 
 def _header_of(vcf: str) -> Sequence[str]:
-    """The header's lines; none where the file cannot be read, which is said when it is opened for good."""
+    """The header's lines; empty if the file cannot be read, which is reported when it is opened."""
     verbosity = pysam.set_verbosity(0)  # what htslib thinks of a header is no concern here
     try:
         with pysam.VariantFile(for_htslib(vcf)) as file:
@@ -98,14 +107,20 @@ def _header_of(vcf: str) -> Sequence[str]:
 def explain(
     paths: InputPaths, model: str | None, at: str, alt: str | None, out: str, config: Config | None = None
 ) -> dict[str, Any]:
-    """Explains one allele of a callset, writes the page ``out`` (.html) and returns what it shows as plain values.
+    """Explains one allele of a callset on a page, and returns what the page shows as plain values.
 
-    ``paths.vcf`` may be the folder of a scoring run; reads, reference, sample and model are then those of the run
-    unless others are given. ``at`` and ``alt`` are as for :func:`cnnspark.stages.show.show`; without ``model`` it is
-    the bundled one that the callset was scored with, or the usual one of a callset without scores.
+    Args:
+        paths: the callset, or the folder of a scoring run; then reads, reference, sample and model are that run's
+            unless others are given.
+        model: a bundle or the name of a bundled model; None for the one that scored the callset.
+        at: the record's position, ``chr20:10000117`` (1-based).
+        alt: which ALT; None takes the first that can be scored.
+        out: the page to write, ``.html``.
+        config: all settings.
 
-    Raises UsageError (what was asked for cannot be explained) and InputError (nothing is there, or the inputs do not
-    fit).
+    Raises:
+        UsageError: what was asked for cannot be explained.
+        InputError: the callset has nothing at the position, or the inputs do not fit together.
     """
     if not out.lower().endswith((".html", ".htm")):
         raise UsageError(f"{out} must end in .html; the explanation is one page")

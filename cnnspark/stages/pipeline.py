@@ -78,6 +78,7 @@ class PipelineResult:
     held_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """The result as plain values."""
         return dataclasses.asdict(self)
 
     def text(self) -> str:
@@ -345,7 +346,20 @@ def _plain(value: Any) -> Any:
 def demo(
     spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 800_000, if_exists: str = "fail"
 ) -> PipelineResult:
-    """Simulates a sample and runs everything on it, from the reads alone."""
+    """Simulates a sample and runs everything on it, starting from the reads.
+
+    Args:
+        spark: where the tasks run.
+        out: folder for everything.
+        config: all settings; blocks and epochs are made small.
+        seed: of the simulated sample.
+        length: of the simulated genome, in bases.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+
+    Raises:
+        UsageError: ``out`` exists.
+        RunError: a step failed; the demo can be resumed.
+    """
     folder = local_folder(out)
     if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
         raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")

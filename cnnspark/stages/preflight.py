@@ -1,6 +1,6 @@
 """Checks before work: what would fail in an hour on a cluster is said in the first seconds, in one sentence.
 
-Every check raises InputError; what is odd but workable comes back as a warning.
+Every check raises InputError; anything unusual but usable is returned as a warning.
 """
 
 from __future__ import annotations
@@ -49,8 +49,17 @@ def check_inputs(
 ) -> Preflight:
     """Compares callset, reads and reference with each other.
 
-    ``members`` are samples of the callset that have their reads beside them, instead of ``reads``; reads that are ""
-    are not looked at.
+    Args:
+        vcf: the callset.
+        reads: of the one sample; None if none are needed or ``members`` have them.
+        reference: None if it is not needed.
+        regions: the chosen ones.
+        sample: the callset's sample that the user named.
+        on_ref_mismatch: ``error``, or ``skip`` to pass through records whose REF is not the reference's.
+        members: samples of the callset with reads of their own; reads that are "" are not opened.
+
+    Raises:
+        InputError: the files do not belong together, or hold nothing to work on.
     """
     found = Preflight()
     contigs = vcf.contigs
@@ -86,7 +95,11 @@ def check_inputs(
 
 
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
-    """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
+    """Compares the reads with the reference alone. Contigs that only the reads' header has do not matter.
+
+    Raises:
+        InputError: they are of different builds.
+    """
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
     if not shared:
         _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
@@ -95,7 +108,11 @@ def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
 
 
 def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> str:
-    """The callset's sample that the reads belong to. Raises InputError where that is unclear."""
+    """The callset's sample that the reads belong to.
+
+    Raises:
+        InputError: the reads belong to none of the samples, or it is unclear to which.
+    """
     check_one_sample(reads)
     samples = vcf.header.samples
     if wanted is not None:
@@ -120,9 +137,10 @@ def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warning
 
 
 def choose_column(vcf: VcfSource, wanted: str | None, warnings: list[str]) -> str:
-    """The callset's sample whose FORMAT column is used where there are no reads; "" where it has none.
+    """The callset's sample whose FORMAT column is used without reads; "" if the callset has no samples.
 
-    Raises InputError where the one asked for is not there.
+    Raises:
+        InputError: the callset does not have the named sample.
     """
     samples = vcf.header.samples
     if wanted is not None and wanted not in samples:
@@ -133,7 +151,11 @@ def choose_column(vcf: VcfSource, wanted: str | None, warnings: list[str]) -> st
 
 
 def check_one_sample(reads: ReadSource) -> None:
-    """Raises InputError where the file holds reads of several samples: they would be taken for one."""
+    """Checks that the file holds the reads of one sample.
+
+    Raises:
+        InputError: it holds those of several, which would be taken for one.
+    """
     if len(reads.samples) > 1:
         raise InputError(
             f"{reads.path} holds reads of {len(reads.samples)} samples ({_some(reads.samples)}); split it by sample"
@@ -147,7 +169,11 @@ def check_members(
     contigs: Sequence[str],
     warnings: list[str],
 ) -> None:
-    """Each member against callset and reference. Raises InputError that says what is wrong with all of them."""
+    """Compares each member with callset and reference.
+
+    Raises:
+        InputError: one sentence that names what is wrong with all of them.
+    """
     problems, unnamed = [], 0
     by_sample: dict[str, Member] = {}
     for member in members:
@@ -248,7 +274,7 @@ def _short(sequence: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions in this process, without importing the packages."""
+    """The versions of Python and of the packages in this process, without importing them."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:2]))}
@@ -265,10 +291,13 @@ _well: dict[str, set[str]] = {}
 
 
 def check_executors(session: Session, paths: Sequence[str] = ()) -> None:
-    """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
+    """Compares Python and packages of the executors with the driver's, and checks that they see the paths.
 
-    What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
-    InputError naming the first difference. Without Spark there is nothing to compare.
+    It runs as many tasks as there are slots. What was found well is not asked again in the same session: a run of many
+    samples asks for each. Without Spark there is nothing to compare.
+
+    Raises:
+        InputError: the first difference found, or a path that an executor does not see.
     """
     if isinstance(session, LocalSession):
         return

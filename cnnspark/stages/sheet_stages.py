@@ -50,8 +50,8 @@ def score_sheet(
         The outcome of each callset; single failures are in it.
 
     Raises:
-        UsageError: as of :func:`cnnspark.stages.score_callset`, for what all callsets share.
-        InputError: as above.
+        UsageError: the model, the output or the options cannot be used.
+        InputError: the sheet is wrong, or executors do not see its files.
     """
     plan = _plan(request.model, sheet, request.config)
     needed = ("vcf", "reads") if looks_at_reads(plan.card) else ("vcf",)
@@ -88,6 +88,19 @@ def tensors_sheet(
     """Builds a dataset of every sample of a sheet, each as :func:`cnnspark.stages.build_dataset` does.
 
     ``train --data`` takes the folder of all.
+
+    Args:
+        spark: where the tasks run.
+        sheet: the sample sheet.
+        inputs: what all samples share: reference and regions.
+        out: the folder of all.
+        config: all settings.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        settings: how many samples at a time.
+
+    Raises:
+        UsageError: ``out`` is in use.
+        InputError: the sheet is wrong, or executors do not see its files.
     """
     return _tensors(spark, sheet_callsets(sheet, inputs, by_sample=True), out, config, if_exists, settings)
 
@@ -182,7 +195,7 @@ def _train(
 
 
 def common_regions(held_out: Sequence[str]) -> tuple[str, ...]:
-    """Of the regions that a training on several samples held out, one to a contig: what was held out of all of them.
+    """What a training on several samples held out of all of them, from the regions that it held out of each.
 
     A contig's regions end at its last allele and begin at each sample's own block.
     """

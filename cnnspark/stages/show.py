@@ -39,15 +39,21 @@ def show(
     sample: str | None = None,
     settings: TensorSettings | None = None,
 ) -> dict[str, Any]:
-    """Draws the tensor of an allele of a callset to ``out`` (PNG) and says what it shows.
+    """Draws the tensor of an allele of a callset, and returns what the picture shows.
 
     Args:
         vcf: .vcf.gz with index, .vcf or .bcf.
-        at: the record's position as text, ``chr20:10000117`` (1-based).
+        reads: indexed BAM or CRAM.
+        reference: indexed FASTA.
+        at: the record's position, ``chr20:10000117`` (1-based).
         alt: which ALT; None takes the first that can be scored.
+        out: the picture to write, PNG.
+        sample: the callset's sample that the reads belong to.
+        settings: how tensors are built.
 
-    Raises UsageError for a position or an ALT that cannot be drawn, InputError where nothing is there or the inputs do
-    not fit.
+    Raises:
+        UsageError: the position or the ALT cannot be drawn.
+        InputError: the callset has nothing there, or the inputs do not fit together.
     """
     _check_out(out)
     require_file(vcf, "callset")
@@ -90,10 +96,17 @@ def show(
 
 
 def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str, Any]:
-    """Draws the tensor of an allele of a tensor dataset (the ``--out`` of ``cnnspark tensors``) to ``out`` (PNG).
+    """Draws the tensor of an allele of a tensor dataset (the ``--out`` of ``cnnspark tensors``).
 
-    ``at`` and ``alt`` as for :func:`show`. Raises UsageError for a position or an ALT that cannot be drawn, InputError
-    where the dataset does not hold it.
+    Args:
+        data: the dataset's folder.
+        at: as for :func:`show`.
+        alt: as for :func:`show`.
+        out: the picture to write, PNG.
+
+    Raises:
+        UsageError: the position or the ALT cannot be drawn.
+        InputError: the dataset does not have it.
     """
     _check_out(out)
     dataset = Dataset(data)
@@ -128,7 +141,7 @@ def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """What :func:`show` or :func:`show_from_dataset` returned, in one line."""
+    """The result of :func:`show` or :func:`show_from_dataset` in one line."""
     support = result["support"]
     others = [alt for alt in result["alts"] if alt != result["alt"] and unscorable_reason(result["ref"], alt) is None]
     return (
@@ -145,6 +158,10 @@ def _check_out(out: str) -> None:
 
 
 def check_folder_of(out: str) -> None:
-    """Raises UsageError where there is no folder for the file ``out``."""
+    """Checks that the folder of the file ``out`` exists.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not local_folder(out).parent.is_dir():
         raise UsageError(f"the folder of {out} does not exist; make it or choose another --out")
