@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from cnnspark.training.train import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
-Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]  # noqa: UP007 (used at run time)
-Paths = Union[str, "os.PathLike[str]"]  # noqa: UP007
+Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]
+Paths = Union[str, "os.PathLike[str]"]
 S = TypeVar("S", bound="Session")
 
 
@@ -166,7 +166,7 @@ def score(
     return Scored(str(out), found["merged"], found["key"], found["counts"], found["statement"], found["guard"])
 
 
-def filter(  # noqa: A001 (the command's name)
+def filter(
     vcf: Paths,
     out: Paths,
     *,

@@ -1,4 +1,4 @@
-"""Builds labelled tensors of a callset and writes them to Parquet through Petastorm.
+r"""Builds labelled tensors of a callset and writes them to Parquet through Petastorm.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/build_tensors.py \\
         --vcf sample.vcf.gz --reads sample.bam --reference ref.fa \\

@@ -1,4 +1,4 @@
-"""Measures how well a callset's scores tell true alleles from false ones.
+r"""Measures how well a callset's scores tell true alleles from false ones.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/evaluate.py \\
         --vcf scored --truth truth.vcf.gz --bed confident.bed --reference ref.fa --out evaluation

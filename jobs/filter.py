@@ -1,4 +1,4 @@
-"""Sets FILTER by score.
+r"""Sets FILTER by score.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/filter.py \\
         --in scored --out filtered.vcf.gz --precision 0.95

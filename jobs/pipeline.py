@@ -1,4 +1,4 @@
-"""All stages in a row, from a YAML or flags.
+r"""All stages in a row, from a YAML or flags.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/pipeline.py \\
         --config conf/cluster.yaml --out run

@@ -1,4 +1,4 @@
-"""Trains a network without labels, to be finished by jobs/train.py with --init.
+r"""Trains a network without labels, to be finished by jobs/train.py with --init.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/pretrain.py \\
         --data unlabelled --model-out pretrained --replicas 4 --epochs 10

@@ -1,4 +1,4 @@
-"""Scores a callset: VCF shards, manifest, and one merged, indexed VCF.
+r"""Scores a callset: VCF shards, manifest, and one merged, indexed VCF.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/score.py \\
         --vcf sample.vcf.gz --reads sample.bam --reference ref.fa --model model --out scored

@@ -1,4 +1,4 @@
-"""Trains a network on a dataset, one replica a task, gradients all-reduced.
+r"""Trains a network on a dataset, one replica a task, gradients all-reduced.
 
     spark-submit --properties-file conf/spark/yarn.conf jobs/train.py \\
         --data tensors --model-out model --replicas 4 --epochs 10

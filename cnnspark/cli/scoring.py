@@ -125,8 +125,11 @@ def score(
 @local_option
 @common_options
 def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: str, **options: Any) -> None:
-    """Set FILTER by score: by a number, by the precision or sensitivity that the model's card promises, by an expected
-    false discovery rate, or by tranches of sensitivity to known variants."""
+    """Set FILTER by score, by one of four ways to a threshold, or by tranches of sensitivity to known variants.
+
+    A threshold is a number, or the one that gives a precision or a sensitivity by the model's card, or the one with an
+    expected false discovery rate.
+    """
     run = Run(common_values(options))
     from cnnspark import stages
     from cnnspark.filtering.thresholds import filter_text

@@ -1,5 +1,7 @@
-"""FILTER by thresholds: a number, the precision or the sensitivity that the model's card promises, or an expected false
-discovery rate of the callset's own scores. Tranches are in :mod:`cnnspark.filtering.tranche_filter`.
+"""FILTER by thresholds: numbers, or what the model's card or the callset's own scores say.
+
+A threshold is given as a number, as a precision or sensitivity of the model's card, or as an expected false discovery
+rate of the callset. Tranches are in :mod:`cnnspark.filtering.tranche_filter`.
 """
 
 from __future__ import annotations

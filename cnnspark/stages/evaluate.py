@@ -59,14 +59,17 @@ class Evaluation:
 
     @property
     def metrics(self) -> Metrics:
+        """The figures: group -> score -> name -> value."""
         return self.measured.metrics
 
     @property
     def counts(self) -> dict[str, int]:
+        """Records and alleles, by why they are labelled or not."""
         return self.measured.counts
 
     @property
     def by_cause(self) -> Metrics:
+        """The figures by mechanism, if causes were given."""
         return self.measured.by_cause
 
 
