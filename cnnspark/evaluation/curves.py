@@ -6,20 +6,20 @@ drawn again without the callset.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from cnnspark.evaluation.calibration import Reliability, reliability
 from cnnspark.evaluation.metrics import GROUPS, AlleleScores, thresholds_by_precision
 from cnnspark.evaluation.ranking import Ranking
 from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT
-from cnnspark.variants.score_fields import is_log_odds, probability_of_score
+from cnnspark.variants.score_fields import is_log_odds
 
 MAX_POINTS = 300
-HISTOGRAM_BINS, RELIABILITY_BINS = 40, 10
+HISTOGRAM_BINS = 40
 # The outermost half per cent is drawn at a histogram's edges.
 _EDGE_PERCENT = 0.5
 # Precisions whose thresholds are marked on the curves.
@@ -57,17 +57,6 @@ class Histogram:
     false: tuple[int, ...]
     median_true: float | None
     median_false: float | None
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """One bin of probabilities: what was predicted, what is true, with Wilson's 95% interval."""
-
-    predicted: float  # mean
-    true: float  # share
-    low: float
-    high: float
-    alleles: int
 
 
 @dataclass(frozen=True)
@@ -196,34 +185,3 @@ def _histogram(values: np.ndarray, label: np.ndarray) -> Histogram | None:
         medians[TRUE_VARIANT],
         medians[FALSE_VARIANT],
     )
-
-
-def reliability(label: np.ndarray, scores: np.ndarray) -> tuple[Reliability, ...]:
-    """Predicted and real shares of true alleles in equally wide bins of probability, those of the calibration error.
-
-    ``scores`` (n,) are log odds; bins without an allele are left out.
-    """
-    known = ~np.isnan(scores)
-    truth, probabilities = label[known] == TRUE_VARIANT, probability_of_score(scores[known])
-    bins = np.minimum((probabilities * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    found = []
-    for number in np.unique(bins):
-        chosen = bins == number
-        n, n_true = int(chosen.sum()), int(truth[chosen].sum())
-        low, high = wilson_interval(n_true, n)
-        found.append(Reliability(float(probabilities[chosen].mean()), n_true / n, low, high, n))
-    return tuple(found)
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95% interval of a share of ``n`` independent draws (Wilson 1927, doi:10.1080/01621459.1927.10502953).
-
-    Alleles that share reads are not independent, so that it is a little narrow.
-    """
-    if not n:
-        return 0.0, 1.0
-    share, spread = successes / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    # At shares of 0 and 1 rounding may leave the share itself a little outside.
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

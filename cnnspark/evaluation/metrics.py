@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.common.text_tables import Value as Value
-from cnnspark.common.text_tables import format_rows
-from cnnspark.common.text_tables import format_value as format_value
+from cnnspark.common.text_tables import Value, format_rows
 from cnnspark.evaluation.bootstrap import FIGURES, bootstrap, replicates_for
+from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.evaluation.ranking import Ranking, balancing_weights, two_classes
 from cnnspark.variants.alleles import TRUE_VARIANT, UNKNOWN, VariantType
 from cnnspark.variants.score_fields import probability_of_score
@@ -176,22 +175,6 @@ def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | Non
     return float(f1[i]), float(thresholds[i])
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> tuple[float | None, float | None]:
-    """Brier score and expected calibration error of probabilities in [0, 1]; None where there is no allele.
-
-    The error is the mean over ``n_bins`` equally wide bins, weighted by their alleles, of |share of true alleles -
-    mean probability| (Naeini et al. 2015, AAAI 29). Alleles without a probability (NaN) are left out.
-    """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
-    known = ~np.isnan(probabilities)
-    labels, probabilities = labels[known].astype(np.float64), probabilities[known]
-    if not len(labels):
-        return None, None
-    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
-    excess = np.bincount(bins, weights=labels - probabilities, minlength=n_bins)  # share minus mean, times alleles
-    return float(np.mean((probabilities - labels) ** 2)), float(np.abs(excess).sum() / len(labels))
-
-
 def metric_pairs(
     labels: np.ndarray, scores: np.ndarray, probabilities: np.ndarray | None = None
 ) -> list[tuple[str, Value]]:
@@ -222,7 +205,7 @@ def metric_pairs(
     best = best_f1(labels, scores) if two_classes(labels) else None
     pairs += [("f1", best[0] if best else None), ("f1_threshold", best[1] if best else None)]
     if probabilities is not None:
-        brier, error = calibration(labels, probabilities)
+        brier, error = calibration_figures(labels, probabilities)
         pairs += [("brier", brier), ("calibration_error", error)]
     return pairs
 

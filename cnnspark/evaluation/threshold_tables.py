@@ -10,15 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnnspark.common.text_tables import Value, tsv
-from cnnspark.evaluation.bootstrap import REPLICATES, draws, interval_of, replicates_for
+from cnnspark.evaluation.bootstrap import REPLICATES, replicates_for
+from cnnspark.evaluation.calibration import N_BINS, bin_numbers, share_intervals
 from cnnspark.evaluation.metrics import BLOCK_BASES, GROUPS, AlleleScores
+from cnnspark.variants.alleles import TRUE_VARIANT
 from cnnspark.variants.score_fields import probability_of_score
 
 Row = dict[str, str | Value]
 # More rows than this nobody reads; log odds are at halves instead.
 _GRID_SHARES = np.linspace(0, 1, 41)
 _LOG_ODDS_STEP = 0.5
-CALIBRATION_BINS = 10
 
 
 def threshold_grid(scores: np.ndarray, is_log_odds: bool) -> np.ndarray:
@@ -85,7 +86,7 @@ def _figures(kept_true: int, kept_false: int, n_true: int, n_false: int) -> Row:
 def calibration_table(
     alleles: AlleleScores,
     log_odds: Sequence[str],
-    n_bins: int = CALIBRATION_BINS,
+    n_bins: int = N_BINS,
     block_bases: int = BLOCK_BASES,
     n_replicates: int = REPLICATES,
     seed: int = 0,
@@ -104,21 +105,13 @@ def calibration_table(
             part = known.group(group)
             part = part.select(~np.isnan(part.scores[name]))
             probabilities = probability_of_score(part.scores[name])
-            bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
-            true = (part.label == 1).astype(np.float64)
+            bins = bin_numbers(probabilities, n_bins)
+            true = (part.label == TRUE_VARIANT).astype(np.float64)
             count = np.bincount(bins, minlength=n_bins)
             n_true, total = np.bincount(bins, true, n_bins), np.bincount(bins, probabilities, n_bins)
-            numbers = part.blocks(block_bases)
-            n_blocks = int(numbers.max(initial=-1)) + 1
-            cells, size = numbers * n_bins + bins, n_blocks * n_bins
-            all_of, true_of = (np.bincount(cells, w, size).reshape(n_blocks, n_bins) for w in (None, true))
-            shares: list[list[float]] = [[] for _ in range(n_bins)]
-            for drawn in draws(n_blocks, replicates_for(len(part), n_replicates), seed):
-                in_bin, true_in_bin = drawn @ all_of, drawn @ true_of
-                for k in np.flatnonzero(in_bin):
-                    shares[k].append(float(true_in_bin[k] / in_bin[k]))
-            for k in range(n_bins):
-                interval = interval_of(shares[k])
+            draws = replicates_for(len(part), n_replicates)
+            intervals = share_intervals(bins, true, part.blocks(block_bases), n_bins, draws, seed)
+            for k, interval in enumerate(intervals):
                 row: Row = {"score": name, "group": group, "from": k / n_bins, "to": (k + 1) / n_bins}
                 rows.append(
                     row

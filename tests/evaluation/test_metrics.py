@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from cnnspark.evaluation.bootstrap import REPLICATES, Interval, bootstrap
 from cnnspark.evaluation.metrics import (
@@ -18,7 +18,6 @@ from cnnspark.evaluation.metrics import (
     auprc,
     auroc,
     best_f1,
-    calibration,
     evaluate,
     format_table,
     metric_pairs,
@@ -186,23 +185,6 @@ def test_the_score_is_turned_back_into_its_probability():
     assert probability_of_score(scores) == pytest.approx(p, abs=1e-12)
     assert math.isnan(probability_of_score(np.array([np.nan]))[0])
     assert probability_of_score(np.array([-1e9, 1e9])).tolist() == [0.0, 1.0]
-
-
-def test_calibration_is_brier_and_the_binned_error():
-    rng = np.random.default_rng(1)
-    labels, p = rng.integers(0, 2, 300), rng.random(300)
-    p[:3] = 0.0, 1.0, np.nan
-    brier, error = calibration(labels, p)
-    known = ~np.isnan(p)
-    assert brier == pytest.approx(brier_score_loss(labels[known], p[known]))
-    slow = 0.0
-    for i in range(10):
-        in_bin = [j for j in range(300) if known[j] and (i / 10 <= p[j] < (i + 1) / 10 or (i == 9 and p[j] == 1))]
-        slow += len(in_bin) / known.sum() * abs(np.mean(labels[in_bin]) - np.mean(p[in_bin]))
-    assert error == pytest.approx(slow)
-    assert calibration(np.empty(0), np.empty(0)) == (None, None)
-    perfect = np.array([0.0, 1.0])
-    assert calibration(perfect, perfect) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("seed", range(5))

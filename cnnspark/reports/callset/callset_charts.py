@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.evaluation.calibration import wilson_interval
 from cnnspark.evaluation.callset_counts import LONGEST_BASES, NO_FILTER, PASSED, TYPE_NAMES, CallsetTally
-from cnnspark.evaluation.curves import wilson_interval
 from cnnspark.reports.callset.chart import (
     BAD,
     COLOURS,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.common.text_tables import format_value
+from cnnspark.evaluation.calibration import Reliability
 from cnnspark.evaluation.callset_counts import CallsetTally, FilterPoint, filter_point
-from cnnspark.evaluation.curves import Curves, Histogram, Reliability
+from cnnspark.evaluation.curves import Curves, Histogram
 from cnnspark.evaluation.metrics import GROUPS, Metrics
 from cnnspark.reports.callset.chart import (
     BAD,
