@@ -33,7 +33,7 @@ from cnnspark import stages
 from cnnspark.common.log import progress
 from cnnspark.config import InputPaths, load_config
 from cnnspark.evaluation.calibration import calibration_figures
-from cnnspark.evaluation.metrics import AlleleScores, evaluate
+from cnnspark.evaluation.metrics import AlleleScores, evaluate_scores
 from cnnspark.evaluation.score_reader import metrics_by_cause
 from cnnspark.execution.session import spark_session
 from cnnspark.filtering.score_distribution import ScoreCounts, fdr_threshold
@@ -303,7 +303,7 @@ def measure(options: argparse.Namespace) -> None:
     print(table([cost(name, f"{folder}/{name}/bundle", results["facts"][name]) for name in names]))
     for part in chosen_tests(options):
         alleles = alleles_of(part, options, names)
-        measured = evaluate(alleles, baseline=options.baseline)
+        measured = evaluate_scores(alleles, baseline=options.baseline)
         rows = []
         for group in ("ALL", "SNP", "INDEL"):
             for name, values in measured[group].items():

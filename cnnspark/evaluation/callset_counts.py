@@ -1,7 +1,7 @@
 """What a report counts of all records of a callset, labelled or not: FILTERs, scores, substitutions, indel lengths.
 
-A tally is small whatever the callset's size: counts by rounded score, by type and by FILTER, and the few labelled
-alleles whose score is furthest from the truth. Tallies of blocks add up to that of the callset, in any order.
+Counts stay small whatever the callset's size: numbers by rounded score, by type and by FILTER, and the few labelled
+alleles whose score is furthest from the truth. Those of blocks add up to those of the callset, in any order.
 Alleles are those that can be scored (:func:`cnnspark.variants.alleles.unscorable_reason`); FILTER is that of their
 record.
 """
@@ -69,7 +69,7 @@ class Surprise:
 
 
 @dataclass
-class CallsetTally:
+class CallsetCounts:
     """The counts; ``score`` names what is meant by score. Scores are rounded to three significant digits."""
 
     score: str
@@ -81,7 +81,7 @@ class CallsetTally:
     outcomes: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # by SNP or INDEL, label, passes
     surprising: list[Surprise] = field(default_factory=list)
 
-    def __iadd__(self, other: CallsetTally) -> CallsetTally:
+    def __iadd__(self, other: CallsetCounts) -> CallsetCounts:
         for name in _COUNTERS:
             getattr(self, name).update(getattr(other, name))
         self.surprising = _furthest([*self.surprising, *other.surprising])
@@ -109,14 +109,14 @@ class CallsetTally:
         return {"score": self.score, **rows, "surprising": [asdict(each) for each in self.surprising]}
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> CallsetTally:
+    def from_json(values: Mapping[str, Any]) -> CallsetCounts:
         """What :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
-        tally = CallsetTally(str(values["score"]), surprising=[_surprise(each) for each in values["surprising"]])
+        counts = CallsetCounts(str(values["score"]), surprising=[_surprise(each) for each in values["surprising"]])
         for name, types in _COUNTERS.items():
             for *parts, n in values[name]:
                 key = tuple(kind(part) for kind, part in zip(types, parts, strict=True))
-                getattr(tally, name)[key if len(key) > 1 else key[0]] += int(n)
-        return tally
+                getattr(counts, name)[key if len(key) > 1 else key[0]] += int(n)
+        return counts
 
 
 # The counters, and what their keys are of.
@@ -142,7 +142,7 @@ def _furthest(found: Iterable[Surprise]) -> list[Surprise]:
     return [each for label in (TRUE_VARIANT, FALSE_VARIANT) for each in [s for s in ranked if s.label == label][:KEPT]]
 
 
-class Tallier:
+class CallsetCounter:
     """Counts records of a callset. ``score`` is QUAL, an INFO key or FORMAT/KEY; of CNN scores each ALT's own."""
 
     def __init__(self, header: VcfHeader, score: str, min_qual: float | None = None, sample: int | None = None):
@@ -154,9 +154,9 @@ class Tallier:
         per_alt = score in SCORE_KEYS and ALT_SCORES in header.info
         self._values = AnnotationReader(header, [ALT_SCORES if per_alt else score])
 
-    def tally(self, records: Iterable[Record], labelled: Iterable[LabelledAlt] = ()) -> CallsetTally:
+    def count(self, records: Iterable[Record], labelled: Iterable[LabelledAlt] = ()) -> CallsetCounts:
         """The counts of some records; ``labelled`` are those of their ALTs whose label is known."""
-        tally = CallsetTally(self.score)
+        counts = CallsetCounts(self.score)
         surprising = []
         labels = {(id(record), number): label for record, number, label in labelled}
         for record in records:
@@ -164,7 +164,7 @@ class Tallier:
                 continue
             name = self._filter_name(record.filter)
             passes = name in (PASSED, NO_FILTER)
-            tally.records[name] += 1
+            counts.records[name] += 1
             for alt_number, alt in enumerate(record.alts, 1):
                 if unscorable_reason(record.ref, alt) is not None:
                     continue
@@ -172,24 +172,24 @@ class Tallier:
                 exact = round(float(self._values.values(record, alt_number, self._sample)[0]), 4)
                 score = float(f"{exact:.3g}")
                 kind = variant_type(record.ref, alt)
-                tally.alleles[TYPE_NAMES[kind], name] += 1
+                counts.alleles[TYPE_NAMES[kind], name] += 1
                 if not math.isnan(score):
-                    tally.scores[score, name] += 1
+                    counts.scores[score, name] += 1
                 if kind is VariantType.SNV:
                     _, ref, base = trim(record.ref.upper(), alt.upper())
                     if not math.isnan(score) and "N" not in ref + base:
-                        tally.substitutions[score, passes, ref + base in _TRANSITIONS] += 1
+                        counts.substitutions[score, passes, ref + base in _TRANSITIONS] += 1
                 elif kind in (VariantType.INSERTION, VariantType.DELETION):
                     gained = max(-LONGEST_BASES, min(LONGEST_BASES, len(alt) - len(record.ref)))
-                    tally.lengths[gained, passes] += 1
+                    counts.lengths[gained, passes] += 1
                 if label == UNKNOWN:
                     continue
-                tally.outcomes[kind.group, label, passes] += 1
+                counts.outcomes[kind.group, label, passes] += 1
                 if not math.isnan(exact):
                     place = (record.contig, record.start + 1, record.ref, alt, alt_number)
                     surprising.append(Surprise(*place, label, exact, record.qual, name))
-        tally.surprising = _furthest(surprising)
-        return tally
+        counts.surprising = _furthest(surprising)
+        return counts
 
     def _filter_name(self, text: str) -> str:
         """The FILTER by its name; the callset's header bounds how many there are."""
@@ -207,9 +207,9 @@ def _qual(record: Record) -> float:
         return math.nan
 
 
-def add_tallies(parts: Iterable[CallsetTally], score: str) -> CallsetTally:
-    """The tally of a callset from those of its blocks."""
-    total = CallsetTally(score)
+def add_counts(parts: Iterable[CallsetCounts], score: str) -> CallsetCounts:
+    """The counts of a callset from those of its blocks."""
+    total = CallsetCounts(score)
     for part in parts:
         total += part
     return total
@@ -224,12 +224,12 @@ class FilterPoint:
     false_kept: float
 
 
-def filter_point(tally: CallsetTally | None, group: str = "ALL") -> FilterPoint | None:
+def filter_point(counts: CallsetCounts | None, group: str = "ALL") -> FilterPoint | None:
     """None where no record has a FILTER, or there are no true or false alleles."""
-    if tally is None or not tally.filtered:
+    if counts is None or not counts.filtered:
         return None
-    true_kept, true_lost = (tally.outcome(TRUE_VARIANT, passes, group) for passes in (True, False))
-    false_kept, false_lost = (tally.outcome(FALSE_VARIANT, passes, group) for passes in (True, False))
+    true_kept, true_lost = (counts.outcome(TRUE_VARIANT, passes, group) for passes in (True, False))
+    false_kept, false_lost = (counts.outcome(FALSE_VARIANT, passes, group) for passes in (True, False))
     if not true_kept + true_lost or not false_kept + false_lost or not true_kept + false_kept:
         return None
     return FilterPoint(

@@ -15,9 +15,9 @@ import numpy as np
 
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.callset_composition import composition
-from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.metrics import AlleleScores
-from cnnspark.evaluation.score_reader import ScoreReader, callset_counts, declaration
+from cnnspark.evaluation.score_reader import ScoreReader, declaration, record_counts
 from cnnspark.evaluation.strata import RegionFile, StratumReader
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.reference import ReferenceSource
@@ -68,7 +68,7 @@ class BlockAlleles:
     alleles: AlleleScores
     counts: list[Counter[str]] = field(default_factory=list)
     composition: list[Counter[str]] = field(default_factory=list)
-    tally: CallsetTally = field(default_factory=lambda: CallsetTally(""))  # of the first callset
+    callset_counts: CallsetCounts = field(default_factory=lambda: CallsetCounts(""))  # of the first callset
 
 
 def callset_names(paths: Sequence[str]) -> list[str]:
@@ -164,7 +164,7 @@ class BlockCollector:
             for callset in task.callsets
         ]
         first = task.callsets[0]
-        self._tallier = Tallier(first.header, first.key, task.min_qual, first.sample)
+        self._counter = CallsetCounter(first.header, first.key, task.min_qual, first.sample)
 
     def collect(self, block: Block) -> BlockAlleles:
         """Labels, scores and strata of the block's alleles, and counts of its records."""
@@ -180,10 +180,10 @@ class BlockCollector:
                 del counts[TRUTH], counts[TRUTH_FOUND]
             chosen = reader.chosen(records, labels, self._task.min_qual)
             if callset is self._task.callsets[0]:
-                result.tally = self._tallier.tally(records, chosen)
+                result.callset_counts = self._counter.count(records, chosen)
             tables.append(reader.table(chosen))
             names.append([self._name(record, number) for record, number, _ in chosen] if callset.prefix else [])
-            result.counts.append(counts + callset_counts(records))
+            result.counts.append(counts + record_counts(records))
             result.composition.append(composition(records, callset.sample))
         prefixes = [callset.prefix for callset in self._task.callsets]
         result.alleles = join_alleles(tables, names, prefixes) if len(tables) > 1 else tables[0]

@@ -210,7 +210,7 @@ def metric_pairs(
     return pairs
 
 
-def evaluate(
+def evaluate_scores(
     alleles: AlleleScores,
     baseline: str | None = None,
     log_odds: Sequence[str] = ("CNN_1D", "CNN_2D"),

@@ -13,7 +13,7 @@ from cnnspark.common.storage import write_json, write_text
 from cnnspark.common.text_tables import Value
 from cnnspark.errors import InputError
 from cnnspark.evaluation.callset_composition import composition_summary, format_composition
-from cnnspark.evaluation.metrics import AlleleScores, Metrics, evaluate, format_table
+from cnnspark.evaluation.metrics import AlleleScores, Metrics, evaluate_scores, format_table
 from cnnspark.evaluation.metrics_by_stratum import (
     StrataMetrics,
     compare,
@@ -129,7 +129,7 @@ def measure(
     names = list(alleles.scores)
     log_odds = [name for name in names if is_log_odds(name)]
     return Measurements(
-        metrics=evaluate(alleles, baseline="QUAL" if "QUAL" in names else None, log_odds=log_odds),
+        metrics=evaluate_scores(alleles, baseline="QUAL" if "QUAL" in names else None, log_odds=log_odds),
         counts=dict(sorted(counts.items())),
         strata=stratified_metrics(alleles, dimensions),
         comparison=compare(alleles, pairs) if pairs else {},

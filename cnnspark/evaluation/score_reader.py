@@ -183,7 +183,7 @@ def cause_facts(metrics: Metrics) -> dict[str, str]:
     return lines
 
 
-def callset_counts(records: Sequence[Record]) -> Counter[str]:
+def record_counts(records: Sequence[Record]) -> Counter[str]:
     """Records before and after the filter, for the summary."""
     counts: Counter[str] = Counter()
     for record in records:

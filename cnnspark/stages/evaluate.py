@@ -13,7 +13,7 @@ from cnnspark.common.log import about
 from cnnspark.common.storage import absolute, has_files, location, make_folder
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.evaluation.callset_counts import add_tallies
+from cnnspark.evaluation.callset_counts import add_counts
 from cnnspark.evaluation.collect import (
     BlockAlleles,
     BlockCollector,
@@ -37,6 +37,7 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, read_bed
 from cnnspark.formats.vcf import VcfSource
+from cnnspark.reports.callset.contents import ReportContents
 from cnnspark.reports.callset.finished_run import store_pictures
 from cnnspark.reports.callset.page import write_report
 from cnnspark.reports.callset.run_facts import RunFacts, run_of
@@ -133,19 +134,28 @@ def evaluate_callset(
     by_cause = measured.by_cause
     shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": counts[0]}
     run = run or run_of(given[0])
-    curves, tally = (
+    curves, callset_counts = (
         draw_curves(alleles, paths.regions),
-        add_tallies([part.tally for part in collected], callsets[0].key),
+        add_counts([part.callset_counts for part in collected], callsets[0].key),
     )
-    store_pictures(folder, curves, tally)
+    store_pictures(folder, curves, callset_counts)
     if history is None and run is not None and run.card is not None:
         history = list(run.card.history)
     read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
-    write_report(
-        folder / "report.html", title, measured.metrics, curves, history, shown,
-        tally=tally, strata=measured.strata, comparison=measured.comparison, callsets=measured.callsets, run=run,
+    contents = ReportContents(
+        title=title,
+        metrics=measured.metrics,
+        curves=curves,
+        history=history or (),
+        facts=shown,
+        counts=callset_counts,
+        strata=measured.strata,
+        comparison=measured.comparison,
+        callsets=measured.callsets,
+        run=run or RunFacts(),
         inputs={**read, "vcf": merged_callset(given[0])},
-    )  # fmt: skip
+    )
+    write_report(folder / "report.html", contents)
     measured.write(folder)
     return Evaluation(measured, alleles)
 

@@ -18,7 +18,7 @@ from cnnspark.evaluation.metrics import (
     auprc,
     auroc,
     best_f1,
-    evaluate,
+    evaluate_scores,
     format_table,
     metric_pairs,
     thresholds_by_precision,
@@ -262,7 +262,7 @@ def test_the_bootstrap_is_that_of_a_plain_loop_over_resampled_alleles():
 
 def test_evaluation_takes_known_labels_by_group():
     alleles = table()
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=50)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=50)
     json.dumps(metrics, allow_nan=False)
     assert tuple(metrics) == GROUPS
     known = alleles.label >= 0
@@ -283,7 +283,7 @@ def test_evaluation_takes_known_labels_by_group():
 @pytest.mark.parametrize("kept", [[], [0], [0, 1]])
 def test_evaluation_of_next_to_nothing_does_not_crash(kept):
     alleles = table().select(np.array(kept, dtype=int))
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=5)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=5)
     json.dumps(metrics, allow_nan=False)
     text = format_table(metrics)
     assert len(text.splitlines()) == 1 + 2 * len(GROUPS)
