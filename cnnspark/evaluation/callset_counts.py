@@ -2,7 +2,7 @@
 
 Counts stay small whatever the callset's size: numbers by rounded score, by type and by FILTER, and the few labelled
 alleles whose score is furthest from the truth. Those of blocks add up to those of the callset, in any order.
-Alleles are those that can be scored (:func:`cnnspark.variants.alleles.unscorable_reason`); FILTER is that of their
+Alleles are those that can be scored (:func:`cnnspark.variants.alleles.unscorable_reason`); their FILTER is that of the
 record.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnnspark.evaluation.score_reader import LabelledAlt
+from cnnspark.evaluation.strata import TRANSITIONS
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.variants.alleles import (
     FALSE_VARIANT,
@@ -29,12 +30,10 @@ from cnnspark.variants.annotations import AnnotationReader
 from cnnspark.variants.score_fields import ALT_SCORES, SCORE_KEYS
 
 PASSED, NO_FILTER, SEVERAL, UNDECLARED = "PASS", "not filtered", "several FILTERs", "undeclared FILTER"
-# Longer insertions and deletions are counted at the ends.
+# Longer insertions and deletions are counted as if they had this length.
 LONGEST_BASES = 30
-# Surprising alleles that are kept of each label.
+# How many surprising alleles are kept for each label.
 KEPT = 20
-# Two that swap within the purines or within the pyrimidines are transitions.
-_TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
 TYPE_NAMES = {
     VariantType.SNV: "SNV",
     VariantType.MNV: "MNV",
@@ -46,7 +45,7 @@ TYPE_NAMES = {
 
 @dataclass(frozen=True)
 class Surprise:
-    """A labelled allele and what the callset says of it."""
+    """A labelled allele, with its score and the callset's columns."""
 
     contig: str
     pos: int  # 1-based
@@ -60,24 +59,24 @@ class Surprise:
 
     @property
     def disagreement(self) -> float:
-        """How far the score is on the wrong side: the score of a false allele, the negative one of a true one."""
+        """How far the score is on the wrong side: the score of a false allele, the negated score of a true one."""
         return self.score if self.label == FALSE_VARIANT else -self.score
 
     def order(self) -> tuple[Any, ...]:
-        """The furthest first, ties by place."""
+        """The sort key: the furthest from the truth first, ties by position."""
         return (-self.disagreement, self.contig, self.pos, self.ref, self.alt)
 
 
 @dataclass
 class CallsetCounts:
-    """The counts; ``score`` names what is meant by score. Scores are rounded to three significant digits."""
+    """Counts of a callset or a part of it. Scores are rounded to three significant digits."""
 
-    score: str
+    score: str  # its name: QUAL, an INFO key or FORMAT/KEY
     records: Counter[str] = field(default_factory=Counter)  # by FILTER
     alleles: Counter[tuple[str, str]] = field(default_factory=Counter)  # by type and FILTER
     scores: Counter[tuple[float, str]] = field(default_factory=Counter)  # by score and FILTER
     substitutions: Counter[tuple[float, bool, bool]] = field(default_factory=Counter)  # score, passes, transition
-    lengths: Counter[tuple[int, bool]] = field(default_factory=Counter)  # by bases gained (lost: negative), passes
+    lengths: Counter[tuple[int, bool]] = field(default_factory=Counter)  # by bases gained (negative: lost), passes
     outcomes: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # by SNP or INDEL, label, passes
     surprising: list[Surprise] = field(default_factory=list)
 
@@ -89,15 +88,15 @@ class CallsetCounts:
 
     @property
     def filtered(self) -> bool:
-        """Whether some record has a FILTER or PASS."""
+        """Whether any record has a FILTER or PASS."""
         return any(name != NO_FILTER for name in self.records)
 
     def passing(self, transition: bool, passes: bool) -> int:
-        """SNVs that are transitions or transversions, of records that pass FILTER or do not."""
+        """The number of transitions (or transversions) among SNVs that pass FILTER (or do not)."""
         return sum(n for (_, p, t), n in self.substitutions.items() if (p, t) == (passes, transition))
 
     def outcome(self, label: int, passes: bool, group: str = "ALL") -> int:
-        """Alleles of a label that pass FILTER, or do not, of SNP, INDEL or ALL."""
+        """The number of alleles with this label in SNP, INDEL or ALL that pass FILTER (or do not)."""
         return sum(n for (g, k, p), n in self.outcomes.items() if (k, p) == (label, passes) and group in (g, "ALL"))
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +109,11 @@ class CallsetCounts:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CallsetCounts:
-        """What :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: If the values are something else.
+        """
         counts = CallsetCounts(str(values["score"]), surprising=[_surprise(each) for each in values["surprising"]])
         for name, types in _COUNTERS.items():
             for *parts, n in values[name]:
@@ -119,7 +122,7 @@ class CallsetCounts:
         return counts
 
 
-# The counters, and what their keys are of.
+# The counters, and the types that their keys are made of.
 _COUNTERS: dict[str, tuple[Callable[[Any], Any], ...]] = {
     "records": (str,),
     "alleles": (str, str),
@@ -143,10 +146,20 @@ def _furthest(found: Iterable[Surprise]) -> list[Surprise]:
 
 
 class CallsetCounter:
-    """Counts records of a callset. ``score`` is QUAL, an INFO key or FORMAT/KEY; of CNN scores each ALT's own."""
+    """Counts records of a callset by one score."""
 
     def __init__(self, header: VcfHeader, score: str, min_qual: float | None = None, sample: int | None = None):
-        """Records whose QUAL is below ``min_qual``, or missing, are left out; ``sample`` is the column of FORMAT."""
+        """Prepares to read the score.
+
+        Args:
+            header: The callset's.
+            score: QUAL, an INFO key or FORMAT/KEY. For CNN scores, each ALT's own score is read.
+            min_qual: Records with a lower QUAL, or without one, are left out.
+            sample: The number of the sample's column that a FORMAT key is read from.
+
+        Raises:
+            UsageError: If the header declares the score as text.
+        """
         self.score = score
         self._min_qual = min_qual
         self._sample = sample or 0
@@ -155,7 +168,12 @@ class CallsetCounter:
         self._values = AnnotationReader(header, [ALT_SCORES if per_alt else score])
 
     def count(self, records: Iterable[Record], labelled: Iterable[LabelledAlt] = ()) -> CallsetCounts:
-        """The counts of some records; ``labelled`` are those of their ALTs whose label is known."""
+        """Counts some records.
+
+        Args:
+            records: Part of a callset.
+            labelled: Those of their ALTs whose label is known; the records are the same objects.
+        """
         counts = CallsetCounts(self.score)
         surprising = []
         labels = {(id(record), number): label for record, number, label in labelled}
@@ -178,7 +196,7 @@ class CallsetCounter:
                 if kind is VariantType.SNV:
                     _, ref, base = trim(record.ref.upper(), alt.upper())
                     if not math.isnan(score) and "N" not in ref + base:
-                        counts.substitutions[score, passes, ref + base in _TRANSITIONS] += 1
+                        counts.substitutions[score, passes, ref + base in TRANSITIONS] += 1
                 elif kind in (VariantType.INSERTION, VariantType.DELETION):
                     gained = max(-LONGEST_BASES, min(LONGEST_BASES, len(alt) - len(record.ref)))
                     counts.lengths[gained, passes] += 1
@@ -192,7 +210,7 @@ class CallsetCounter:
         return counts
 
     def _filter_name(self, text: str) -> str:
-        """The FILTER by its name; the callset's header bounds how many there are."""
+        """The FILTER's name; only names that the header declares, so that their number is bounded."""
         if text in (".", ""):
             return NO_FILTER
         if text == PASSED or text in self._declared:
@@ -217,15 +235,15 @@ def add_counts(parts: Iterable[CallsetCounts], score: str) -> CallsetCounts:
 
 @dataclass(frozen=True)
 class FilterPoint:
-    """What the FILTER as it is set makes of the labelled alleles."""
+    """Precision and recall of the callset's FILTER as it is set, on the labelled alleles."""
 
     precision: float
     recall: float
-    false_kept: float
+    false_kept: float  # share of the false alleles
 
 
 def filter_point(counts: CallsetCounts | None, group: str = "ALL") -> FilterPoint | None:
-    """None where no record has a FILTER, or there are no true or false alleles."""
+    """Where the FILTER stands on the curves; None without a FILTER, true alleles, false alleles, or kept alleles."""
     if counts is None or not counts.filtered:
         return None
     true_kept, true_lost = (counts.outcome(TRUE_VARIANT, passes, group) for passes in (True, False))
