@@ -32,7 +32,8 @@ from benchmarks.measure import machine, require_current, table
 from cnnspark import stages
 from cnnspark.common.log import progress
 from cnnspark.config import InputPaths, load_config
-from cnnspark.evaluation.metrics import AlleleScores, calibration, evaluate
+from cnnspark.evaluation.calibration import calibration_figures
+from cnnspark.evaluation.metrics import AlleleScores, evaluate_scores
 from cnnspark.evaluation.score_reader import metrics_by_cause
 from cnnspark.execution.session import spark_session
 from cnnspark.filtering.score_distribution import ScoreCounts, fdr_threshold
@@ -258,7 +259,7 @@ def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, An
     card = read_card(bundle)
     logits, is_true = card.calibration(alleles.scores[name]), alleles.label == 1
     chances = 1 / (1 + np.exp(-logits))
-    row: dict[str, Any] = {"scores": name, "calibration error": f"{calibration(is_true, chances)[1]:.4f}"}
+    row: dict[str, Any] = {"scores": name, "calibration error": f"{calibration_figures(is_true, chances)[1]:.4f}"}
     is_indel = np.array([VariantType(kind).is_indel for kind in alleles.variant_type])
     promises = (card.thresholds, "0.99", "precision"), (card.sensitivity_thresholds, "0.999", "sensitivity")
     for by_share, share, of in promises:
@@ -302,7 +303,7 @@ def measure(options: argparse.Namespace) -> None:
     print(table([cost(name, f"{folder}/{name}/bundle", results["facts"][name]) for name in names]))
     for part in chosen_tests(options):
         alleles = alleles_of(part, options, names)
-        measured = evaluate(alleles, baseline=options.baseline)
+        measured = evaluate_scores(alleles, baseline=options.baseline)
         rows = []
         for group in ("ALL", "SNP", "INDEL"):
             for name, values in measured[group].items():

@@ -12,7 +12,7 @@ from cnnspark.common.log import about
 from cnnspark.common.storage import absolute, has_files, location, make_folder
 from cnnspark.config import InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.evaluation.callset_counts import CallsetTally, add_tallies
+from cnnspark.evaluation.callset_counts import CallsetCounts, add_counts
 from cnnspark.evaluation.collect import (
     BlockAlleles,
     BlockCollector,
@@ -36,9 +36,10 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, read_bed
 from cnnspark.formats.vcf import VcfSource
+from cnnspark.reports.callset.contents import ReportContents
 from cnnspark.reports.callset.finished_run import store_pictures
 from cnnspark.reports.callset.page import write_report
-from cnnspark.reports.callset.run_facts import run_of
+from cnnspark.reports.callset.run_facts import RunFacts, run_of
 from cnnspark.stages.inputs import CheckedInputs, checked_inputs
 from cnnspark.stages.requests import EvaluationRequest
 from cnnspark.stages.run_steps import planned_blocks
@@ -116,7 +117,7 @@ def evaluate_callset(session: Session, request: EvaluationRequest) -> Evaluation
         task = EvaluationTask(callsets, truth, paths.reference, tuple(files), causes, request.min_qual)
         collected = _collect(session, task, blocks)
     evaluation = _measure(collected, task, given, [*request.scores, *(name for pair in pairs for name in pair)], pairs)
-    _write(folder, evaluation, request, given, add_tallies([part.tally for part in collected], callsets[0].key))
+    _write(folder, evaluation, request, given, add_counts([part.callset_counts for part in collected], callsets[0].key))
     return evaluation
 
 
@@ -153,22 +154,30 @@ def _measure(
 
 
 def _write(
-    folder: Location, evaluation: Evaluation, request: EvaluationRequest, given: Sequence[str], tally: CallsetTally
+    folder: Location, evaluation: Evaluation, request: EvaluationRequest, given: Sequence[str], counts: CallsetCounts
 ) -> None:
-    """Writes figures, pictures and the report; ``tally`` are the counts of all records of the first callset."""
+    """Writes figures, pictures and the report; ``counts`` are those of all records of the first callset."""
     paths, measured = request.paths.absolute(), evaluation.measured
     run = request.run or run_of(given[0])
     curves = draw_curves(evaluation.alleles, paths.regions)
-    store_pictures(folder, curves, tally)
+    store_pictures(folder, curves, counts)
     mechanisms = {"By mechanism": cause_facts(measured.by_cause)} if measured.by_cause else {}
     history = list(run.card.history) if run is not None and run.card is not None else None
     read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
-    write_report(
-        folder / "report.html", request.title, measured.metrics, curves, history,
-        {**mechanisms, "counts": measured.counts},
-        tally=tally, strata=measured.strata, comparison=measured.comparison, callsets=measured.callsets, run=run,
+    contents = ReportContents(
+        title=request.title,
+        metrics=measured.metrics,
+        curves=curves,
+        history=history or (),
+        facts={**mechanisms, "counts": measured.counts},
+        counts=counts,
+        strata=measured.strata,
+        comparison=measured.comparison,
+        callsets=measured.callsets,
+        run=run or RunFacts(),
         inputs={**read, "vcf": merged_callset(given[0])},
-    )  # fmt: skip
+    )
+    write_report(folder / "report.html", contents)
     measured.write(folder)
 
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from cnnspark._version import __version__
 from cnnspark.errors import RunError
+from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.evaluation.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
-from cnnspark.evaluation.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
 from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.spec import ModelSpec

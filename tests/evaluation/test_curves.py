@@ -1,4 +1,4 @@
-"""What is drawn against the truth equals scikit-learn's and SciPy's figures."""
+"""What is drawn against the truth equals scikit-learn's figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from cnnspark.evaluation.curves import MAX_POINTS, RELIABILITY_BINS, Curves, draw_curves, reliability, wilson_interval
-from cnnspark.evaluation.metrics import AlleleScores, calibration
-from cnnspark.variants.score_fields import probability_of_score
+from cnnspark.evaluation.curves import MAX_POINTS, Curves, draw_curves
+from cnnspark.evaluation.metrics import AlleleScores
 
 
 def example(n: int = 250) -> AlleleScores:
@@ -62,22 +60,6 @@ def test_histograms_hold_every_labelled_allele_with_a_score() -> None:
     assert sum(histogram.true) == (seen & (known.label == 1)).sum()
     assert sum(histogram.false) == (seen & (known.label == 0)).sum()
     assert histogram.median_true == pytest.approx(np.median(known.scores["CNN_2D"][seen & (known.label == 1)]))
-
-
-def test_reliability_has_the_bins_of_the_calibration_error() -> None:
-    known = example(3_000).labelled()
-    scores = known.scores["CNN_2D"]
-    bins = reliability(known.label, scores)
-    assert sum(each.alleles for each in bins) == len(known) and len(bins) == RELIABILITY_BINS
-    error = sum(each.alleles * abs(each.true - each.predicted) for each in bins) / len(known)
-    assert error == pytest.approx(calibration(known.label, probability_of_score(scores))[1])
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 20), (1, 1), (3, 17), (20, 20), (400, 1000)])
-def test_the_interval_is_wilsons(successes: int, n: int) -> None:
-    expected = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_curves_come_back_from_json() -> None:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from cnnspark.evaluation.bootstrap import REPLICATES, Interval, bootstrap
 from cnnspark.evaluation.metrics import (
@@ -18,8 +18,7 @@ from cnnspark.evaluation.metrics import (
     auprc,
     auroc,
     best_f1,
-    calibration,
-    evaluate,
+    evaluate_scores,
     format_table,
     metric_pairs,
     thresholds_by_precision,
@@ -188,23 +187,6 @@ def test_the_score_is_turned_back_into_its_probability():
     assert probability_of_score(np.array([-1e9, 1e9])).tolist() == [0.0, 1.0]
 
 
-def test_calibration_is_brier_and_the_binned_error():
-    rng = np.random.default_rng(1)
-    labels, p = rng.integers(0, 2, 300), rng.random(300)
-    p[:3] = 0.0, 1.0, np.nan
-    brier, error = calibration(labels, p)
-    known = ~np.isnan(p)
-    assert brier == pytest.approx(brier_score_loss(labels[known], p[known]))
-    slow = 0.0
-    for i in range(10):
-        in_bin = [j for j in range(300) if known[j] and (i / 10 <= p[j] < (i + 1) / 10 or (i == 9 and p[j] == 1))]
-        slow += len(in_bin) / known.sum() * abs(np.mean(labels[in_bin]) - np.mean(p[in_bin]))
-    assert error == pytest.approx(slow)
-    assert calibration(np.empty(0), np.empty(0)) == (None, None)
-    perfect = np.array([0.0, 1.0])
-    assert calibration(perfect, perfect) == (0.0, 0.0)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_weighted_average_precision_is_scikit_learn_s(seed):
     labels, scores = example(seed)
@@ -280,7 +262,7 @@ def test_the_bootstrap_is_that_of_a_plain_loop_over_resampled_alleles():
 
 def test_evaluation_takes_known_labels_by_group():
     alleles = table()
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=50)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=50)
     json.dumps(metrics, allow_nan=False)
     assert tuple(metrics) == GROUPS
     known = alleles.label >= 0
@@ -301,7 +283,7 @@ def test_evaluation_takes_known_labels_by_group():
 @pytest.mark.parametrize("kept", [[], [0], [0, 1]])
 def test_evaluation_of_next_to_nothing_does_not_crash(kept):
     alleles = table().select(np.array(kept, dtype=int))
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=5)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=5)
     json.dumps(metrics, allow_nan=False)
     text = format_table(metrics)
     assert len(text.splitlines()) == 1 + 2 * len(GROUPS)

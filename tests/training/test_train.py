@@ -133,7 +133,7 @@ def test_the_result_names_the_bundle_its_digest_and_the_best_epochs_figures(unin
 
 @pytest.mark.spark
 def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> None:
-    from cnnspark.evaluation.metrics import calibration as calibration_figures
+    from cnnspark.evaluation.calibration import calibration_figures
     from cnnspark.models.calibration import cross_fitted, fit_platt, probabilities
     from cnnspark.variants.score_fields import log_odds
 

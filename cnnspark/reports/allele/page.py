@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cnnspark.common.storage import write_text
 from cnnspark.errors import UsageError
 from cnnspark.reports.allele.tensor_picture import COLUMN_WIDTH, COLUMNS_LEFT, PICTURE_WIDTH
+from cnnspark.reports.html_template import render
 
 # Rows that stand open; all are there, folded away.
 SHOWN_INPUTS, SHOWN_READS = 15, 10
@@ -31,7 +31,8 @@ def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
     """
     changes = [abs(each["change"]) for each in found["effects"]]
     one_by_one = sorted(found["reads_one_by_one"], key=lambda each: -abs(each["change"]))
-    page = _template().render(
+    page = render(
+        "explanation.html",
         found=found,
         title=f"{found['contig']}:{found['pos']:,} {_short(found['ref'])} > {_short(found['alt'])}",
         picture=base64.b64encode(picture).decode("ascii"),
@@ -48,16 +49,6 @@ def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
         write_text(Path(out), page)
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror}); choose another --out") from None
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    text = resources.files("cnnspark").joinpath("templates/explanation.html").read_text("utf-8")
-    return environment.from_string(text)
 
 
 def _short(allele: str) -> str:

@@ -34,7 +34,7 @@ class Drawing:
 
 
 def drawing() -> AbstractContextManager[None]:
-    """matplotlib's settings, for as long as something is drawn."""
+    """Matplotlib's settings, for as long as something is drawn."""
     import matplotlib
 
     return matplotlib.rc_context(

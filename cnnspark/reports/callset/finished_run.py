@@ -12,13 +12,14 @@ import pysam
 
 from cnnspark.common.storage import explained, location, read_json, write_json
 from cnnspark.errors import InputError, UsageError
-from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.curves import Curves
 from cnnspark.evaluation.metrics import Metrics
 from cnnspark.execution.shards import MERGED, MERGED_BCF
 from cnnspark.formats.callset import kind_of, require_file
 from cnnspark.formats.htslib import for_htslib
 from cnnspark.formats.vcf import ENCODING, Record, VcfHeader
+from cnnspark.reports.callset.contents import ReportContents
 from cnnspark.reports.callset.page import write_report
 from cnnspark.reports.callset.run_facts import RunFacts, is_scoring_run, read_run
 
@@ -30,18 +31,18 @@ PICTURES, METRICS = "pictures.json", "metrics.json"
 _SCORED, _FILTERED, _EVALUATION = "scored", "filtered.vcf.gz", "evaluation"
 
 
-def store_pictures(folder: Location, curves: Curves, tally: CallsetTally) -> None:
+def store_pictures(folder: Location, curves: Curves, counts: CallsetCounts) -> None:
     """Writes what a report draws beside an evaluation's metrics."""
-    write_json(folder / PICTURES, {"curves": curves.to_json(), "tally": tally.to_json()})
+    write_json(folder / PICTURES, {"curves": curves.to_json(), "tally": counts.to_json()})
 
 
-def read_pictures(folder: Location) -> tuple[Curves, CallsetTally] | None:
+def read_pictures(folder: Location) -> tuple[Curves, CallsetCounts] | None:
     """What :func:`store_pictures` wrote; None where there is nothing. Raises InputError where it is damaged."""
     if not (folder / PICTURES).exists():
         return None
     values = read_json(folder / PICTURES, "an evaluation")
     try:
-        return Curves.from_json(values["curves"]), CallsetTally.from_json(values["tally"])
+        return Curves.from_json(values["curves"]), CallsetCounts.from_json(values["tally"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / PICTURES} is damaged ({error}); evaluate again") from None
 
@@ -82,15 +83,22 @@ def report_run(
             raise InputError(f"{measured / METRICS} is damaged ({error}); evaluate again") from None
         pictures = read_pictures(measured)
     files = [vcf] if vcf else _scored_files(scored, run)
-    tally = tally_callset(files, pictures[1].score if pictures else run.key)
+    counts = count_callset(files, pictures[1].score if pictures else run.key)
     if pictures:
-        tally.outcomes, tally.surprising = pictures[1].outcomes, pictures[1].surprising
+        counts.outcomes, counts.surprising = pictures[1].outcomes, pictures[1].surprising
     callset = vcf or str(scored)
-    summary = write_report(
-        target, title or f"cnnspark: {folder.name}", metrics, pictures[0] if pictures else None,
-        list(run.card.history) if run.card else None, {"callset": callset, **facts},
-        tally=tally, run=run, inputs={**run.inputs, "vcf": callset}, **more,
-    )  # fmt: skip
+    contents = ReportContents(
+        title=title or f"cnnspark: {folder.name}",
+        metrics=metrics,
+        curves=pictures[0] if pictures else None,
+        history=run.card.history if run.card else (),
+        facts={"callset": callset, **facts},
+        counts=counts,
+        run=run,
+        inputs={**run.inputs, "vcf": callset},
+        **more,
+    )
+    summary = write_report(target, contents)
     return {"report": out, "run": str(scored), "callset": callset, "summary": summary}
 
 
@@ -119,9 +127,9 @@ def _scored_files(scored: Location, run: RunFacts) -> list[str]:
     return merged[:1] or list(run.shards)
 
 
-def tally_callset(paths: Sequence[str], score: str) -> CallsetTally:
-    """The tally of the records of some VCFs (compressed or not) or BCFs. Raises InputError where one is none."""
-    total = CallsetTally(score)
+def count_callset(paths: Sequence[str], score: str) -> CallsetCounts:
+    """The counts of the records of some VCFs (compressed or not) or BCFs. Raises InputError where one is none."""
+    total = CallsetCounts(score)
     for path in paths:
         require_file(path, "callset")
         lines = _bcf_lines(path) if kind_of(path) == "bcf" else _vcf_lines(path)
@@ -131,10 +139,10 @@ def tally_callset(paths: Sequence[str], score: str) -> CallsetTally:
             if line.startswith("#CHROM"):
                 break
         try:
-            tallier = Tallier(VcfHeader(head), score)
+            counter = CallsetCounter(VcfHeader(head), score)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        total += tallier.tally(Record(line) for line in lines if line)
+        total += counter.count(Record(line) for line in lines if line)
     return total
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from cnnspark.common.text_tables import Value, format_value
-from cnnspark.evaluation.callset_counts import NO_FILTER, PASSED, CallsetTally, filter_point
-from cnnspark.evaluation.curves import Curves
-from cnnspark.evaluation.metrics import Metrics
+from cnnspark.evaluation.callset_counts import NO_FILTER, PASSED, CallsetCounts, filter_point
 from cnnspark.models.bundle_files import notice
+from cnnspark.reports.callset.contents import BASELINE, ReportContents
 from cnnspark.reports.callset.run_facts import RunFacts
 from cnnspark.variants.score_fields import is_log_odds, probability_of_score
 
@@ -20,23 +19,14 @@ from cnnspark.variants.score_fields import is_log_odds, probability_of_score
 _NAMED = 3
 
 
-def summary(
-    metrics: Metrics,
-    curves: Curves | None,
-    tally: CallsetTally | None,
-    run: RunFacts,
-    model: str | None,
-    baseline: str | None,
-) -> list[str]:
-    """The findings: what went, how good it is, whether the model knows such a callset, whether all records are there.
-
-    ``model`` and ``baseline`` are the names of two scores.
-    """
-    sentences = of_filter(tally) if tally else []
-    if curves is not None or metrics:
-        sentences += of_filter_and_truth(tally) + of_truth(metrics, curves, model, baseline)
+def summary(contents: ReportContents) -> list[str]:
+    """The findings: what passes, how good that is, whether the model knows such callsets, whether no record is lost."""
+    counts, run = contents.counts, contents.run
+    sentences = of_filter(counts) if counts else []
+    if contents.has_truth:
+        sentences += of_filter_and_truth(counts) + of_truth(contents)
     else:
-        sentences += without_truth(tally)
+        sentences += without_truth(counts)
     sentences += of_guard(run)
     if said := notice(run.model):
         sentences.append(_sentence(said))
@@ -50,40 +40,40 @@ def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def of_filter(tally: CallsetTally) -> list[str]:
+def of_filter(counts: CallsetCounts) -> list[str]:
     """How many records pass, and the Ti/Tv of both sides."""
-    records = sum(tally.records.values())
+    records = sum(counts.records.values())
     if not records:
         return ["The callset has no records."]
-    if not tally.filtered:
+    if not counts.filtered:
         return [f"{records:,} records, none with a FILTER yet: 'cnnspark filter' sets it."]
-    passed, unset = tally.records[PASSED], tally.records[NO_FILTER]
+    passed, unset = counts.records[PASSED], counts.records[NO_FILTER]
     sentences = [f"{passed:,} of {records:,} records ({passed / records:.1%}) pass FILTER."]
     if unset:
         sentences[0] = f"{sentences[0][:-1]}; {unset:,} have none."
-    kept, lost = titv(tally, True), titv(tally, False)
+    kept, lost = titv(counts, True), titv(counts, False)
     if kept is not None and lost is not None:
         sentences.append(f"The SNVs that pass have a Ti/Tv of {kept:.2f}, the filtered ones {lost:.2f}.")
     return sentences
 
 
-def titv(tally: CallsetTally, passes: bool) -> float | None:
+def titv(counts: CallsetCounts, passes: bool) -> float | None:
     """Transitions over transversions of the SNVs that pass, or do not; None where there is no transversion."""
-    transversions = tally.passing(False, passes)
-    return tally.passing(True, passes) / transversions if transversions else None
+    transversions = counts.passing(False, passes)
+    return counts.passing(True, passes) / transversions if transversions else None
 
 
-def without_truth(tally: CallsetTally | None) -> list[str]:
+def without_truth(counts: CallsetCounts | None) -> list[str]:
     """That nothing was compared, and what the model's own probabilities would have."""
     sentence = "There is no truth to compare with, so that how many of these calls are right is not known"
-    if tally is None or not is_log_odds(tally.score) or not tally.scores:
+    if counts is None or not is_log_odds(counts.score) or not counts.scores:
         return [f"{sentence}."]
     passes = (PASSED, NO_FILTER)
-    n = sum(count for (_, name), count in tally.scores.items() if name in passes)
-    expected = sum(probability(score) * count for (score, name), count in tally.scores.items() if name in passes)
+    n = sum(count for (_, name), count in counts.scores.items() if name in passes)
+    expected = sum(probability(score) * count for (score, name), count in counts.scores.items() if name in passes)
     if not n:
         return [f"{sentence}."]
-    which = "that pass" if tally.filtered else "that were scored"
+    which = "that pass" if counts.filtered else "that were scored"
     return [
         f"{sentence}. By the model's own probabilities {expected / n:.1%} of the {n:,} alleles {which} are real; that "
         "holds as far as the callset is like the data that the model was calibrated on."
@@ -95,9 +85,11 @@ def probability(score: float) -> float:
     return float(probability_of_score(np.array(score)))
 
 
-def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baseline: str | None) -> list[str]:
+def of_truth(contents: ReportContents) -> list[str]:
     """How good the score is against the truth, beside the baseline and what chance would give."""
-    values = metrics.get("ALL", {}).get(model or "", {})
+    curves, score = contents.curves, contents.score
+    of_all = contents.metrics.get("ALL", {})
+    values = of_all.get(score or "", {})
     n_true, n_false = int(values.get("n_true") or 0), int(values.get("n_false") or 0)
     if curves is not None:
         n_true, n_false = curves.n_true, curves.n_false
@@ -114,10 +106,10 @@ def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baselin
     if values.get("auprc") is None:
         sentences.append("True and false alleles are both needed to say how good a score is; one of them is lacking.")
         return sentences
-    sentence = f"{model} has an AUPRC of {_with_interval(values)}"
-    other = metrics.get("ALL", {}).get(baseline or "", {}) if baseline != model else {}
+    sentence = f"{score} has an AUPRC of {_with_interval(values)}"
+    other = of_all.get(BASELINE, {}) if score != BASELINE else {}
     if other.get("auprc") is not None:
-        sentence += f"; {baseline} has {_with_interval(other)}"
+        sentence += f"; {BASELINE} has {_with_interval(other)}"
     sentences.append(sentence + ".")
     gain, low, high = (values.get(name) for name in ("auprc_gain", "auprc_gain_low", "auprc_gain_high"))
     if gain is not None and low is not None and high is not None:
@@ -128,8 +120,8 @@ def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baselin
         recall, other_recall = values.get(name), other.get(name)
         if recall is None:
             continue
-        sentence = f"At a precision of {wanted:.0%}, {model} keeps {recall:.1%} of the true alleles"
-        sentences.append(sentence + (f", {baseline} {other_recall:.1%}." if other_recall is not None else "."))
+        sentence = f"At a precision of {wanted:.0%}, {score} keeps {recall:.1%} of the true alleles"
+        sentences.append(sentence + (f", {BASELINE} {other_recall:.1%}." if other_recall is not None else "."))
     return sentences
 
 
@@ -139,9 +131,9 @@ def _with_interval(values: Mapping[str, Value]) -> str:
     return text if low is None or high is None else f"{text} (95% interval {low:.3f} to {high:.3f})"
 
 
-def of_filter_and_truth(tally: CallsetTally | None) -> list[str]:
+def of_filter_and_truth(counts: CallsetCounts | None) -> list[str]:
     """What the FILTER as it is set makes of the labelled alleles."""
-    point = filter_point(tally)
+    point = filter_point(counts)
     if point is None:
         return []
     return [

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.common.text_tables import format_value
-from cnnspark.evaluation.callset_counts import CallsetTally, FilterPoint, filter_point
-from cnnspark.evaluation.curves import Curves, Histogram, Reliability
+from cnnspark.evaluation.calibration import Reliability
+from cnnspark.evaluation.callset_counts import CallsetCounts, FilterPoint, filter_point
+from cnnspark.evaluation.curves import Curves, Histogram
 from cnnspark.evaluation.metrics import GROUPS, Metrics
 from cnnspark.reports.callset.chart import (
     BAD,
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 _MARKERS = {0.90: "o", 0.99: "s"}
 
 
-def curve_drawings(curves: Curves, metrics: Metrics, tally: CallsetTally | None) -> list[Drawing]:
+def curve_drawings(curves: Curves, metrics: Metrics, counts: CallsetCounts | None) -> list[Drawing]:
     """Precision over recall and ROC of each group, with the thresholds of two precisions and the FILTER as set."""
     drawings = []
     for area in ("auprc", "auroc"):
         is_pr = area == "auprc"
         for group, by_score in ((name, curves.groups[name]) for name in GROUPS if name in curves.groups):
-            of_filter = filter_point(tally, group)
+            of_filter = filter_point(counts, group)
             labels = ("recall", "precision") if is_pr else ("false alleles kept", "true alleles kept")
             figure, axes = new_axes(*labels)
             for i, (name, of) in enumerate(by_score.items()):

@@ -12,7 +12,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError
-from cnnspark.reports.callset.finished_run import read_pictures, report_run, tally_callset
+from cnnspark.reports.callset.finished_run import count_callset, read_pictures, report_run
 from cnnspark.reports.callset.run_facts import read_run
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.integration.test_documents import commands
@@ -78,11 +78,11 @@ def test_filtered_and_evaluated(scored: Path, filtered: Path, evaluated: Path, t
 def test_what_an_evaluation_draws_is_stored_and_is_of_its_alleles(evaluated: Path) -> None:
     found = read_pictures(evaluated)
     assert found is not None
-    curves, tally = found
+    curves, counts = found
     values = json.loads((evaluated / "metrics.json").read_text())["metrics"]["ALL"]["CNN_2D"]
     assert (curves.n_true, curves.n_false) == (values["n_true"], values["n_false"])
-    assert tally.outcome(1, True) + tally.outcome(1, False) == values["n_true"]
-    assert tally.score == "CNN_2D" and tally.surprising
+    assert counts.outcome(1, True) + counts.outcome(1, False) == values["n_true"]
+    assert counts.score == "CNN_2D" and counts.surprising
     page = (evaluated / "report.html").read_text(encoding="utf-8")
     assert "cnnspark explain" in page and "The model&#39;s card" in page or "The model's card" in page
 
@@ -107,11 +107,11 @@ def test_the_folder_of_a_whole_run(scored: Path, filtered: Path, evaluated: Path
 
 
 @pytest.mark.spark
-def test_parts_and_forms_of_a_callset_give_one_tally(scored: Path, filtered: Path, tmp_path: Path) -> None:
+def test_parts_and_forms_of_a_callset_give_the_same_counts(scored: Path, filtered: Path, tmp_path: Path) -> None:
     import pysam
 
     shards = sorted(map(str, (scored / "shards").glob("*.vcf.gz")))
-    assert tally_callset(shards, "CNN_2D") == tally_callset([str(scored / "merged.vcf.gz")], "CNN_2D")
+    assert count_callset(shards, "CNN_2D") == count_callset([str(scored / "merged.vcf.gz")], "CNN_2D")
     plain = tmp_path / "plain.vcf"
     with pysam.BGZFile(str(filtered), "rb", None) as lines:
         plain.write_bytes(b"\n".join(lines) + b"\n")
@@ -119,9 +119,9 @@ def test_parts_and_forms_of_a_callset_give_one_tally(scored: Path, filtered: Pat
     with pysam.VariantFile(str(filtered)) as source, pysam.VariantFile(str(binary), "wb", header=source.header) as out:
         for record in source:
             out.write(record)
-    whole = tally_callset([str(filtered)], "CNN_2D")
-    assert tally_callset([str(plain)], "CNN_2D") == whole
-    assert tally_callset([str(binary)], "CNN_2D").records == whole.records
+    whole = count_callset([str(filtered)], "CNN_2D")
+    assert count_callset([str(plain)], "CNN_2D") == whole
+    assert count_callset([str(binary)], "CNN_2D").records == whole.records
 
 
 def exit_code_and_sentence(arguments: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str]:

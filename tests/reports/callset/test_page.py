@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import RunError
-from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.curves import draw_curves
-from cnnspark.evaluation.metrics import AlleleScores, evaluate
+from cnnspark.evaluation.metrics import AlleleScores, evaluate_scores
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
-from cnnspark.reports.callset.page import ordered_strata, write_report
+from cnnspark.reports.callset.contents import ReportContents, ordered_strata
+from cnnspark.reports.callset.page import write_report
 from cnnspark.reports.callset.run_facts import RunFacts
 from tests.conftest import ROOT
 
@@ -80,13 +81,13 @@ def example(names=("CNN_2D", "QUAL"), n=300) -> AlleleScores:
 
 def report(path: Path, scores=None, history=HISTORY, facts=None, title="Evaluation", **how) -> str:
     scores = example() if scores is None else scores
-    metrics = evaluate(scores, baseline="QUAL", n_replicates=20)
+    metrics = evaluate_scores(scores, baseline="QUAL", n_replicates=20)
     facts = {"records": 12_345} if facts is None else facts
-    write_report(path, title, metrics, draw_curves(scores), history, facts, **how)
+    write_report(path, ReportContents(title, metrics, draw_curves(scores), history or (), facts, **how))
     return path.read_text(encoding="utf-8")
 
 
-def tally(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> CallsetTally:
+def callset_counts(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> CallsetCounts:
     """Counts of a callset with SNVs and indels, true and false ones; those with a score below 0 are filtered."""
     rng = np.random.default_rng(8)
     lines = ["##fileformat=VCFv4.2", f'##FILTER=<ID={filter_name},Description="d">']
@@ -99,7 +100,7 @@ def tally(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> Calls
         status = "PASS" if score >= 0 else filter_name
         records.append(Record(f"{contig}\t{i + 1}\t.\t{ref}\t{alt}\t50\t{status}\t{key}={score:.3f}"))
         labels.append((records[-1], 1, label))
-    return Tallier(VcfHeader(lines), key).tally(records, labels)
+    return CallsetCounter(VcfHeader(lines), key).count(records, labels)
 
 
 def run_facts(name="INFO/DP") -> RunFacts:
@@ -156,7 +157,7 @@ def full_report(path: Path, **how) -> str:
     return report(
         path,
         **{
-            "tally": tally(),
+            "counts": callset_counts(),
             "strata": STRATA,
             "comparison": COMPARISON,
             "callsets": CALLSETS,
@@ -174,7 +175,7 @@ def test_the_page_is_well_formed_and_says_the_findings_first(tmp_path):
     # Two curves per group, a histogram per score, calibration, two of training.
     assert page.tags.count("svg") == 3 * 2 + 2 + 1 + 2
     assert page.tags.count("figure") == page.tags.count("figcaption") == page.tags.count("svg")
-    values = evaluate(scores, baseline="QUAL", n_replicates=20)["ALL"]
+    values = evaluate_scores(scores, baseline="QUAL", n_replicates=20)["ALL"]
     summary = page.text[: page.text.index("Metrics")]
     n_true, n_false = values["CNN_2D"]["n_true"], values["CNN_2D"]["n_false"]
     assert f"The truth of {n_true + n_false} ALT alleles is known: {n_true} are true and {n_false} false." in summary
@@ -223,7 +224,7 @@ def test_hostile_names_are_only_ever_text(tmp_path):
     strata = {evil: {quote: {evil: {"auprc": 0.5, "auprc_low": 0.4, "auprc_high": 0.6, "n_true": 1, "n_false": 1}}}}
     html = report(
         tmp_path / "r.html", scores, history, facts, title=evil, strata=strata, run=run_facts(quote),
-        tally=tally(filter_name="<img onload=x &", contig="$(rm -rf /)"), inputs={"vcf": f"{quote}.vcf.gz"},
+        counts=callset_counts(filter_name="<img onload=x &", contig="$(rm -rf /)"), inputs={"vcf": f"{quote}.vcf.gz"},
     )  # fmt: skip
     page = Page(html)  # checks that no attribute begins with "on"
     assert not {"script", "img"} & set(page.tags)
@@ -260,20 +261,20 @@ def test_each_surprising_call_has_the_command_that_explains_it(tmp_path):
         assert words[words.index("--reads") + 1] == "my reads.bam"
         assert words[words.index("--model") + 1] == "/models/mine"
         assert re.fullmatch(r"chr1:\d+", words[words.index("--at") + 1])
-    found = sorted(tally().surprising, key=lambda each: -each.disagreement)[:20]
+    found = sorted(callset_counts().surprising, key=lambda each: -each.disagreement)[:20]
     places = re.findall(r"explain (chr1:\d+)\n", page.text)
     assert [f"chr1:{each.pos}" for each in found] == [place for place in places if place]
 
 
 def test_surprising_calls_of_a_score_that_is_no_log_odds_are_of_both_labels(tmp_path):
-    html = full_report(tmp_path / "r.html", tally=tally(key="VQSLOD"))
+    html = full_report(tmp_path / "r.html", counts=callset_counts(key="VQSLOD"))
     table = html[html.index('id="surprising"') : html.index('id="callset"')]
     assert table.count('data-label="Truth">true') == table.count('data-label="Truth">false') == 10
     assert "Probability" not in table
 
 
 def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(tmp_path):
-    counts = tally()
+    counts = callset_counts()
     page = Page(full_report(tmp_path / "r.html"))
     summary = page.text[: page.text.index("Metrics")]
     passed = counts.records["PASS"]
@@ -301,16 +302,15 @@ def test_strata_and_groups_keep_the_order_that_readers_expect(tmp_path):
     assert list(found) == ["type", "depth", "region x"] and list(found["depth"]) == ["0-9", "50-99"]
     assert found["region x"] == jumbled["region x"]
     scores = example()
-    metrics = {name: evaluate(scores, n_replicates=5)[name] for name in ("ALL", "INDEL", "SNP")}
-    write_report(tmp_path / "r.html", "t", metrics, None, None, {})
+    metrics = {name: evaluate_scores(scores, n_replicates=5)[name] for name in ("ALL", "INDEL", "SNP")}
+    write_report(tmp_path / "r.html", ReportContents("t", metrics))
     groups = re.findall(r'data-label="Alleles">(\w+)<', (tmp_path / "r.html").read_text(encoding="utf-8"))
     assert groups[:6] == ["ALL", "ALL", "SNP", "SNP", "INDEL", "INDEL"]
 
 
 def test_without_a_truth_the_page_says_so_and_shows_the_callset(tmp_path):
-    summary = write_report(
-        tmp_path / "r.html", "Plain", {}, None, None, {}, tally=tally(), run=run_facts(), inputs=None
-    )
+    contents = ReportContents("Plain", counts=callset_counts(), run=run_facts())
+    summary = write_report(tmp_path / "r.html", contents)
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert any("There is no truth to compare with" in sentence for sentence in summary)
     assert "Against the truth" not in page.text and "AUPRC, the area" not in page.text
