@@ -16,11 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cnnspark.common.storage import file_digest
 from cnnspark.errors import InputError
 from cnnspark.execution.tensorflow_setup import use_one_gpu
 from cnnspark.models.bundle_files import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, new_bundle, opened_bundle
 from cnnspark.models.calibration import probabilities
-from cnnspark.models.card import Card, file_digest, read_opened_card
+from cnnspark.models.card import Card, read_opened_card
 from cnnspark.models.networks.registry import feed, model_inputs
 from cnnspark.tensors.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
 
@@ -69,7 +70,7 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
     with new_bundle(path, replace) as folder:
         model.save(folder / NETWORK_FILE)
         _without_dates(folder / NETWORK_FILE)
-        card = dataclasses.replace(card, sha256=file_digest(folder / NETWORK_FILE))
+        card = dataclasses.replace(card, sha256=file_digest(str(folder / NETWORK_FILE)))
         text = json.dumps(card.to_json(), indent=1, allow_nan=False)
         (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
         if card.history:

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.tensors.input_histogram import Histogram, bin_edges, cell_count, count_cells
+
 # Tenths of the training alleles, or fewer where values repeat: finer cells would mostly add noise.
 BINS = 10
 # A quarter of the alleles elsewhere, beyond the noise. With a caller's own annotations the same callset has .05, reads
@@ -43,22 +45,14 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """How one annotation or site feature lies in the training alleles.
+class TrainedHistogram(Histogram):
+    """The histogram of one input over the training alleles.
 
-    ``counts``: missing, below the first edge, one for each bin, above the last edge. A bin has its lower edge, the last
-    bin both; a single edge is a bin of one value; without edges every value was missing. n neighbouring alleles are
-    mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
+    Attributes:
+        noise: n neighbouring alleles are mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
     """
 
-    name: str
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
     noise: float
-
-    @property
-    def missing_share(self) -> float:
-        return self.counts[0] / max(1, sum(self.counts))
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class KnownValues:
     """
 
     alleles: int
-    histograms: tuple[Histogram, ...]
+    histograms: tuple[TrainedHistogram, ...]
     parts: tuple[KnownPart, ...] = ()
 
     @property
@@ -91,8 +85,8 @@ class KnownValues:
         """From plain JSON values. Raises KeyError, TypeError or ValueError where they are not such."""
         histograms = []
         for each in values["histograms"]:
-            histogram = Histogram(**each | {k: tuple(each[k]) for k in ("edges", "counts")})
-            if len(histogram.counts) != _cells(histogram.edges):
+            histogram = TrainedHistogram(**each | {k: tuple(each[k]) for k in ("edges", "counts")})
+            if len(histogram.counts) != cell_count(histogram.edges):
                 raise ValueError(f"the histogram of '{histogram.name}' has {len(histogram.counts)} counts")
             histograms.append(histogram)
         parts = []
@@ -120,37 +114,10 @@ class KnownValues:
         ) or (self,)
 
 
-def _cells(edges: Sequence[float] | np.ndarray) -> int:
-    """Missing, below, the bins, above."""
-    return max(1, len(edges) - 1) + 3 if len(edges) else 3
-
-
-def _bin_edges(column: np.ndarray) -> np.ndarray:
-    """Distinct tenths of the finite values of ``column`` (n,), float64; none where there are none."""
-    seen = column[np.isfinite(column)].astype(np.float64)
-    return np.unique(np.quantile(seen, np.linspace(0, 1, BINS + 1))) if len(seen) else np.zeros(0)
-
-
-def _count(column: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """int64 counts of the values of ``column`` (n,), as in :class:`Histogram`."""
-    seen = column[np.isfinite(column)].astype(np.float64)
-    counts = np.zeros(_cells(edges), np.int64)
-    counts[0] = len(column) - len(seen)
-    if not len(edges):
-        counts[-1] = len(seen)
-        return counts
-    bins = max(1, len(edges) - 1)
-    places = np.clip(np.searchsorted(edges, seen, side="right"), 1, bins)
-    places[seen < edges[0]] = 0
-    places[seen > edges[-1]] = bins + 1
-    counts[1:] = np.bincount(places, minlength=bins + 2)
-    return counts
-
-
 def count_values(known: KnownValues, values: np.ndarray) -> list[list[int]]:
     """The counts of each column of ``values`` (n, names), in the cells of the card's histograms."""
     columns = zip(known.histograms, values.T, strict=True)
-    return [_count(column, np.array(histogram.edges)).tolist() for histogram, column in columns]
+    return [count_cells(column, np.array(histogram.edges)).tolist() for histogram, column in columns]
 
 
 def distance(counts: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndarray) -> float:
@@ -168,9 +135,9 @@ def known_values(names: Sequence[str], values: np.ndarray, datasets: np.ndarray 
     """
     histograms = []
     for name, column in zip(names, values.T, strict=True):
-        edges = _bin_edges(column)
+        edges = bin_edges(column, BINS)
         counts, noise = _count_with_noise(column, edges)
-        histograms.append(Histogram(name, tuple(edges.tolist()), counts, noise))
+        histograms.append(TrainedHistogram(name, tuple(edges.tolist()), counts, noise))
     numbers = np.unique(datasets) if datasets is not None else ()
     parts = []
     for number in numbers if len(numbers) > 1 else ():
@@ -188,8 +155,8 @@ def _count_with_noise(column: np.ndarray, edges: np.ndarray) -> tuple[tuple[int,
     n = len(column)
     rows = min(max(n // CHUNKS, CHUNK_ALLELES[0]), CHUNK_ALLELES[1])
     chunks = [slice(first, first + rows) for first in range(0, n - rows + 1, rows)]
-    counts = _count(column, edges)
-    inside = [_count(column[chunk], edges) for chunk in chunks]
+    counts = count_cells(column, edges)
+    inside = [count_cells(column[chunk], edges) for chunk in chunks]
     apart = [distance(chunk, counts - chunk) for chunk in inside]
     # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
     widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnnspark.errors import InputError
+from cnnspark.tensors.input_histogram import capped_bin_edges
 
 # Bins of the piecewise-linear encoding. With the number itself beside them four were better than eight on 7,600
 # alleles: finer codes let the network learn places by heart. On 240,000 eight are better.
@@ -89,8 +90,8 @@ def quantile_edges(values: np.ndarray, bins: int = BINS) -> tuple[tuple[float, .
     """
     edges = []
     for column in np.asarray(values, np.float32).T:
-        seen = column[np.isfinite(column)]
-        row = _edges(seen, bins) if len(seen) else np.full(bins + 1, NEVER_SEEN)
+        row = capped_bin_edges(column, bins, MOST_OF_A_BIN)
+        row = np.pad(row, (0, bins + 1 - len(row)), mode="edge") if len(row) else np.full(bins + 1, NEVER_SEEN)
         edges.append(tuple(float(v) for v in row.astype(np.float32)))
     return tuple(edges)
 
@@ -99,14 +100,3 @@ def moments(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and variance of each column of ``values`` (n, F), with 0 where a value is missing or infinite."""
     filled = np.where(np.isfinite(values), values, 0).astype(np.float64)
     return tuple(map(float, filled.mean(axis=0))), tuple(map(float, filled.var(axis=0)))
-
-
-def _edges(seen: np.ndarray, bins: int) -> np.ndarray:
-    """One row of :func:`quantile_edges`."""
-    distinct, counts = np.unique(seen, return_counts=True)
-    weights = np.minimum(counts, max(1.0, len(seen) * MOST_OF_A_BIN / bins))
-    # The smallest values that so much of the weight does not exceed; the margin is for the rounding of the sums.
-    wanted = np.arange(1, bins) / bins - 1e-12
-    inner = distinct[np.searchsorted(np.cumsum(weights) / weights.sum(), wanted)]
-    row = np.unique(np.concatenate([distinct[:1], inner, distinct[-1:]]))
-    return np.pad(row, (0, bins + 1 - len(row)), mode="edge")

@@ -15,8 +15,8 @@ from cnnspark.models.input_drift import (
     LEAST_ALLELES,
     LIMIT,
     Comparison,
-    Histogram,
     KnownValues,
+    TrainedHistogram,
     add_counts,
     compare,
     count_values,
@@ -53,7 +53,7 @@ def test_the_distance_is_the_share_that_would_have_to_move() -> None:
 
 
 def test_values_are_counted_by_hand() -> None:
-    histogram = Histogram("x", (1.0, 2.0, 4.0), (0, 0, 1, 1, 0), 1.0)
+    histogram = TrainedHistogram("x", (1.0, 2.0, 4.0), (0, 0, 1, 1, 0), 1.0)
     values = np.array([NAN, np.inf, 0.9, 1.0, 1.9, 2.0, 3.0, 4.0, 4.1, 9.0], np.float32)[:, None]
     # missing (infinite, too), below 1, [1, 2), [2, 4], above 4
     assert count_values(KnownValues(2, (histogram,)), values) == [[2, 1, 2, 3, 2]]
