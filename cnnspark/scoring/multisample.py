@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.formats.vcf import Record, VcfHeader, check_header_field, lines_of, set_sample_values
-from cnnspark.models.card import Card, score_key
+from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, pack_counts
 from cnnspark.scoring.cascade import FirstStage
 from cnnspark.scoring.output import drop_stages
@@ -41,7 +41,7 @@ def score_header(header: VcfHeader, path: str, card: Card, first: FirstStage | N
         InputError: the callset declares one of the fields as something else.
     """
     check_header_field(header, path, FORMAT_KEY, "A", "Float", "FORMAT")
-    key = score_key(card)
+    key = card.score_key
     line = (
         f'##FORMAT=<ID={FORMAT_KEY},Number=A,Type=Float,Description="Natural log of the odds that each ALT is a true '
         "variant of this sample, between -16.118 and 16.118, higher is more likely true, missing where the sample does "

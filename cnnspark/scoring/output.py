@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnspark._version import __version__
 from cnnspark.formats.vcf import Record, VcfHeader, check_header_field
-from cnnspark.models.card import Card, score_key
+from cnnspark.models.card import Card
 from cnnspark.scoring.cascade import FirstStage, header_with_stages
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_sample_scores, stages_text
 
@@ -32,7 +32,7 @@ def score_header(
     Raises:
         InputError: the callset declares one of the fields as something else.
     """
-    key = score_key(card)
+    key = card.score_key
     check_header_field(header, path, key, "1", "Float")
     check_header_field(header, path, ALT_SCORES, "A", "Float")
     digest = card.sha256[:16]

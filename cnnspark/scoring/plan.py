@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnnspark.models.card import Card, model_tensors, score_key
+from cnnspark.models.card import Card
 from cnnspark.scoring.cascade import FirstStage, first_stage
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.tensors.settings import TensorSettings
 
 if TYPE_CHECKING:
-    from cnnspark.models.select import SelectedModel
+    from cnnspark.models.selection import SelectedModel
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ScoringPlan:
         return ScoringPlan(
             model=selected.path,
             card=selected.card,
-            tensors=model_tensors(selected.path, selected.card, tensors),
+            tensors=selected.tensors(tensors),
             settings=settings,
             first=first_stage(selected.path, selected.card, settings.cascade),
         )
@@ -49,7 +49,7 @@ class ScoringPlan:
     @property
     def key(self) -> str:
         """The INFO key of the scores."""
-        return score_key(self.card)
+        return self.card.score_key
 
     @property
     def digest(self) -> str:

@@ -18,7 +18,7 @@ from cnnspark.execution.run_folder import MANIFEST
 from cnnspark.formats.htslib import for_htslib
 from cnnspark.models.bundle_files import BUNDLED, PREFIX, chosen_model
 from cnnspark.models.card import read_card
-from cnnspark.models.select import select_model
+from cnnspark.models.selection import select_model
 from cnnspark.reports.allele.explanation import explained, facts_of
 from cnnspark.reports.allele.page import write_page
 from cnnspark.reports.allele.position import listed

@@ -34,7 +34,7 @@ from cnnspark.formats.callset import require_file
 from cnnspark.formats.reads import ReadSource
 from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.models.select import SelectedModel, select_model
+from cnnspark.models.selection import SelectedModel, select_model
 from cnnspark.reports.callset.run_facts import read_run
 from cnnspark.scoring.cascade import refuse_untrained
 from cnnspark.scoring.plan import ScoringPlan

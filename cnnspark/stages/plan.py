@@ -28,7 +28,7 @@ from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib, inpu
 from cnnspark.formats.read_depth import ReadDepths, read_depths
 from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region
 from cnnspark.formats.vcf import ENCODING
-from cnnspark.models.select import select_model
+from cnnspark.models.selection import select_model
 from cnnspark.scoring.cascade import first_stage
 from cnnspark.stages.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.tensors.chunks import CHUNK_RECORDS, CHUNK_SPAN

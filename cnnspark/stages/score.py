@@ -15,7 +15,7 @@ from cnnspark.execution.tasks import Session
 from cnnspark.formats import bcf
 from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, compare
-from cnnspark.models.select import select_model
+from cnnspark.models.selection import select_model
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.score import score_header, score_work
 from cnnspark.stages.costs import scoring_costs

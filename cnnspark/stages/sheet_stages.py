@@ -12,9 +12,9 @@ from cnnspark.common.storage import has_files, location, make_folder
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.formats.regions import Region, parse_region
-from cnnspark.models.card import looks_at_reads, read_card
+from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.models.select import select_model
+from cnnspark.models.selection import select_model
 from cnnspark.scoring.cascade import refuse_untrained
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages import pipeline
@@ -54,7 +54,7 @@ def score_sheet(
         InputError: the sheet is wrong, or executors do not see its files.
     """
     plan = _plan(request.model, sheet, request.config)
-    needed = ("vcf", "reads") if looks_at_reads(plan.card) else ("vcf",)
+    needed = ("vcf", "reads") if plan.card.looks_at_reads else ("vcf",)
     chosen = sheet_callsets(sheet, request.paths, needed)
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record
 from cnnspark.models.bundle_files import notice
 from cnnspark.models.calibration import Platt, probabilities
-from cnnspark.models.card import Card, read_card, score_key
+from cnnspark.models.card import Card, read_card
 from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
 from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
 from cnnspark.reports.allele.site import Site, model_digest
@@ -73,7 +73,7 @@ def explained(site: Site, plan: ScoringPlan) -> dict[str, Any]:
         "score": round(score, 6),
         "probability": float(probabilities(np.array(score))),
         "calibrated": card.calibration != Platt(),
-        "key": score_key(card),
+        "key": card.score_key,
         "stored": _stored(site, whole),
         "filters": _filters(site),
         "thresholds": _thresholds(whole, group, score),
@@ -115,7 +115,7 @@ def _scores(bundle: Bundle, tensors: TensorBatch, settings: ScoreSettings) -> np
 
 def _stored(site: Site, card: Card) -> dict[str, Any] | None:
     """The score that the callset has of the allele, and whether its header names this model; None without a score."""
-    text = _stored_text(site, site.record, site.alt_number, score_key(card))
+    text = _stored_text(site, site.record, site.alt_number, card.score_key)
     value = _number(text)
     if value is None:
         return None

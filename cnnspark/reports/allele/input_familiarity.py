@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.models.card import Card, Range
-from cnnspark.models.input_drift import BINS, Histogram
+from cnnspark.models.input_drift import BINS
+from cnnspark.tensors.input_histogram import Histogram
 
 # Beyond these shares of the training alleles a value is unusual.
 TAIL = 0.01

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import markupsafe
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -72,7 +74,6 @@ def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an inline SVG: as wide as its place, ids its own, ``alt`` for those who cannot see it."""
-    import jinja2
 
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -88,7 +89,7 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
     assert head is not None
     box = re.search(r'viewBox="[^"]*"', head[0])
     assert box is not None
-    label = str(jinja2.filters.escape(alt))
+    label = str(markupsafe.escape(alt))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {box[0]} role="img" aria-label="{label}"><title>{label}</title>'
         + svg[head.end() :]
