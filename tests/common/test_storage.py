@@ -255,10 +255,10 @@ def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path
 def said(environment: dict[str, str], path: str) -> tuple[int, str]:
     """Exit code and message of a training that is to write to a store, in this environment."""
     code = (
-        "import sys\nfrom cnnspark import failures, training\n"
-        "try:\n    training.train(None, 'x', sys.argv[1], training.TrainSettings())\n"
-        "except Exception as error:\n    found = failures.explain(error)\n    print(found)\n"
-        "    sys.exit(found.exit_code)"
+        "import sys\nfrom cnnspark.common.error_translation import explain\n"
+        "from cnnspark.training.settings import TrainSettings\nfrom cnnspark.training.train import train\n"
+        "try:\n    train(None, 'x', sys.argv[1], TrainSettings())\n"
+        "except Exception as error:\n    found = explain(error)\n    print(found)\n    sys.exit(found.exit_code)"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HTS_"))}
     fixed = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
