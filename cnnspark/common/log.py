@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
@@ -122,6 +122,18 @@ def _json_line(level: str, message: str, fields: Mapping[str, Any]) -> str:
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = {"time": now, "level": level, "message": message, **_fields.get(), **fields}
     return json.dumps(line | {"elapsed_seconds": round(time.monotonic() - _started, 3)}, default=str)
+
+
+def listed(names: Sequence[object], at_most: int = 8, letters: int | None = 40) -> str:
+    """Names in a sentence: ``a, b, c and 4 more``; empty if there are none.
+
+    Args:
+        names: what to name; each is shown as ``str`` gives it.
+        at_most: how many are shown; the others are counted.
+        letters: where a long name (an ALT of thousands of bases) is cut; None shows all of it.
+    """
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(str(name)[:letters] for name in names[:at_most]) + more
 
 
 @contextmanager

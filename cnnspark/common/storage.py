@@ -141,6 +141,36 @@ def has_files(folder: Location) -> bool:
         return folder.exists() and any(folder.iterdir())
 
 
+def require_free(
+    path: str | Location,
+    exist_ok: bool,
+    flag: str = "--out",
+    choices: str = "overwrite",
+    empty_ok: bool = False,
+    note: str = "",
+) -> None:
+    """Refuses an output that exists already, before any work, unless the user said what to do with it.
+
+    Args:
+        path: the output, spelled as the message shall show it.
+        exist_ok: whether the user chose something else than ``--if-exists fail``.
+        flag: the option that names the output.
+        choices: what else the command's ``--if-exists`` takes: ``overwrite``, or ``resume or overwrite``.
+        empty_ok: whether an empty folder counts as free.
+        note: what the message says of an output that exists, after a comma of its own.
+
+    Raises:
+        UsageError: if the output exists and must not.
+    """
+    if exist_ok:
+        return
+    place = location(path)
+    with explained(path):
+        free = not place.exists() or (empty_ok and place.is_dir() and not any(place.iterdir()))
+    if not free:
+        raise UsageError(f"{path} exists{note}; choose another {flag}, or --if-exists {choices}")
+
+
 def local_folder(path: str, flag: str = "--out") -> Path:
     """A folder or file for what is written to this machine's file systems alone. Raises UsageError for a URL."""
     if is_url(path):

@@ -21,6 +21,7 @@ from cnnspark.variants.alleles import (
     TRUE_VARIANT,
     UNKNOWN,
     VariantType,
+    is_transition,
     trim,
     unscorable_reason,
     variant_type,
@@ -33,8 +34,6 @@ PASSED, NO_FILTER, SEVERAL, UNDECLARED = "PASS", "not filtered", "several FILTER
 LONGEST_BASES = 30
 # Surprising alleles that are kept of each label.
 KEPT = 20
-# Two that swap within the purines or within the pyrimidines are transitions.
-_TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
 TYPE_NAMES = {
     VariantType.SNV: "SNV",
     VariantType.MNV: "MNV",
@@ -160,7 +159,7 @@ class Tallier:
         surprising = []
         labels = {(id(record), number): label for record, number, label in labelled}
         for record in records:
-            if self._min_qual is not None and not _qual(record) >= self._min_qual:
+            if self._min_qual is not None and not record.qual_value >= self._min_qual:
                 continue
             name = self._filter_name(record.filter)
             passes = name in (PASSED, NO_FILTER)
@@ -178,7 +177,7 @@ class Tallier:
                 if kind is VariantType.SNV:
                     _, ref, base = trim(record.ref.upper(), alt.upper())
                     if not math.isnan(score) and "N" not in ref + base:
-                        tally.substitutions[score, passes, ref + base in _TRANSITIONS] += 1
+                        tally.substitutions[score, passes, is_transition(ref, base)] += 1
                 elif kind in (VariantType.INSERTION, VariantType.DELETION):
                     gained = max(-LONGEST_BASES, min(LONGEST_BASES, len(alt) - len(record.ref)))
                     tally.lengths[gained, passes] += 1
@@ -198,13 +197,6 @@ class Tallier:
         if text == PASSED or text in self._declared:
             return text
         return SEVERAL if ";" in text else UNDECLARED
-
-
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return math.nan
 
 
 def add_tallies(parts: Iterable[CallsetTally], score: str) -> CallsetTally:

@@ -98,7 +98,7 @@ class ScoreReader:
         """The ALTs of known label that can be scored; records below ``min_qual`` are left out."""
         found = []
         for record, known in zip(records, labels, strict=True):
-            if min_qual is not None and not _qual(record) >= min_qual:
+            if min_qual is not None and not record.qual_value >= min_qual:
                 continue
             carried = carried_alts(record, (self._sample,))[0] if self._carried_alone else None
             for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
@@ -135,13 +135,6 @@ class ScoreReader:
     ) -> AlleleScores:
         """The table of the alleles of known label (:meth:`chosen`, :meth:`table`)."""
         return self.table(self.chosen(records, labels, min_qual))
-
-
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return float("nan")
 
 
 # What is reported of each mechanism: heading -> metric.

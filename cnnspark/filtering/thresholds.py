@@ -15,7 +15,7 @@ from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput, ShardRow
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of, number_or_nan
 from cnnspark.variants.alleles import unscorable_reason, variant_type
 from cnnspark.variants.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
 
@@ -150,7 +150,7 @@ def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
     if len(values) != len(record.alts):
         values = [values[0]] * len(record.alts)
     return [
-        (variant_type(record.ref, alt).group, _number(value))
+        (variant_type(record.ref, alt).group, number_or_nan(value))
         for alt, value in zip(record.alts, values, strict=True)
         if value not in (".", "") and unscorable_reason(record.ref, alt) is None
     ]
@@ -158,7 +158,7 @@ def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
 
 def record_score(record: Record, key: str) -> float | None:
     """The record's score: of several values the greatest; None where it has none that is a number."""
-    values = [_number(text) for text in (_text(record, key) or "").split(",")]
+    values = [number_or_nan(text) for text in (_text(record, key) or "").split(",")]
     return max((value for value in values if not math.isnan(value)), default=None)
 
 
@@ -201,13 +201,6 @@ def split_counts(rows: Sequence[ShardRow]) -> tuple[list[ShardRow], dict[str, di
 
 def _text(record: Record, key: str) -> str | None:
     return record.qual if key == QUAL else record.info_value(key)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def score_text(key: str, value: float) -> str:

@@ -10,27 +10,31 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfSource
 
 
+def other_spelling(contig: str) -> str:
+    """The contig's name with ``chr`` before it, or without: how a file of the other naming spells it."""
+    return contig[3:] if contig.startswith("chr") else f"chr{contig}"
+
+
 def check_build(vcf: VcfSource, reference: ReferenceSource, contigs: Sequence[str] = ()) -> None:
     """A callset or a truth against the reference: the contigs of its records, of ``contigs`` where given, and lengths.
 
     Raises InputError where they are not of one build.
     """
-    _check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
+    check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
     check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
 
 
-def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
+def check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
     missing = [contig for contig in contigs if contig not in others]
     if not missing:
         return
     names = list(others)
-    renamed = [c for c in missing if (c[3:] if c.startswith("chr") else f"chr{c}") in others]
+    renamed = [c for c in missing if other_spelling(c) in others]
     if len(missing) == len(contigs):
         if renamed:
             raise InputError(
-                f"{path_a} says '{renamed[0]}' where {path_b} says "
-                f"'{renamed[0][3:] if renamed[0].startswith('chr') else 'chr' + renamed[0]}'; only the 'chr' prefix "
-                "differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
+                f"{path_a} says '{renamed[0]}' where {path_b} says '{other_spelling(renamed[0])}'; only the 'chr' "
+                "prefix differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
             )
         raise InputError(
             f"{path_a} and {path_b} have no contig in common "
@@ -63,7 +67,7 @@ def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str
 
 def spelling_hint(contig: str, others: Collection[str]) -> str:
     """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    other = other_spelling(contig)
     return f"; did you mean '{other}'?" if other in others else "; check the name"
 
 

@@ -6,6 +6,7 @@ apart cannot lose anything. Lines are decoded as Latin-1, which maps every byte 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,6 +91,14 @@ class VcfHeader:
         return "\n".join(self.lines) + "\n"
 
 
+def number_or_nan(text: str | None) -> float:
+    """The number that a value's text is; NaN if it is missing (``.``, empty, None), text or several values."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
+
+
 class Record:
     """One line of a VCF. ``start`` is POS-1 (0-based); the other columns are their text."""
 
@@ -113,6 +122,11 @@ class Record:
     def end(self) -> int:
         """One past the last base of REF, 0-based."""
         return self.start + len(self.ref)
+
+    @property
+    def qual_value(self) -> float:
+        """QUAL as a number; NaN if it is missing."""
+        return number_or_nan(self.qual)
 
     def line(self) -> str:
         alt = ",".join(self.alts) or "."

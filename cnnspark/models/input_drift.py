@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
+
 # Tenths of the training alleles, or fewer where values repeat: finer cells would mostly add noise.
 BINS = 10
 # A quarter of the alleles elsewhere, beyond the noise. With a caller's own annotations the same callset has .05, reads
@@ -244,8 +246,7 @@ class Comparison:
         if not outside:
             return ""
         # Another caller lacks dozens of annotations at once.
-        more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
-        named = ", ".join(map(str, outside[:NAMED])) + more
+        named = listed(outside, NAMED, letters=None)
         lie = "lies" if len(outside) == 1 else "lie"
         return (
             f"the callset is not what the model was trained on: {len(outside)} of its {len(self.inputs)} inputs {lie} "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnspark.common.log import about
-from cnnspark.common.storage import absolute, has_files, location, make_folder
+from cnnspark.common.storage import absolute, location, make_folder, require_free
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.callset_counts import add_tallies
@@ -84,8 +84,7 @@ def evaluate_callset(
     Labelled alleles come to the driver as arrays of some 60 bytes each; their records do not.
     """
     paths, folder = paths.absolute(), location(out)
-    if has_files(folder) and not overwrite:
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    require_free(out, overwrite, empty_ok=True)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")

@@ -15,10 +15,10 @@ from cnnspark._version import __version__
 from cnnspark.common.log import progress
 from cnnspark.common.storage import (
     file_identity,
-    has_files,
     local_folder,
     location,
     make_folder,
+    require_free,
     write_json,
     write_text,
 )
@@ -116,8 +116,7 @@ def run_all(
         held_out: the regions to evaluate on, of a ``model`` that was trained on the rest of this very sample.
     """
     folder = location(out)
-    if has_files(folder) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     paths, trained_model = paths.absolute(), model or config.model
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if trained_model is None and truth is not None:
@@ -286,8 +285,7 @@ def demo(
 ) -> PipelineResult:
     """Simulates a sample and runs everything on it, from the reads alone."""
     folder = local_folder(out)
-    if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     files = _simulated(folder / "simulated", seed, length, if_exists)
     paths = InputPaths(
         reads=str(files.reads), reference=str(files.reference), truth=str(files.truth), bed=str(files.confident)

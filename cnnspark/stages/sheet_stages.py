@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark import stages
 from cnnspark.common.log import progress
-from cnnspark.common.storage import has_files, location, make_folder
+from cnnspark.common.storage import location, make_folder, require_free
 from cnnspark.config import Config, InputPaths
-from cnnspark.errors import UsageError
 from cnnspark.formats.regions import Region, parse_region
 from cnnspark.models.bundle_files import absolute_model, chosen_model
 from cnnspark.models.card import looks_at_reads, read_card, require_finished
@@ -103,8 +102,7 @@ def run_sheet(
     """
     chosen = sheet_callsets(sheet, inputs)
     folder = location(out)
-    if has_files(folder) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     model = model or config.model
     held_out: dict[str, tuple[str, ...]] = {}
     known = [

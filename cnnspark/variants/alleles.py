@@ -37,6 +37,8 @@ SPANNING_DELETION = "*"
 INVALID = "not a sequence"
 REF_MISMATCH = "REF mismatch"
 
+# Substitutions within the purines (A, G) or within the pyrimidines (C, T).
+_TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
 _BASES = frozenset("ACGTNacgtn")
 _IUPAC = _BASES | frozenset("RYKMSWBDHVrykmswbdhv")
 
@@ -97,3 +99,8 @@ def variant_type(ref: str, alt: str) -> VariantType:
     if not alt:
         return VariantType.DELETION
     return VariantType.MIXED
+
+
+def is_transition(ref: str, alt: str) -> bool:
+    """Whether the substitution of one base (upper case) by another is a transition, not a transversion."""
+    return ref + alt in _TRANSITIONS

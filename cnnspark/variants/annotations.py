@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.errors import UsageError
-from cnnspark.formats.vcf import FieldDeclaration, Record, VcfHeader
+from cnnspark.formats.vcf import FieldDeclaration, Record, VcfHeader, number_or_nan
 
 # Annotations known to say something of an allele's quality, by caller, in the order they are used. Genotypes and
 # counts over a cohort (GT, AC, AF, AN) are left out: they change with who else was called.
@@ -91,7 +91,7 @@ class AnnotationReader:
             if source is None:
                 continue
             if source.column == "QUAL":
-                values[i] = _number(record.qual)
+                values[i] = _finite(record.qual)
             elif source.is_flag:
                 values[i] = float(source.key in info)
             elif source.column == _BALANCE:
@@ -99,7 +99,7 @@ class AnnotationReader:
             else:
                 found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
                 if found is not None:
-                    values[i] = _number(_of_allele(found, source.number, alt_index))
+                    values[i] = _finite(_of_allele(found, source.number, alt_index))
         return np.array(values, np.float32)
 
 
@@ -171,8 +171,8 @@ def _balance(call: Mapping[str, str], alt_count: str) -> float:
         return math.nan
     if len(genotype) < 2:
         return 0.0
-    depth = _number(call.get("DP", ""))
-    return _number(alt_count) / depth if depth > 0 else math.nan
+    depth = _finite(call.get("DP", ""))
+    return _finite(alt_count) / depth if depth > 0 else math.nan
 
 
 def _of_allele(text: str, number: str, alt_index: int) -> str:
@@ -189,10 +189,7 @@ def _of_allele(text: str, number: str, alt_index: int) -> str:
     return values[at] if at < len(values) else ""
 
 
-def _number(text: str) -> float:
-    """The finite number that the text says as a float32, else NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
+def _finite(text: str) -> float:
+    """The number that the text is, or NaN; also NaN if a float32 cannot hold it."""
+    value = number_or_nan(text)
     return value if abs(value) <= _LARGEST else math.nan

@@ -84,3 +84,19 @@ def test_a_line_takes_the_place_of_the_terminals_last_one(capsys: pytest.Capture
     said = capsys.readouterr().err
     erased, warning = said.split("10 of 20 records")
     assert erased == "\r\x1b[2K" and warning.startswith("\r\x1b[2K[") and warning.count("\x1b") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "at_most", "letters", "text"),
+    [
+        ([], 3, None, ""),
+        (["a"], 3, None, "a"),
+        (["a", "b", "c"], 3, None, "a, b, c"),
+        (["a", "b", "c", "d", "e"], 3, None, "a, b, c and 2 more"),
+        (["A" * 50, 7], 3, 4, "AAAA, 7"),
+    ],
+)
+def test_names_in_a_sentence_are_counted_beyond_some(
+    names: list[object], at_most: int, letters: int | None, text: str
+) -> None:
+    assert log.listed(names, at_most, letters) == text

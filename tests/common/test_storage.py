@@ -115,6 +115,26 @@ def test_a_file_is_committed_whole(folder: storage.Location) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["block.vcf.gz"]
 
 
+def test_an_output_that_exists_is_refused_unless_the_user_chose(folder: storage.Location) -> None:
+    target = folder / "out"
+    storage.require_free(target, False)
+    storage.require_free(target, False, empty_ok=True)
+    storage.make_parents(target / "x")
+    storage.write_text(target / "x", "content")
+    for path, empty_ok in ((target, False), (target, True), (target / "x", False), (target / "x", True)):
+        storage.require_free(path, True, empty_ok=empty_ok)
+        with pytest.raises(UsageError) as refused:
+            storage.require_free(path, False, "--model-out", "resume or overwrite", empty_ok, ", half of it")
+        remedy = "choose another --model-out, or --if-exists resume or overwrite"
+        assert str(refused.value) == f"{path} exists, half of it; {remedy}"
+
+
+def test_an_empty_folder_is_free_for_a_folder_alone(tmp_path: Path) -> None:
+    storage.require_free(str(tmp_path), False, empty_ok=True)
+    with pytest.raises(UsageError, match="exists; choose another --out, or --if-exists overwrite"):
+        storage.require_free(str(tmp_path), False)
+
+
 def test_two_attempts_have_files_of_their_own(folder: storage.Location) -> None:
     with storage.private_file(folder / "x") as one, storage.private_file(folder / "x") as other:
         assert one != other
