@@ -13,7 +13,7 @@ import pysam
 import pytest
 
 from cnnspark.common import storage
-from cnnspark.common.error_translation import explain
+from cnnspark.common.error_translation import explain, store_error
 from cnnspark.common.storage import read_json, write_json
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.execution import run_lock
@@ -85,7 +85,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
         ("https://host/out", "can only be read"),
         ("s3+http://bucket/out", "can only be read"),
         ("file://other/out", "names a machine"),
-        ("nosuch://bucket/out", "no place to write"),
+        ("nosuch://bucket/out", "cannot be written to"),
     ],
 )
 def test_what_cannot_be_written_is_refused(path: str, says: str) -> None:
@@ -315,5 +315,5 @@ def test_a_stores_errors_in_a_task_are_explained(error: str, kind: type, says: s
 
 
 def test_other_errors_are_not_taken_for_a_stores() -> None:
-    assert storage.store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
-    assert storage.store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None
+    assert store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
+    assert store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None

@@ -56,7 +56,7 @@ def _template() -> Any:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    text = resources.files("cnnspark").joinpath("reports/templates/explanation.html").read_text("utf-8")
+    text = resources.files("cnnspark.reports").joinpath("templates/explanation.html").read_text("utf-8")
     return environment.from_string(text)
 
 
