@@ -1,4 +1,4 @@
-"""What a run says on stderr, as text and as JSON."""
+"""The lines of a run on stderr, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_quiet_leaves_the_sentence_of_a_failure(name: str, capsys: pytest.Captur
     assert said.count("\n") == 1 and "no such file" in said
 
 
-def test_a_decorated_stage_gives_its_lines_a_name_and_takes_it_back_when_it_fails() -> None:
+def test_a_decorated_stage_names_its_lines_until_it_ends_or_fails() -> None:
     @log.about(stage="score")
     def stage() -> str:
         assert log.subject()["stage"] == "score"
@@ -77,7 +77,7 @@ def test_a_decorated_stage_gives_its_lines_a_name_and_takes_it_back_when_it_fail
         assert "stage" not in log.subject()
 
 
-def test_a_line_takes_the_place_of_the_terminals_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_overwrites_the_terminals_last_one(capsys: pytest.CaptureFixture[str]) -> None:
     log.live("10 of 20 records")
     log.progress("a warning")
     log.progress("another")
@@ -96,7 +96,7 @@ def test_a_line_takes_the_place_of_the_terminals_last_one(capsys: pytest.Capture
         (["A" * 50, 7], 3, 4, "AAAA, 7"),
     ],
 )
-def test_names_in_a_sentence_are_counted_beyond_some(
+def test_a_sentence_names_some_and_counts_the_rest(
     names: list[object], at_most: int, letters: int | None, text: str
 ) -> None:
     assert log.listed(names, at_most, letters) == text

@@ -14,7 +14,7 @@ from cnnspark.formats.regions import Region
 @pytest.mark.parametrize(
     ("contig", "other"), [("chr20", "20"), ("20", "chr20"), ("chrUn_x", "Un_x"), ("HLA-A", "chrHLA-A")]
 )
-def test_the_other_spelling_leads_back(contig: str, other: str) -> None:
+def test_the_other_spelling_of_the_other_spelling_is_the_name(contig: str, other: str) -> None:
     assert other_spelling(contig) == other and other_spelling(other) == contig
 
 

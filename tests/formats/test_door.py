@@ -1,4 +1,4 @@
-"""The doors of ``formats`` and ``variants``: what they offer, and that asking for it is what loads it."""
+"""The names that ``formats`` and ``variants`` hand out, and that nothing is loaded before it is asked for."""
 
 from __future__ import annotations
 
