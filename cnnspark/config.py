@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cnnspark.common.dataclass_settings import _put, build, check_share
+from cnnspark.common.dataclass_settings import build, check_share, set_value
 from cnnspark.common.storage import absolute, scheme_of
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import BlockSettings
@@ -141,7 +141,7 @@ def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config
         if not separator:
             raise UsageError(f"--set {text} has no value; write key=value")
         try:
-            _put(values, key.strip().split("."), yaml.safe_load(value))
+            set_value(values, key.strip().split("."), yaml.safe_load(value))
         except yaml.YAMLError:
             raise UsageError(f"--set {text}: the value is not YAML; quote it") from None
     return build(Config, values)

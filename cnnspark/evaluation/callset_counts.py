@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnnspark.evaluation.score_reader import LabelledAlt
-from cnnspark.evaluation.strata import TRANSITIONS
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.variants.alleles import (
     FALSE_VARIANT,
     TRUE_VARIANT,
     UNKNOWN,
     VariantType,
+    is_transition,
     trim,
     unscorable_reason,
     variant_type,
@@ -178,7 +178,7 @@ class CallsetCounter:
         surprising = []
         labels = {(id(record), number): label for record, number, label in labelled}
         for record in records:
-            if self._min_qual is not None and not _qual(record) >= self._min_qual:
+            if self._min_qual is not None and not record.qual_value >= self._min_qual:
                 continue
             name = self._filter_name(record.filter)
             passes = name in (PASSED, NO_FILTER)
@@ -196,7 +196,7 @@ class CallsetCounter:
                 if kind is VariantType.SNV:
                     _, ref, base = trim(record.ref.upper(), alt.upper())
                     if not math.isnan(score) and "N" not in ref + base:
-                        counts.substitutions[score, passes, ref + base in TRANSITIONS] += 1
+                        counts.substitutions[score, passes, is_transition(ref, base)] += 1
                 elif kind in (VariantType.INSERTION, VariantType.DELETION):
                     gained = max(-LONGEST_BASES, min(LONGEST_BASES, len(alt) - len(record.ref)))
                     counts.lengths[gained, passes] += 1
@@ -216,13 +216,6 @@ class CallsetCounter:
         if text == PASSED or text in self._declared:
             return text
         return SEVERAL if ";" in text else UNDECLARED
-
-
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return math.nan
 
 
 def add_counts(parts: Iterable[CallsetCounts], score: str) -> CallsetCounts:

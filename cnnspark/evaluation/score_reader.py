@@ -127,7 +127,7 @@ class ScoreReader:
         """
         found = []
         for record, known in zip(records, labels, strict=True):
-            if min_qual is not None and not _qual(record) >= min_qual:
+            if min_qual is not None and not record.qual_value >= min_qual:
                 continue
             carried = carried_alts(record, (self._sample,))[0] if self._carried_alone else None
             for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
@@ -164,13 +164,6 @@ class ScoreReader:
     ) -> AlleleScores:
         """The table of the ALTs that :meth:`chosen` finds."""
         return self.table(self.chosen(records, labels, min_qual))
-
-
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return float("nan")
 
 
 # The figures of each mechanism: heading -> metric.

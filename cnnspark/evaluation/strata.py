@@ -22,7 +22,7 @@ from cnnspark.formats.reference import ReferenceSource, encode_bases
 from cnnspark.formats.regions import RegionSet, read_bed
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.variants.allele_depth import SampleCounts
-from cnnspark.variants.alleles import VariantType, trim
+from cnnspark.variants.alleles import VariantType, is_transition, trim
 from cnnspark.variants.haplotypes import ReferenceWindow
 from cnnspark.variants.repeats import MARGIN_BASES, homopolymer_run, is_low_complexity
 
@@ -65,9 +65,6 @@ HOMOPOLYMER = Dimension(
 LOW_COMPLEXITY = Dimension("low complexity", ("no", "yes"), "whether symmetric DUST masks the site in the reference")
 _OF_THE_REFERENCE = (HOMOPOLYMER, LOW_COMPLEXITY)
 _OF_THE_CALL = (SUBSTITUTION, INDEL_LENGTH, DEPTH, ALLELE_FRACTION)
-
-# REF and ALT of SNVs within the purines or within the pyrimidines.
-TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
 
 
 @dataclass(frozen=True)
@@ -213,4 +210,4 @@ def substitution_code(ref: str, alt: str) -> int:
     """The stratum of SUBSTITUTION for a trimmed allele: 0 transition, 1 transversion, IN_NONE if not an SNV."""
     if len(ref) != 1 or len(alt) != 1 or ref not in "ACGT" or alt not in "ACGT":
         return IN_NONE
-    return 0 if ref + alt in TRANSITIONS else 1
+    return 0 if is_transition(ref, alt) else 1

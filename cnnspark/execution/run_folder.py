@@ -24,6 +24,7 @@ from cnnspark.common.storage import (
     read_json,
     read_texts,
     remove,
+    require_free,
     write_json,
     write_text,
 )
@@ -62,8 +63,7 @@ class RunFolder:
         stage = read_json(self.out / RUN, "a run").get("stage")
         if stage != self.stage:
             raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
-        if if_exists == "fail":
-            raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
+        require_free(self.out, if_exists != "fail", choices="resume or overwrite")
 
     @contextmanager
     def opened(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> Iterator[None]:

@@ -19,7 +19,7 @@ from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.filtering.record_filter import FILTERED, NOT_SCORED, OTHER, PASSED, count_filters
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of, number_or_nan
 from cnnspark.variants.alleles import unscorable_reason, variant_type
 from cnnspark.variants.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
 
@@ -163,7 +163,7 @@ def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
     if len(values) != len(record.alts):
         values = [values[0]] * len(record.alts)
     return [
-        (variant_type(record.ref, alt).group, _number(value))
+        (variant_type(record.ref, alt).group, number_or_nan(value))
         for alt, value in zip(record.alts, values, strict=True)
         if value not in (".", "") and unscorable_reason(record.ref, alt) is None
     ]
@@ -171,7 +171,7 @@ def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
 
 def record_score(record: Record, key: str) -> float | None:
     """The record's score, the greatest of several values, or None if it has no number."""
-    values = [_number(text) for text in (_text(record, key) or "").split(",")]
+    values = [number_or_nan(text) for text in (_text(record, key) or "").split(",")]
     return max((value for value in values if not math.isnan(value)), default=None)
 
 
@@ -192,13 +192,6 @@ def group_of(record: Record) -> str:
 
 def _text(record: Record, key: str) -> str | None:
     return record.qual if key == QUAL else record.info_value(key)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def score_text(key: str, value: float) -> str:

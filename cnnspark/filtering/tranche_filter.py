@@ -34,6 +34,7 @@ from cnnspark.filtering.tranches import (
     record_type,
 )
 from cnnspark.formats.callset import index_is_older, needs_copy, open_callset, require_file
+from cnnspark.formats.contigs import other_spelling
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfHeader, VcfSource, lines_of
 
@@ -62,7 +63,7 @@ def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfS
     if there.intersection(contigs):
         return source, warnings
     for contig in contigs:
-        other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+        other = other_spelling(contig)
         if other in there:
             raise InputError(
                 f"resource {path} says '{other}' where {callset} says '{contig}'; rename with 'bcftools annotate "

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
 from cnnspark.tensors.input_histogram import Histogram, bin_edges, cell_count, count_cells
 
 # Tenths of the training alleles, or fewer where values repeat: finer cells would mostly add noise.
@@ -211,8 +212,7 @@ class Comparison:
         if not outside:
             return ""
         # Another caller lacks dozens of annotations at once.
-        more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
-        named = ", ".join(map(str, outside[:NAMED])) + more
+        named = listed(outside, NAMED, letters=None)
         lie = "lies" if len(outside) == 1 else "lie"
         return (
             f"the callset is not what the model was trained on: {len(outside)} of its {len(self.inputs)} inputs {lie} "

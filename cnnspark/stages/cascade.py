@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.common.log import progress, quiet_stderr
-from cnnspark.common.storage import absolute, has_files, location
+from cnnspark.common.storage import absolute, require_free
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.metrics import BLOCK_BASES
 from cnnspark.execution.tensorflow_setup import lean_import
@@ -92,8 +92,7 @@ def make_cascade(
         UsageError: the models do not go together, or were trained on the data.
         InputError: the data have too few alleles of known label.
     """
-    if has_files(location(out)) and if_exists == "fail":
-        raise UsageError(f"{out} exists; give another --out or --if-exists overwrite")
+    require_free(out, if_exists != "fail", empty_ok=True)
     model = absolute_model(chosen_model(model, with_reads=True))
     first = absolute_model(chosen_model(first or _usual_first(model), with_reads=True))
     cards = read_card(first), read_card(model)

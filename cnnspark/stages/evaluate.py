@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cnnspark.common.log import about
-from cnnspark.common.storage import absolute, has_files, location, make_folder
+from cnnspark.common.storage import absolute, location, make_folder, require_free
 from cnnspark.config import InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.callset_counts import CallsetCounts, add_counts
@@ -89,8 +89,7 @@ def evaluate_callset(session: Session, request: EvaluationRequest) -> Evaluation
         InputError: callset, truth, reference and regions do not fit together, or one class has no alleles.
     """
     paths, folder = request.paths.absolute(), location(request.out)
-    if has_files(folder) and not request.overwrite:
-        raise UsageError(f"{request.out} exists; choose another --out, or --if-exists overwrite")
+    require_free(request.out, request.overwrite, empty_ok=True)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")

@@ -11,6 +11,7 @@ from typing import Any
 import pysam
 
 from cnnspark.common.dataclass_settings import build
+from cnnspark.common.log import listed
 from cnnspark.common.storage import is_url, location, read_json
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import CnnsparkError, InputError, UsageError
@@ -21,7 +22,6 @@ from cnnspark.models.card import read_card
 from cnnspark.models.selection import select_model
 from cnnspark.reports.allele.explanation import explained, facts_of
 from cnnspark.reports.allele.page import write_page
-from cnnspark.reports.allele.position import listed
 from cnnspark.reports.allele.sentences import sentences
 from cnnspark.reports.allele.site import find_site, model_digest
 from cnnspark.reports.allele.tensor_picture import draw_allele

@@ -17,10 +17,10 @@ from cnnspark._version import __version__
 from cnnspark.common.log import progress
 from cnnspark.common.storage import (
     file_identity,
-    has_files,
     local_folder,
     location,
     make_folder,
+    require_free,
     write_json,
     write_text,
 )
@@ -133,8 +133,7 @@ class _Run:
     def __init__(self, session: Session, request: RunRequest, stack: ExitStack):
         self.session, self.request, self.stack = session, request, stack
         self.folder, self.config, self.if_exists = location(request.out), request.config, request.if_exists
-        if has_files(self.folder) and self.if_exists == "fail":
-            raise UsageError(f"{request.out} exists; choose another --out, or --if-exists resume or overwrite")
+        require_free(request.out, self.if_exists != "fail", choices="resume or overwrite", empty_ok=True)
         self.paths = request.paths.absolute()
         self.truth = TruthPaths.of(self.paths.truth, self.paths.bed, self.paths.labels)
         model = request.model or self.config.model
@@ -361,8 +360,7 @@ def demo(
         RunError: a step failed; the demo can be resumed.
     """
     folder = local_folder(out)
-    if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     files = _simulated(folder / "simulated", seed, length, if_exists)
     paths = InputPaths(
         reads=str(files.reads), reference=str(files.reference), truth=str(files.truth), bed=str(files.confident)

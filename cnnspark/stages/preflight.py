@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from cnnspark.common.log import listed
 from cnnspark.errors import InputError
 from cnnspark.execution.tasks import LocalSession, Session, run_tasks, slots
-from cnnspark.formats.contigs import _check_contigs, check_lengths, check_regions
+from cnnspark.formats.contigs import check_contigs, check_lengths, check_regions
 from cnnspark.formats.htslib import is_seen, one_of_each_store
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
@@ -69,10 +70,10 @@ def check_inputs(
     if regions:
         contigs = [contig for contig in contigs if contig in {region.contig for region in regions}]
     if reference is not None:
-        _check_contigs(vcf.path, contigs, reference.path, reference.lengths)
+        check_contigs(vcf.path, contigs, reference.path, reference.lengths)
         check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
     if reads is not None:
-        _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+        check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
         if reference is not None:
             shared = {c: reads.contig_lengths.get(c) for c in contigs}
             check_lengths(reads.path, shared, reference.path, reference.lengths)
@@ -102,7 +103,7 @@ def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
     """
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
     if not shared:
-        _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
+        check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
     lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
     check_lengths(reads.path, lengths, reference.path, reference.lengths)
 
@@ -211,7 +212,7 @@ def _check_member(
         raise InputError(
             f"{reads.path} holds reads of '{reads.samples[0]}', not of '{member.sample}'; give the sample's own reads"
         )
-    _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+    check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
     shared = {c: reads.contig_lengths.get(c) for c in contigs}
     check_lengths(reads.path, shared, reference.path, reference.lengths)
     if reads.mapped_reads == 0:
@@ -219,8 +220,7 @@ def _check_member(
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
+    return listed([f"'{name}'" for name in names], 3, letters=None) or "none"
 
 
 def _sample_records(vcf: VcfSource, regions: Sequence[Region]) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark.common.error_translation import explain
 from cnnspark.common.log import progress, subject
-from cnnspark.common.storage import explained, location, make_room
+from cnnspark.common.storage import location, make_room, require_free
 from cnnspark.config import Config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.block_times import blocks_table, summarise, summary_text
@@ -139,9 +139,7 @@ def new_callset(out: str, overwrite: bool) -> Location:
     target = location(out)
     if not out.endswith((".vcf.gz", bcf.SUFFIX)):
         raise UsageError(f"{out} must end in .vcf.gz or .bcf; it is written compressed and indexed")
-    with explained(out):
-        if target.exists() and not overwrite:
-            raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    require_free(out, overwrite)
     return target
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark import stages
 from cnnspark.common.log import progress
-from cnnspark.common.storage import has_files, location, make_folder
+from cnnspark.common.storage import location, make_folder, require_free
 from cnnspark.config import Config, InputPaths
-from cnnspark.errors import UsageError
 from cnnspark.formats.regions import Region, parse_region
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
@@ -140,8 +139,7 @@ def run_sheet(
     """
     chosen = sheet_callsets(sheet, request.paths)
     folder, config, if_exists = location(request.out), request.config, request.if_exists
-    if has_files(folder) and if_exists == "fail":
-        raise UsageError(f"{request.out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(request.out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     model, held_out = request.model or config.model, {}
     known = [each for each in sheet_callsets(sheet, request.paths, by_sample=True) if _has_truth(each.paths)]
     if model is None and known:

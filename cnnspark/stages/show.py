@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
 from cnnspark.common.storage import local_folder
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.callset import copy_callset, needs_copy, open_callset, require_file
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
-from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, listed, nothing_there, parse_position
+from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, nothing_there, parse_position
 from cnnspark.reports.allele.tensor_picture import draw_allele
 from cnnspark.stages.preflight import check_reads, choose_sample
 from cnnspark.tensors.builder import build_tensors

@@ -30,6 +30,7 @@ from cnnspark.common.storage import (
     make_parents,
     make_room,
     remove,
+    require_free,
     size,
 )
 from cnnspark.errors import UsageError
@@ -230,13 +231,9 @@ def _to_stderr(line: str) -> None:
 
 
 def _check_folders(model_out: Location, folder: Location, if_exists: str) -> None:
-    if if_exists == "fail":
-        for path in (model_out, folder):
-            if path.exists():
-                unfinished = ", from a training that is not finished" if path == folder else ""
-                raise UsageError(
-                    f"{path} exists{unfinished}; choose another --model-out, or --if-exists resume or overwrite"
-                )
+    for path in (model_out, folder):
+        note = ", from a training that is not finished" if path == folder else ""
+        require_free(path, if_exists != "fail", "--model-out", "resume or overwrite", note=note)
     if (
         model_out.exists()
         and not (model_out / "model.json").exists()

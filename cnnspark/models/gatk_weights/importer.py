@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnspark._version import __version__
-from cnnspark.common.storage import location, make_room
+from cnnspark.common.storage import location, make_room, require_free
 from cnnspark.errors import UsageError
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.bundle_files import CARD_FILE
@@ -86,9 +86,8 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
 
 
 def _check_target(target: Location, overwrite: bool) -> None:
+    require_free(target, overwrite, "--model-out")
     if not target.exists():
         return
-    if not overwrite:
-        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
     if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
         raise UsageError(f"{target} is not a model bundle; choose another --model-out")

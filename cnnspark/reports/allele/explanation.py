@@ -17,7 +17,7 @@ import numpy as np
 
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
-from cnnspark.formats.vcf import Record
+from cnnspark.formats.vcf import Record, number_or_nan
 from cnnspark.models.bundle_files import notice
 from cnnspark.models.calibration import Platt, probabilities
 from cnnspark.models.card import Card, read_card
@@ -116,8 +116,8 @@ def _scores(bundle: Bundle, tensors: TensorBatch, settings: ScoreSettings) -> np
 def _stored(site: Site, card: Card) -> dict[str, Any] | None:
     """The score that the callset has of the allele, and whether its header names this model; None without a score."""
     text = _stored_text(site, site.record, site.alt_number, card.score_key)
-    value = _number(text)
-    if value is None:
+    value = number_or_nan(text)
+    if not math.isfinite(value):
         return None
     digest = model_digest(site.header.lines)
     return {"score": value, "model_sha256": digest, "same_model": digest == card.sha256}
@@ -132,14 +132,6 @@ def _stored_text(site: Site, record: Record, number: int, key: str) -> str:
     else:
         return ""
     return texts[number - 1] if number <= len(texts) else ""
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _filters(site: Site) -> list[dict[str, str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from cnnspark.common.log import listed
 from cnnspark.errors import UsageError
+from cnnspark.formats.contigs import other_spelling
 from cnnspark.formats.regions import END_OF_CONTIG, Region, parse_region
 from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.tensors.site_features import FURTHEST
@@ -50,13 +52,8 @@ def alts_of(records: Sequence[Record]) -> list[str]:
     return [alt for record in records for alt in record.alts]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names of any number and length, in a sentence."""
-    return ", ".join(name[:40] for name in names[:8]) + (" and others" if len(names) > 8 else "")
-
-
 def _hint(contig: str, contigs: Sequence[str]) -> str:
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    other = other_spelling(contig)
     return f"; did you mean '{other}'?" if other in contigs else f"; it has {listed(contigs) or 'no records'}"
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cnnspark.common.log import listed
 from cnnspark.reports.allele.input_familiarity import OUTSIDE, UNUSUAL
-from cnnspark.reports.allele.position import listed
 
 # A score is written with three decimals; what differs more was not made of the same inputs.
 SAME_SCORE = 0.001

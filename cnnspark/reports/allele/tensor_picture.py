@@ -22,9 +22,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cnnspark.common.log import listed
 from cnnspark.errors import UsageError
 from cnnspark.formats.reference import GAP, LETTER_OF_CODE, NOTHING, OTHER
-from cnnspark.reports.allele.position import listed
 from cnnspark.tensors.schema import NEITHER, REF_COLUMN, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 from cnnspark.variants.alleles import VariantType, trim
 

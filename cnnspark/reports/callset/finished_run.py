@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pysam
 
-from cnnspark.common.storage import explained, location, read_json, write_json
+from cnnspark.common.storage import explained, location, read_json, require_free, write_json
 from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.curves import Curves
@@ -64,8 +64,7 @@ def report_run(
     with explained(out):
         if target.is_dir():
             raise UsageError(f"{out} is a folder; name the page in it, {out.rstrip('/')}/report.html")
-        if target.exists() and not overwrite:
-            raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    require_free(out, overwrite)
     scored, found_vcf, found_evaluation = _parts(folder, run_folder)
     run = read_run(str(scored))
     vcf, measured = vcf or found_vcf, location(evaluation) if evaluation else found_evaluation

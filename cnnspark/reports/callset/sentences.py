@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
 from cnnspark.common.text_tables import Value, format_value
 from cnnspark.evaluation.callset_counts import NO_FILTER, PASSED, CallsetCounts, filter_point
 from cnnspark.models.bundle_files import notice
@@ -95,7 +96,7 @@ def of_truth(contents: ReportContents) -> list[str]:
         n_true, n_false = curves.n_true, curves.n_false
     sentences = [f"The truth of {n_true + n_false:,} ALT alleles is known: {n_true:,} are true and {n_false:,} false."]
     if curves is not None and curves.regions:
-        named = ", ".join(curves.regions[:_NAMED]) + (" and others" if len(curves.regions) > _NAMED else "")
+        named = listed(curves.regions, _NAMED, letters=None)
         sentences[0] = f"Compared on {named}: the truth{sentences[0][9:]}"
     prevalence = values.get("prevalence")
     if prevalence is not None:
@@ -149,7 +150,7 @@ def of_guard(run: RunFacts) -> list[str]:
     inputs, outside = run.guard.get("inputs") or [], [str(name) for name in run.guard.get("outside") or []]
     if not outside:
         return [f"All {len(inputs)} inputs of the model lie as they did in its training data."]
-    named = ", ".join(outside[:_NAMED]) + (f" and {len(outside) - _NAMED} more" if len(outside) > _NAMED else "")
+    named = listed(outside, _NAMED, letters=None)
     return [
         f"The callset is not what the model was trained on: {len(outside)} of its {len(inputs)} inputs lie elsewhere "
         f"({named}). Take the scores with care, or train a model for this caller, depth and sequencing."
