@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.execution.tasks import Session
-    from cnnspark.training.train import TrainResult
+    from cnnspark.training import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
 Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]  # noqa: UP007 (used at run time)
@@ -240,14 +240,14 @@ def train(
     ``batch_size``, ``patience``, ``log_dir``. The result has ``validation``, the figures of the best epoch,
     and the model's ``card``.
     """
-    from cnnspark.training import train as training
+    from cnnspark.training import train as train_model
 
     folders = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     chosen = _settings(config)[0].train.with_flags(
         tuple(validation), if_exists=if_exists, objective="classify", **settings
     )
     return _run(
-        training.train, _session(spark, "train"), [str(_text(each)) for each in folders], _text(model_out), chosen,
+        train_model, _session(spark, "train"), [str(_text(each)) for each in folders], _text(model_out), chosen,
         progress,
     )  # fmt: skip
 

@@ -40,10 +40,10 @@ def pretrain(
 ) -> None:
     """Train a network without labels: it learns to say what was hidden of reads, annotations and features."""
     run = Run(common_values(options))
-    from cnnspark.training import train as training
+    from cnnspark.training import train as train_model
 
     settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="pretrain", **options)
-    result = training.train(run.spark("pretrain"), data, model_out, settings, progress)
+    result = train_model(run.spark("pretrain"), data, model_out, settings, progress)
     run.show(result.to_dict(), result.text())
 
 
@@ -71,10 +71,10 @@ def pretrain(
 def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if_exists: str, **options: Any) -> None:
     """Train a network on one dataset or several, one replica a task, gradients all-reduced."""
     run = Run(common_values(options))
-    from cnnspark.training import train as training
+    from cnnspark.training import train as train_model
 
     settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="classify", **options)
-    result = training.train(run.spark("train"), data, model_out, settings, progress)
+    result = train_model(run.spark("train"), data, model_out, settings, progress)
     run.show(result.to_dict(), result.text())
 
 

@@ -138,7 +138,7 @@ def run_all(
         built_from = dataclasses.replace(paths, reads=None) if config.train.model in MODELS_WITHOUT_READS else paths
         stages.build_dataset(spark, built_from, data, config, if_exists)
         progress("train")
-        train.train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
+        train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
     else:
         model = str(trained_model)
     card = read_card(model)

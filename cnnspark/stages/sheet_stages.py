@@ -128,7 +128,7 @@ def run_sheet(
         _tensors(spark, built, tensors, config, if_exists, settings).require_all()
         progress("train")
         model = str(folder / MODEL)
-        train.train(spark, sample_folders(tensors), model, train_settings, progress)
+        train(spark, sample_folders(tensors), model, train_settings, progress)
         left_out = common_regions(read_card(model).data["held_out"])
         held_out = {each.name: left_out for each in known}
     model, digest, _ = _model(model, inputs, sheet, config)

@@ -255,7 +255,7 @@ def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path
 def said(environment: dict[str, str], path: str) -> tuple[int, str]:
     """Exit code and message of a training that is to write to a store, in this environment."""
     code = (
-        "import sys\nfrom cnnspark import failures, training\n"
+        "import sys\nfrom cnnspark import training\nfrom cnnspark.common import error_translation as failures\n"
         "try:\n    training.train(None, 'x', sys.argv[1], training.TrainSettings())\n"
         "except Exception as error:\n    found = failures.explain(error)\n    print(found)\n"
         "    sys.exit(found.exit_code)"
