@@ -65,7 +65,7 @@ def main() -> None:
         summary = stages.build_dataset(spark, training_paths, tensors, config, if_exists="resume")
         seconds["tensors"] = time.monotonic() - started
         started = time.monotonic()
-        result = train.train(spark, tensors, f"{folder}/model", config.train)
+        result = train(spark, tensors, f"{folder}/model", config.train)
         seconds["train"] = time.monotonic() - started
         started = time.monotonic()
         stages.score_callset(

@@ -85,7 +85,7 @@ def main() -> None:
         def run(paths: str, out: str, epochs: int, flags: dict[str, str], seed: int = seed) -> None:
             given = [*options.settings, f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
             settings = load_config(None, given).train.with_flags(("0.2",), **{"model": options.model, **flags})
-            train.train(spark, paths, out, settings, progress)
+            train(spark, paths, out, settings, progress)
 
         begun = f"{folder}/pretrained-{seed}"
         started = time.monotonic()

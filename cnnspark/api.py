@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.execution.tasks import Session
-    from cnnspark.training.train import TrainResult
+    from cnnspark.training import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
 Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]
@@ -315,14 +315,14 @@ def train(
     Raises:
         CnnsparkError: one sentence with a remedy.
     """
-    from cnnspark.training import train as training
+    from cnnspark.training import train as train_model
 
     folders = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     chosen = _settings(config)[0].train.with_flags(
         tuple(validation), if_exists=if_exists, objective="classify", **settings
     )
     return _run(
-        training.train, _session(spark, "train"), [_path(each) for each in folders], _path(model_out), chosen,
+        train_model, _session(spark, "train"), [_path(each) for each in folders], _path(model_out), chosen,
         progress,
     )  # fmt: skip
 

@@ -145,7 +145,7 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
         ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
     stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
 
 

@@ -50,11 +50,11 @@ def train(**options: Any) -> None:
 def _train(app: str, objective: str, options: dict[str, Any]) -> None:
     """Trains for an objective and prints the result; ``options`` are the command's."""
     run = Run(common_values(options))
-    from cnnspark.training.train import train
+    from cnnspark.training import train as train_model
 
     data, model_out, validation = (options.pop(name) for name in ("data", "model_out", "validation"))
     settings = run.config.train.with_flags(validation, objective=objective, **options)
-    result = train(run.spark(app), data, model_out, settings, progress)
+    result = train_model(run.spark(app), data, model_out, settings, progress)
     run.show(result.to_dict(), result.text())
 
 

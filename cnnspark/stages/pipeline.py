@@ -202,7 +202,7 @@ class _Run:
     def train(self) -> None:
         settings = dataclasses.replace(self.config.train, if_exists=self.if_exists)
         data, model = str(self.folder / TENSORS), str(self.folder / MODEL)
-        train.train(self.spark, data, model, settings, progress)
+        train(self.spark, data, model, settings, progress)
         self.selected = select_model(model, self.paths.has_reads)
 
     @property

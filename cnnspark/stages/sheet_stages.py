@@ -188,7 +188,7 @@ def _train(
     tensors, model = str(folder / TENSORS), str(folder / MODEL)
     _tensors(spark, built, tensors, config, training.if_exists, settings).require_all()
     progress("train")
-    train.train(spark, sample_folders(tensors), model, training, progress)
+    train(spark, sample_folders(tensors), model, training, progress)
     return model
 
 

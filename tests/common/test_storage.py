@@ -276,7 +276,7 @@ def said(environment: dict[str, str], path: str) -> tuple[int, str]:
     """Exit code and message of a training that writes to a store, with these environment variables."""
     code = (
         "import sys\nfrom cnnspark.common.error_translation import explain\n"
-        "from cnnspark.training.settings import TrainSettings\nfrom cnnspark.training.train import train\n"
+        "from cnnspark.training import TrainSettings, train\n"
         "try:\n    train(None, 'x', sys.argv[1], TrainSettings())\n"
         "except Exception as error:\n    found = explain(error)\n    print(found)\n    sys.exit(found.exit_code)"
     )

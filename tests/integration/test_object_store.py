@@ -156,14 +156,14 @@ def test_tensors_and_training_from_and_to_the_store(
     stages.build_dataset(spark, remote.paths, data, remote.config)
     assert Dataset(data).card["sha256"] == Dataset(sample.dataset).card["sha256"]
     said: list[str] = []
-    train.train(spark, data, store.url("model"), remote.config.train, said.append)
+    train(spark, data, store.url("model"), remote.config.train, said.append)
     assert any(line.startswith("epoch 2/2") for line in said)
     # The card says where its data lay; the weights are the same.
     assert read_card(store.url("model")).sha256 == read_card(sample.model).sha256
     assert set(store.objects("model")) == {"model.keras", "model.json", "history.json"}
     assert not [name for name in store.objects() if ".ckpt" in name]
     with pytest.raises(UsageError, match="exists"):
-        train.train(spark, data, store.url("model"), remote.config.train)
+        train(spark, data, store.url("model"), remote.config.train)
 
 
 def test_evaluation_is_written_to_the_store(

@@ -82,7 +82,7 @@ def test_such_a_callset_trains_with_all_annotations_of_both(spark: Any, sample: 
          "train.validation=0.3", "train.batch_size=16"],
     )  # fmt: skip
     stages.build_dataset(spark, dataclasses.replace(sample.paths, vcf=vcf), str(tmp_path / "tensors"), config)
-    card = train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
+    card = train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
     missing = {found.name: found.missing_share for found in card.ranges}
     assert tuple(missing) == names
     assert all(missing[f"INFO/{name}"] == 1 for name in DROPPED) and missing["INFO/ODDNESS"] == 0

@@ -43,7 +43,7 @@ def model(spark: Any, data: Path, config: Config, tmp_path_factory: pytest.TempP
         regions=("chr20:60,000-460,000",),
     )
     stages.build_dataset(spark, paths, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return str(folder / "model")
 
 

@@ -185,7 +185,7 @@ def test_tensors_of_a_sheet_train_together(spark: SparkSession, sample: Sample, 
     sheet_stages.tensors_sheet(spark, str(two), shared, out, sample.config).require_all()
     assert [Path(folder).name for folder in sample_folders(out)] == ["S1", "S2"]
     settings = dataclasses.replace(sample.config.train, epochs=1)
-    data = train.train(spark, out, str(tmp_path / "model"), settings).card.data
+    data = train(spark, out, str(tmp_path / "model"), settings).card.data
     assert data["train"] + data["validation"] == 2 * Dataset(sample.dataset).card["tensors"]
 
 

@@ -67,7 +67,7 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
     paths = first_records(simulated, tmp_path)
     config = load_config(None, [*SETTINGS, "train.model=features"])
     stages.build_dataset(spark, paths, str(tmp_path / "tensors"), config)
-    train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
+    train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
     unlabelled = dataclasses.replace(paths, truth=None, bed=None)
     stages.score_callset(spark, unlabelled, str(tmp_path / "model"), str(tmp_path / "out"), config)
     assert all("CNN_1D=" in line for line in read_lines(tmp_path / "out" / "merged.vcf.gz"))
@@ -90,7 +90,7 @@ def test_gatks_networks_train_alike_on_one_replica_and_on_two(spark: Any, tmp_pa
     for replicas in (1, 2):
         chosen = dataclasses.replace(settings, replicas=replicas)
         out = str(tmp_path / f"model{replicas}")
-        train.train(spark, data, out, chosen, lambda _: None)
+        train(spark, data, out, chosen, lambda _: None)
         weights.append(np.concatenate([np.asarray(w).ravel() for w in load_bundle(out).model.weights]))
     np.testing.assert_array_equal(weights[0], weights[1])
     bundle = load_bundle(str(tmp_path / "model1"))

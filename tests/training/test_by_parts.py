@@ -19,11 +19,11 @@ from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card
 from cnnspark.models.networks.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.training import train as training
+from cnnspark.training import driver
 from cnnspark.training.by_parts import parts_folder, parts_of
 from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.driver import TrainResult, train
 from cnnspark.training.settings import ReplicaJob, TrainSettings
-from cnnspark.training.train import TrainResult, train
 from cnnspark.training.validation import Findings, trained_card
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
 from tests.training.test_train import SETTINGS, run, weights
@@ -131,8 +131,8 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
             raise KeyboardInterrupt
         real(spark, job, say)
 
-    real = training.run_with_retries
-    monkeypatch.setattr(training, "run_with_retries", interrupted)
+    real = driver.run_with_retries
+    monkeypatch.setattr(driver, "run_with_retries", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(spark, dataset, tmp_path / "m", **BY_PARTS)
     monkeypatch.undo()
@@ -204,8 +204,8 @@ class Trained(list[str]):
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Trainings without Spark, each of no steps."""
     begun = Trained()
-    monkeypatch.setattr(training, "run_with_retries", begun)
-    monkeypatch.setattr(training, "check_slots", lambda *_: None)
+    monkeypatch.setattr(driver, "run_with_retries", begun)
+    monkeypatch.setattr(driver, "check_slots", lambda *_: None)
     return begun
 
 
@@ -233,7 +233,7 @@ def test_a_model_stays_until_the_last_part_has_another(
         with pytest.raises(UsageError, match=f"'{init}' model, training by parts starts from 'features'; choose"):
             by_parts(dataset, out, init=init, seed=2, if_exists="overwrite")
     with monkeypatch.context() as patched:
-        patched.setattr(training, "check_slots", Mock(side_effect=UsageError("too few")))
+        patched.setattr(driver, "check_slots", Mock(side_effect=UsageError("too few")))
         with pytest.raises(UsageError, match="too few"):
             by_parts(dataset, out, seed=2, if_exists="overwrite")
     assert read_card(out) == old and trained == [] and not parts.exists()

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, RunError
+from cnnspark.training.driver import train
 from cnnspark.training.job import prepare_job
 from cnnspark.training.settings import checkpoint_folder
-from cnnspark.training.train import train
 from tests.conftest import ROOT
 from tests.support.synthetic_training import write_synthetic
 from tests.training.test_train import SETTINGS, epochs_of, run, weights

@@ -20,10 +20,10 @@ from cnnspark.models.card import file_digest
 from cnnspark.models.input_drift import known_values
 from cnnspark.training.barrier_stage import replica_command, run_child
 from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.driver import TrainResult, _Follower, progress_line, train
 from cnnspark.training.job import prepare_job
 from cnnspark.training.replica import ENDED_BY_PARENT
 from cnnspark.training.settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
-from cnnspark.training.train import TrainResult, _Follower, progress_line, train
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
 
 if TYPE_CHECKING:

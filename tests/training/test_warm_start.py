@@ -22,10 +22,10 @@ from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.training.all_reduce import Replicas
 from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.driver import train
 from cnnspark.training.job import prepare_job
 from cnnspark.training.replica import _between, train_replica
 from cnnspark.training.settings import ReplicaJob, checkpoint_folder
-from cnnspark.training.train import train
 from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import Findings, trained_card
 from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text

@@ -18,8 +18,8 @@ from cnnspark.evaluation.metrics import auprc
 from cnnspark.models.networks.registry import build_model, complexity, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.tensors.schema import REF_COLUMN, WINDOW
+from cnnspark.training import train
 from cnnspark.training.settings import TrainSettings
-from cnnspark.training.train import train
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
 
 
