@@ -21,8 +21,9 @@ from cnnspark.models.bundle_files import notice
 from cnnspark.models.calibration import Platt, probabilities
 from cnnspark.models.card import Card, read_card, score_key
 from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
-from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions
 from cnnspark.reports.allele.site import Site, model_digest
+from cnnspark.reports.allele.tensor_columns import positions_of
 from cnnspark.scoring.cascade import FirstStage, first_stage
 from cnnspark.scoring.predict import known_features, loaded_model, predicted_scores, predictor
 from cnnspark.scoring.settings import ScoreSettings
@@ -36,13 +37,7 @@ if TYPE_CHECKING:
 _REVERSE = 0x10
 
 
-def facts_of(site: Site) -> list[str]:
-    """What stands below the picture's title."""
-    record = site.record
-    return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
-
-
-def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
+def explain_site(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
     """Everything but the picture."""
     first = _first_stage(site, model, card, settings)
     predicted = predictor(model, card, settings, first)(site.tensors, _place(site.tensors))
