@@ -20,11 +20,11 @@ from cnnspark.formats.htslib import for_htslib
 from cnnspark.models.bundle_files import BUNDLED, PREFIX, chosen_model
 from cnnspark.models.card import read_card
 from cnnspark.models.selection import select_model
-from cnnspark.reports.allele.explanation import explained, facts_of
+from cnnspark.reports.allele.explanation import explain_site
 from cnnspark.reports.allele.page import write_page
 from cnnspark.reports.allele.sentences import sentences
 from cnnspark.reports.allele.site import find_site, model_digest
-from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.reports.allele.tensor_picture import draw_allele, record_facts
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages import merged_callset
 from cnnspark.stages.inputs import checked_inputs, require_reads
@@ -140,9 +140,11 @@ def explain(
         place = location(folder) / "callset"
         with checked_inputs(paths.absolute(), config, place, selected.needs_reads, needs_reference=True) as checked:
             site = find_site(checked.inputs, str(paths.vcf), plan, at, alt)
-        found = explained(site, plan)
+        found = explain_site(site, plan)
         picture = Path(folder) / "tensor.png"
-        drawn = draw_allele(site.tensors, site.index, str(picture), facts_of(site), site.alts, {})
+        drawn = draw_allele(
+            site.tensors, site.index, str(picture), record_facts(site.sample, site.record), site.alts, {}
+        )
         found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}
         found["summary"] = sentences(found)
         write_page(out, found, picture.read_bytes())

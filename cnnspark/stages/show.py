@@ -17,7 +17,7 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, nothing_there, parse_position
-from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.reports.allele.tensor_picture import draw_allele, record_facts
 from cnnspark.stages.preflight import check_reads, choose_sample
 from cnnspark.tensors.builder import build_tensors
 from cnnspark.tensors.dataset import Dataset
@@ -92,7 +92,7 @@ def show(
     numbers = [key.alt_index for key in batch.keys]
     if index not in numbers:
         raise InputError(f"the record at {at} has a REF that {reference} does not have there; give its own reference")
-    facts = [sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
+    facts = record_facts(sample, record)
     return draw_allele(batch, numbers.index(index), out, facts, alts_of(records), {"sample": sample})
 
 

@@ -22,8 +22,9 @@ from cnnspark.models.bundle_files import notice
 from cnnspark.models.calibration import Platt, probabilities
 from cnnspark.models.card import Card, read_card
 from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
-from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions
 from cnnspark.reports.allele.site import Site, model_digest
+from cnnspark.reports.allele.tensor_columns import positions_of
 from cnnspark.scoring.cascade import FirstStage, first_stage
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import known_features, loaded_model, predicted_scores, predictor
@@ -38,13 +39,7 @@ if TYPE_CHECKING:
 _REVERSE = 0x10
 
 
-def facts_of(site: Site) -> list[str]:
-    """What stands below the picture's title."""
-    record = site.record
-    return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
-
-
-def explained(site: Site, plan: ScoringPlan) -> dict[str, Any]:
+def explain_site(site: Site, plan: ScoringPlan) -> dict[str, Any]:
     """Everything that the page shows, as plain values, except the picture."""
     model, card, settings, first = plan.model, plan.card, plan.settings, _first_stage(site, plan)
     predicted = predictor(replace(plan, first=first))(site.tensors, _place(site.tensors))

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.reports.allele.input_familiarity import Familiar
-from cnnspark.reports.allele.tensor_picture import column_positions
 from cnnspark.tensors.schema import NEITHER, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 from cnnspark.tensors.site_features import SITE_FEATURES
 
@@ -208,9 +207,3 @@ def effects(parts: Sequence[Part], scores: np.ndarray) -> tuple[list[Effect], li
         change = max(base - lowest, base - highest, key=abs)
         inputs.append(InputEffect(name, lowest, lowest_at, highest, highest_at, change))
     return hidden, inputs
-
-
-def positions_of(reference: np.ndarray, start: int, columns: tuple[int, int]) -> tuple[int, int]:
-    """The first and the last position (1-based) that these columns [first, last) show."""
-    positions = column_positions(reference, start)[slice(*columns)]
-    return int(positions[0]) + 1, int(positions[-1]) + 1

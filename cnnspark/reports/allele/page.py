@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnspark.common.storage import write_text
 from cnnspark.errors import UsageError
-from cnnspark.reports.allele.tensor_picture import COLUMN_WIDTH, COLUMNS_LEFT, PICTURE_WIDTH
+from cnnspark.reports.allele.picture_style import COLUMN_WIDTH, COLUMNS_LEFT, PICTURE_WIDTH
 from cnnspark.reports.html_template import render
 
 # Rows that stand open; all are there, folded away.

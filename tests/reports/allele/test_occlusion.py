@@ -16,8 +16,8 @@ from cnnspark.reports.allele.occlusion import (
     effects,
     family_of,
     occlusions,
-    positions_of,
 )
+from cnnspark.reports.allele.tensor_columns import positions_of
 from cnnspark.tensors.schema import FIELDS, SUPPORTS_ALT, SUPPORTS_REF, WINDOW, TensorBatch
 from cnnspark.tensors.site_features import SITE_FEATURES
 from tests.reports.allele.test_tensor_picture import TEXT, reads

@@ -13,9 +13,10 @@ from benchmarks.dataset import write_short_card
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
-from cnnspark.reports.allele import tensor_picture
+from cnnspark.reports.allele.picture_style import COLUMN_WIDTH, COLUMNS_LEFT, MAPQ_LEFT, MAPQ_WIDTH, PICTURE_WIDTH
 from cnnspark.reports.allele.position import parse_position
-from cnnspark.reports.allele.tensor_picture import PICTURE_WIDTH, allele_columns, column_positions, show_tensor
+from cnnspark.reports.allele.tensor_columns import allele_columns, column_positions
+from cnnspark.reports.allele.tensor_picture import show_tensor
 from cnnspark.stages.show import show, show_from_dataset, summary
 from cnnspark.tensors import dataset
 from cnnspark.tensors.settings import TensorSettings
@@ -78,8 +79,8 @@ def pixels(path: str | Path) -> np.ndarray:
 
 def colours_in(image: np.ndarray, rows: slice, column: int) -> set[tuple[int, ...]]:
     """The colours in the middle of one column of the tensor, between two heights."""
-    x = tensor_picture._LEFT + column * tensor_picture._CELL
-    cell = image[rows, x + 2 : x + tensor_picture._CELL - 2].reshape(-1, 3)
+    x = COLUMNS_LEFT + column * COLUMN_WIDTH
+    cell = image[rows, x + 2 : x + COLUMN_WIDTH - 2].reshape(-1, 3)
     return {tuple(int(v) for v in colour) for colour in np.unique(cell, axis=0)}
 
 
@@ -129,7 +130,7 @@ def test_bases_gaps_and_insertions_are_drawn_where_the_tensor_has_them(files, tm
     # The allele's column is outlined from the reference row to the last read.
     edge = image[
         130 : neither + row,
-        tensor_picture._LEFT + 64 * tensor_picture._CELL - 1 : tensor_picture._LEFT + 64 * tensor_picture._CELL + 1,
+        COLUMNS_LEFT + 64 * COLUMN_WIDTH - 1 : COLUMNS_LEFT + 64 * COLUMN_WIDTH + 1,
     ]
     assert (edge.min(axis=(1, 2)) < 60).all()
 
@@ -138,12 +139,12 @@ def test_strand_and_mapping_quality_stand_in_the_margins(files, tmp_path):
     draw(files, "c1:301", tmp_path / "x.png", alt="T")
     image = pixels(tmp_path / "x.png").astype(int)
     ref = 162 + 40 + 9
-    arrows = image[:, tensor_picture._LEFT - 11 : tensor_picture._LEFT - 5]
+    arrows = image[:, COLUMNS_LEFT - 11 : COLUMNS_LEFT - 5]
     assert (arrows[ref + 6, :, 0] > arrows[ref + 6, :, 2] + 60).any()  # forward: red
     assert (arrows[ref + 13 + 6, :, 2] > arrows[ref + 13 + 6, :, 0] + 60).any()  # reverse: blue
 
     def filled(y: int) -> int:
-        bar = image[y, tensor_picture._MAPQ_LEFT : tensor_picture._MAPQ_LEFT + tensor_picture._MAPQ_WIDTH]
+        bar = image[y, MAPQ_LEFT : MAPQ_LEFT + MAPQ_WIDTH]
         return int((bar.max(axis=1) - bar.min(axis=1) > 30).sum())
 
     assert filled(ref + 6) >= 28  # 60
