@@ -1,7 +1,7 @@
 """What scoring and tensors cost by alleles, rows and reads: the figures of cnnspark/stages/costs.py, and how well they
 fit.
 
-    python -m benchmarks.costs --data ../shared/data --work DIR [--json FILE]
+    python -m benchmarks.execution.costs --data ../shared/data --work DIR [--json FILE]
 
 Blocks of the simulated callset, of HG002 and NA12878, whole and thinned, and of simulated samples of 8x to 250x are
 built, scored by every network and written, in one process on one core; processor time, the less of two runs. The
@@ -26,7 +26,7 @@ import numpy as np
 import pysam
 from scipy.optimize import nnls
 
-from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
+from benchmarks.support.measure import blocks_of, machine, pin_to_one_core, table
 from cnnspark.common.log import quiet_stderr, set_quiet
 from cnnspark.execution import shards
 from cnnspark.execution.blocks import Block, BlockSettings

@@ -1,11 +1,11 @@
 """What a cascade costs and saves: the figures with and without the first model, the share passed on, processor time.
 
-    python -m benchmarks.cascade --data ../shared/data --work DIR --model DIR|NAME [--on draws] [--time HG002]
+    python -m benchmarks.training.cascade --data ../shared/data --work DIR --model DIR|NAME [--on draws] [--time HG002]
 
 ``--model`` is a bundle of two models ('cnnspark cascade', or the bundled ``reads``). The figures are of the test
-alleles of ``benchmarks.accuracy`` (``--on draws``: none of them was trained on by the bundled models, and no band was
-chosen on them; ``freebayes`` and ``bcftools`` are for a model that was trained on the first 60 % of these), their
-difference with its paired interval; the threshold is the card's. The time is that of scoring blocks whole but for
+alleles of ``benchmarks.accuracy.accuracy`` (``--on draws``: none of them was trained on by the bundled models, and no
+band was chosen on them; ``freebayes`` and ``bcftools`` are for a model that was trained on the first 60 % of these),
+their difference with its paired interval; the threshold is the card's. The time is that of scoring blocks whole but for
 writing them, one thread, with and without by turns: read the ratio, for other programs of the machine are in the
 seconds.
 """
@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import dataset_of, tested_parts
-from benchmarks.measure import blocks_of, machine, pin_to_one_core, table
-from benchmarks.sim import CALLSETS
-from benchmarks.tensors import SETS, inputs_of
+from benchmarks.accuracy.accuracy import dataset_of, tested_parts
+from benchmarks.scoring.sim import CALLSETS
+from benchmarks.support.measure import blocks_of, machine, pin_to_one_core, table
+from benchmarks.tensors.tensors import SETS, inputs_of
 from cnnspark.evaluation.bootstrap import bootstrap
 from cnnspark.models.bundle_files import absolute_model, chosen_model
 from cnnspark.models.card import Card, model_tensors, read_card
@@ -97,7 +97,7 @@ def time_blocks(inputs: Inputs, model: str, card: Card, first: FirstStage, block
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--work", help="folder of samples and tensors of benchmarks.accuracy [no figures]")
+    parser.add_argument("--work", help="folder of samples and tensors of benchmarks.accuracy.accuracy [no figures]")
     parser.add_argument("--model", default="reads", help="a bundle of two models [the bundled reads]")
     parser.add_argument("--on", choices=[*CALLSETS, "draws"], default="draws")
     parser.add_argument("--tests", type=lambda text: text.split(","), help="of the set [all]")

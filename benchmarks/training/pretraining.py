@@ -1,13 +1,13 @@
 """What pre-training without labels is worth where labels are few: 1 %, 10 % and all of a sample's.
 
-    python -m benchmarks.pretraining --data ../shared/data --work DIR --model features --seeds 1,2,3
-    python -m benchmarks.pretraining --data ../shared/data --work DIR --model reads --name picture \
+    python -m benchmarks.training.pretraining --data ../shared/data --work DIR --model features --seeds 1,2,3
+    python -m benchmarks.training.pretraining --data ../shared/data --work DIR --model reads --name picture \
         --set train.use_annotations=false --set train.use_site_features=false
 
-A network is pre-trained on one simulated sample's tensors (``train-101`` of ``benchmarks.draws``), whose labels it does
-not see. Then it is trained on the labels of evenly spread stretches of that sample, from the pre-trained weights and
-from chance, and measured on another sample of unseen sequence. Beside it stands an isolation forest on the annotations,
-which needs no labels at all.
+A network is pre-trained on one simulated sample's tensors (``train-101`` of ``benchmarks.training.draws``), whose
+labels it does not see. Then it is trained on the labels of evenly spread stretches of that sample, from the pre-trained
+weights and from chance, and measured on another sample of unseen sequence. Beside it stands an isolation forest on the
+annotations, which needs no labels at all.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from benchmarks import draws
-from benchmarks.accuracy import Part, dataset_of, draw_part, network_scores, tabled
-from benchmarks.measure import table
+from benchmarks.accuracy.accuracy import Part, dataset_of, draw_part, network_scores, tabled
+from benchmarks.support.measure import table
+from benchmarks.training import draws
 from cnnspark.common.log import progress
 from cnnspark.config import load_config
 from cnnspark.evaluation.metrics import auprc

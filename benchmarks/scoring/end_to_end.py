@@ -1,9 +1,9 @@
 """One model through the commands' own stages: tensors, train, score and evaluate, beside QUAL and the allele fraction.
 
-    python -m benchmarks.end_to_end --data ../shared/data --model reads --epochs 10 --replicas 2
+    python -m benchmarks.scoring.end_to_end --data ../shared/data --model reads --epochs 10 --replicas 2
 
 Trains on the first 60 % of the labelled alleles of each contig (by position) and scores the rest, which training never
-saw. ``python -m benchmarks.accuracy`` compares models.
+saw. ``python -m benchmarks.accuracy.accuracy`` compares models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.sim import CALLSETS, files, parts, read_alleles, split_positions
+from benchmarks.scoring.sim import CALLSETS, files, parts, read_alleles, split_positions
 from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.evaluation.metrics import auprc, auroc, format_table
@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--tensors", metavar="FOLDER", help="where to keep the training tensors, and find them again")
-    parser.add_argument("--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.accuracy")
+    parser.add_argument(
+        "--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.accuracy.accuracy"
+    )
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     given = files(options.data, options.caller)

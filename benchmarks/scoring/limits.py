@@ -1,6 +1,6 @@
 """The physical limits that figures are set beside: what the machine does at best with as many bytes or operations.
 
-Plain pysam decoding of the same reads, the other limit, is in :mod:`benchmarks.tensors`.
+Plain pysam decoding of the same reads, the other limit, is in :mod:`benchmarks.tensors.tensors`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The tensor dataset: bytes a variant, write and read rates on one core, and whether a worker's memory stays flat.
 
-    python -m benchmarks.dataset --data ../shared/data [--memory]
+    python -m benchmarks.training.dataset --data ../shared/data [--memory]
 
 The tensors are those of real/HG002 (30x), written by the jobs' own writer as often as is needed for blocks of a steady
 pass. Reading goes through Petastorm as in training: Parquet to arrays, to padded batches of 64, to ``tf.data`` tensors.
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.limits import file_copy
-from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core, table
-from benchmarks.tensors import inputs_of
+from benchmarks.scoring.limits import file_copy
+from benchmarks.support.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core, table
+from benchmarks.tensors.tensors import inputs_of
 from cnnspark.common.log import quiet_stderr
 from cnnspark.common.storage import write_json
 from cnnspark.execution.blocks import Block

@@ -1,10 +1,10 @@
 """Makes the models that come with cnnspark, ``cnnspark/pretrained``: simulates, trains and installs them.
 
-    python -m benchmarks.bundled --data ../shared/data --work DIR [--only reads]
+    python -m benchmarks.models.bundled --data ../shared/data --work DIR [--only reads]
 
-They are trained on the nine training draws of ``benchmarks.draws`` and on both simulated callsets with real sequence,
-whole (``--on all`` of ``benchmarks.accuracy``, which measures them on draws of other seeds and sequence). What is
-in ``--work`` already is kept. The same machine and versions give the same files.
+They are trained on the nine training draws of ``benchmarks.training.draws`` and on both simulated callsets with real
+sequence, whole (``--on all`` of ``benchmarks.accuracy.accuracy``, which measures them on draws of other seeds and
+sequence). What is in ``--work`` already is kept. The same machine and versions give the same files.
 
 ``features`` comes before ``reads`` (``cnnspark cascade``), with the band of the blocks that both held out, and is
 installed with it.
@@ -20,13 +20,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.accuracy import dataset_of, training_parts
+from benchmarks.accuracy.accuracy import dataset_of, training_parts
 from cnnspark.models.bundle_files import CARD_FILE, NETWORK_FILE
 from cnnspark.models.card import Card, read_card
 from cnnspark.models.names import FIRST
 from cnnspark.stages.cascade import make_cascade
 
-PRETRAINED = Path(__file__).resolve().parents[1] / "cnnspark" / "pretrained"
+PRETRAINED = Path(__file__).resolve().parents[2] / "cnnspark" / "pretrained"
 # Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they
 # mislead. `reference` has little else.
 _NO_ANNOTATIONS = ("--set", "train.use_annotations=false")
@@ -60,7 +60,7 @@ TRAINING: dict[str, tuple[str, list[str]]] = {
 INSTALLED = ("reads", "reference")
 NEEDED = {"reads": ["features", "picture"]}
 VALIDATION = "0.07"
-# Whether the bundled ``reads`` scores in two stages where nothing is said: as benchmarks.cascade has measured it.
+# Whether the bundled ``reads`` scores in two stages where nothing is said: as benchmarks.training.cascade measured it.
 CASCADE_BY_DEFAULT = True
 
 
@@ -106,7 +106,7 @@ def trained(name: str, options: argparse.Namespace) -> Path:
         given = ["--data", options.data, "--work", options.work, "--on", "all", "--replicas", options.replicas]
         given += ["--model", model, "--name", f"{name}-1", "--validation", VALIDATION]
         settings = [text.format(work=options.work) for text in settings]
-        subprocess.run([sys.executable, "-m", "benchmarks.accuracy", "train", *given, *settings], check=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.accuracy.accuracy", "train", *given, *settings], check=True)
     return bundle
 
 

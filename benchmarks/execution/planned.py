@@ -1,6 +1,6 @@
 """What ``cnnspark plan`` predicts against what scoring takes: core seconds, blocks, output and memory.
 
-    python -m benchmarks.planned --data ../shared/data [--set sim --set HG002] [--model reads] [--json FILE]
+    python -m benchmarks.execution.planned --data ../shared/data [--set sim --set HG002] [--model reads] [--json FILE]
 
 Each callset's blocks are cut, scored and written as shards by the functions that the tasks call, in one process on one
 core; processor time, what Spark adds left out. Memory is the process's own, all sets together.
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import machine, pin_to_one_core, table
+from benchmarks.support.measure import machine, pin_to_one_core, table
 from cnnspark.common.log import set_quiet
 from cnnspark.config import Config, InputPaths
 from cnnspark.execution.blocks import BlockSettings, cut_window, number_blocks, windows_of

@@ -1,6 +1,6 @@
 """Merging a large callset's shards: seconds, MB/s beside a plain copy of the same bytes, memory, and the index's share.
 
-    python -m benchmarks.merging [--shards 1000] [--records 5000000] [--runs 3] [--json FILE]
+    python -m benchmarks.execution.merging [--shards 1000] [--records 5000000] [--runs 3] [--json FILE]
 
 The shards are written by the very function that the tasks call, of made-up lines as long as HG002's. The plain copy
 puts the same shards into one file. Each run of both is in a process of its own, one after the other by turns; what
@@ -25,9 +25,9 @@ from typing import Any
 
 import pysam
 
-from benchmarks.dataset import peak_bytes
-from benchmarks.limits import compress, file_copy
-from benchmarks.measure import Timing, by_turns, figure, figures_table, machine
+from benchmarks.scoring.limits import compress, file_copy
+from benchmarks.support.measure import Timing, by_turns, figure, figures_table, machine
+from benchmarks.training.dataset import peak_bytes
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.merge import add_index, merge_shards
 from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard

@@ -1,6 +1,6 @@
 """Many samples by one sheet: sixty small simulated ones, two of them broken, scored, mended and scored again.
 
-    python -m benchmarks.cohort --samples 60
+    python -m benchmarks.scoring.cohort --samples 60
 
 Prints what each of the two commands said and took: the first must end with exit code 4 and name the two, the second
 must do just these. Beside it the time of one sample alone: what a start of Spark and TensorFlow costs is paid once.

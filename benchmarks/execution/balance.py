@@ -1,6 +1,6 @@
 """How even blocks are on a skewed callset: 1 % of the genome with 50 times the records and 5 times the reads.
 
-    python -m benchmarks.balance --data ../shared/data [--model reads] [--json FILE]
+    python -m benchmarks.execution.balance --data ../shared/data [--model reads] [--json FILE]
 
 On the simulated sample's reads and reference: one SNV a kb, and one each 20 bases in 1 % of chr20, where each read is
 there five times. Our blocks, and as many regions of equal length, are scored by the function that the tasks call, in
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pysam
 
-from benchmarks.measure import machine, pin_to_one_core, table
+from benchmarks.support.measure import machine, pin_to_one_core, table
 from cnnspark.common.log import set_quiet
 from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, share_out, windows_of
 from cnnspark.formats.reference import ReferenceSource

@@ -1,6 +1,6 @@
 """What Spark adds to the work: ``tensors`` and ``score`` against the same work in one plain process, on one core.
 
-    python -m benchmarks.job --data ../shared/data
+    python -m benchmarks.execution.job --data ../shared/data
 
 All build tensors of the simulated freebayes callset block by block, and label and write them, or score them with the
 bundled ``reads`` and write shards. The plain process calls the very functions that the tasks call; Spark's figures are
@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.measure import Timing, figure, figures_table, machine, table
+from benchmarks.support.measure import Timing, figure, figures_table, machine, table
 from cnnspark import stages
 from cnnspark.config import load_config
 from cnnspark.execution.blocks import Block, deal, plan_blocks

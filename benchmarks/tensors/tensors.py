@@ -1,6 +1,6 @@
 """How fast reads become tensors on one core, stage by stage, beside plain pysam decoding of the same reads.
 
-    python -m benchmarks.tensors --data ../shared/data --set HG002 --set "generated 100x" --set "long reads"
+    python -m benchmarks.tensors.tensors --data ../shared/data --set HG002 --set "generated 100x" --set "long reads"
 
 One process without Spark, pinned to one core. ``everything`` is what a task of ``cnnspark tensors`` or ``score`` does
 before the network: records of the callset, reads, tensor, features, annotations. The limit of all is ``pysam
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import pysam
 
-from benchmarks import generated
-from benchmarks.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from benchmarks.support.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from benchmarks.tensors import generated
 from cnnspark.execution.blocks import Block
 from cnnspark.formats import reads
 from cnnspark.formats.reference import CODE_OF_ASCII

@@ -1,6 +1,6 @@
 """How time and memory grow with the records: generated callsets of 10,000, 100,000 and 1,000,000 records, scored.
 
-    python -m benchmarks.growth --records 10000 100000 1000000
+    python -m benchmarks.execution.growth --records 10000 100000 1000000
 
 A made-up genome with an SNV every 20 bases or so, and the bundled ``reference`` model, which needs no reads: the
 records' way through blocks, tasks, network, shards, conservation and merge is the same as with reads, and a million is
@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 import pysam
 
-from benchmarks.measure import Timing, figure, machine, table
+from benchmarks.support.measure import Timing, figure, machine, table
 
 SPACING_BASES = 20
 LINE_BASES = 60

@@ -1,11 +1,11 @@
 """What a training setting is worth: AUPRC and recall at precision .99 for each of its values, over several seeds.
 
-    python -m benchmarks.compare --data ../shared/data --model features --epochs 15 --seeds 1,2,3 \\
+    python -m benchmarks.models.compare --data ../shared/data --model features --epochs 15 --seeds 1,2,3 \\
         train.loss=cross_entropy train.loss=focal "train.loss=log_loss_squared train.dropout=0.1"
 
-The split and the alleles are those of ``python -m benchmarks.end_to_end``: the first 60 % of the simulated callset's
-labelled alleles of each contig train, the last 40 % with QUAL >= 1 are measured. Both are built once, or read from
-``--datasets``, which the first run fills. Every training is one replica in a process of its own; AUPRC is of all
+The split and the alleles are those of ``python -m benchmarks.scoring.end_to_end``: the first 60 % of the simulated
+callset's labelled alleles of each contig train, the last 40 % with QUAL >= 1 are measured. Both are built once, or read
+from ``--datasets``, which the first run fills. Every training is one replica in a process of its own; AUPRC is of all
 alleles, of SNPs and of indels.
 """
 
@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import require_current, table
-from benchmarks.sim import CALLSETS, files, parts
-from benchmarks.training import run_replicas
+from benchmarks.scoring.sim import CALLSETS, files, parts
+from benchmarks.support.measure import require_current, table
+from benchmarks.training.training import run_replicas
 from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.evaluation.metrics import auprc, thresholds_by_precision

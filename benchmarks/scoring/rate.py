@@ -1,6 +1,7 @@
 """Records a second that a task of ``score`` does, end to end, and what a second task on a second core adds.
 
-    python -m benchmarks.rate --data ../shared/data [--model reads] [--repeats 41] [--only rate|tasks] [--cascade DIR]
+    python -m benchmarks.scoring.rate --data ../shared/data [--model reads] [--repeats 41] [--only rate|tasks]
+        [--cascade DIR]
 
 ``rate``: the work of a task on a block (records read from the VCF, reads decoded, tensors, network, scores, shard with
 its index) in one process on one core, the 492 records of real/HG002 as one block again and again: 41 times are 20,172
@@ -33,12 +34,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import generated
-from benchmarks.costs import thinned
-from benchmarks.limits import compress, matrix_product, python_loop
-from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
-from benchmarks.network import operations
-from benchmarks.tensors import inputs_of, pysam_decoding, read_regions
+from benchmarks.execution.costs import thinned
+from benchmarks.models.network import operations
+from benchmarks.scoring.limits import compress, matrix_product, python_loop
+from benchmarks.support.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from benchmarks.tensors import generated
+from benchmarks.tensors.tensors import inputs_of, pysam_decoding, read_regions
 from cnnspark.common.log import quiet_stderr, set_quiet
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import SHARDS, ShardRow, shard_folder, write_shard

@@ -1,10 +1,10 @@
 """What a genome costs, and a thousand: core-hours and bytes, from the rates that were measured.
 
     python -m benchmarks --only rate --json results.json
-    python -m benchmarks.genome_cost --data ../shared/data --rates results.json
+    python -m benchmarks.tensors.genome_cost --data ../shared/data --rates results.json
 
-Measured are the rate of a task at a genome's density and 30x (``score ..., genome`` of :mod:`benchmarks.rate`) and the
-bytes of real/HG002: 100 kb of reads, its records, its scored shard. All else is arithmetic, and said to be.
+Measured are the rate of a task at a genome's density and 30x (``score ..., genome`` of :mod:`benchmarks.scoring.rate`)
+and the bytes of real/HG002: 100 kb of reads, its records, its scored shard. All else is arithmetic, and said to be.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import table
-from benchmarks.tensors import inputs_of
+from benchmarks.support.measure import table
+from benchmarks.tensors.tensors import inputs_of
 from cnnspark.execution.blocks import BlockSettings
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.tensors.site_features import READ_REACH
@@ -106,7 +106,9 @@ def report(figures: Mapping[str, Mapping[str, Any]], sizes: Sizes) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--rates", required=True, metavar="FILE", help="the --json of benchmarks or benchmarks.rate")
+    parser.add_argument(
+        "--rates", required=True, metavar="FILE", help="the --json of benchmarks or benchmarks.scoring.rate"
+    )
     options = parser.parse_args()
     figures = {figure["name"]: figure for figure in json.loads(Path(options.rates).read_text())["figures"]}
     print(report(figures, measured_sizes(options.data, figures)))

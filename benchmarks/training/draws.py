@@ -1,9 +1,9 @@
 """Simulated samples on real sequence: nine to train the bundled models on, and others to measure them on.
 
-    python -m benchmarks.draws --data ../shared/data --work DIR
+    python -m benchmarks.training.draws --data ../shared/data --work DIR
 
 Every sample is one call of ``cnnspark simulate`` with all mechanisms. What is measured has other seeds, other sequence
-(no training draw reaches into it) and other shares of the mechanisms. ``benchmarks.accuracy`` trains on them.
+(no training draw reaches into it) and other shares of the mechanisms. ``benchmarks.accuracy.accuracy`` trains on them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long a small job takes, and what of it is start: the 492 records of HG002, scored by Spark and without.
 
-    python -m benchmarks.startup --data ../shared/data --runs 5
+    python -m benchmarks.execution.startup --data ../shared/data --runs 5
 
 Each run is the command in a process of its own, by turns, so that what else the machine does falls on all alike.
 Seconds by the clock are what a user waits; processor time, of all processes together, is what can be compared on a busy
@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.growth import Watch
-from benchmarks.measure import machine, table
+from benchmarks.execution.growth import Watch
+from benchmarks.support.measure import machine, table
 
 Run = dict[str, float]
 

@@ -1,6 +1,7 @@
 """Training: what two replicas reach of two independent processes, and how fast each network trains and scores.
 
-    python -m benchmarks.training --data ../shared/data [--dataset DIR] [--model reads] [--only networks|replicas]
+    python -m benchmarks.training.training --data ../shared/data [--dataset DIR] [--model reads]
+        [--only networks|replicas]
 
 ``networks``: every network there is, batches of 32 alleles with 32 reads each, one thread on one core, without reading
 from disk, in processor time, beside one matrix product of a step's operations. ``replicas``: one training by two
@@ -29,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.limits import FLOPS, LEAST_FLOPS, matrix_product
-from benchmarks.measure import by_turns, figure, figures_table, machine, pin_to_one_core, table
+from benchmarks.scoring.limits import FLOPS, LEAST_FLOPS, matrix_product
+from benchmarks.support.measure import by_turns, figure, figures_table, machine, pin_to_one_core, table
 from cnnspark.config import InputPaths, load_config
 from cnnspark.models.input_drift import known_values
 from cnnspark.models.names import MODELS
@@ -115,7 +116,7 @@ def networks(models: Sequence[str], runs: int) -> list[dict[str, Any]]:
     """Each network in a process of its own, so that none warms the next one up."""
     rows = []
     for model in models:
-        command = [sys.executable, "-m", "benchmarks.training", "--one", model, "--runs", str(runs)]
+        command = [sys.executable, "-m", "benchmarks.training.training", "--one", model, "--runs", str(runs)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{model} cannot be measured: {done.stderr.strip().splitlines()[-1]}")

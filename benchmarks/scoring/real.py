@@ -1,6 +1,6 @@
 """Whether a model keeps the true variants of real reads: recall of truth at its card's thresholds, on NA12878.
 
-    python -m benchmarks.real --data ../shared/data --work DIR bundled:reads bundled:features
+    python -m benchmarks.scoring.real --data ../shared/data --work DIR bundled:reads bundled:features
 
 100 kb at 52x; some 190 true and 30 to 150 false labelled alleles, so nothing is said of accuracy. Labels are by a
 proxy of the confident regions.
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import Part, dataset_of, network_scores, tabled
-from benchmarks.measure import table
+from benchmarks.accuracy.accuracy import Part, dataset_of, network_scores, tabled
+from benchmarks.support.measure import table
 from cnnspark.evaluation.metrics import auprc
 from cnnspark.models.card import read_card
 from cnnspark.tensors.dataset import Dataset

@@ -1,6 +1,6 @@
 """What becomes of bad and odd inputs in ``score`` and ``filter``: a table in Markdown.
 
-    python -m benchmarks.awkward --data ../shared/data > table.md
+    python -m benchmarks.accuracy.awkward --data ../shared/data > table.md
 
 Each file of ``awkward/made`` goes through both commands, the specification's own files are added up by outcome. An
 outcome is "works" (as many records out as in) or the sentence and the exit code; anything else ends the benchmark.

@@ -1,6 +1,6 @@
 """What it gains to decode the next block while the network runs on this one (``score.read_ahead``), in one task.
 
-    python -m benchmarks.ahead --data ../shared/data --blocks 8 --runs 3
+    python -m benchmarks.execution.ahead --data ../shared/data --blocks 8 --runs 3
 
 The same blocks of the simulated callset are scored with and without, on one core and on two, by turns in one process.
 By the clock, on a machine that does nothing else, is what a user gains; processor time shows what the thread costs.
@@ -16,7 +16,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.measure import blocks_of, machine, table
+from benchmarks.support.measure import blocks_of, machine, table
 from cnnspark.execution.blocks import Block, BlockSettings
 from cnnspark.execution.prefetch import in_turn
 from cnnspark.models.bundle_files import chosen_model

@@ -1,6 +1,6 @@
 """The networks on one core: scoring, what comes before it, and GATK's network with and without its empty rows.
 
-    python -m benchmarks.network --data ../shared/data [--model reads] [--only scoring|expand|empty-rows|batches]
+    python -m benchmarks.models.network --data ../shared/data [--model reads] [--only scoring|expand|empty-rows|batches]
 
 ``scoring``: each network on the alleles of real/HG002 (31 reads each), in the batches that ``score`` makes of them,
 beside one large matrix product of as many operations on as many threads, which is one. ``expand``: padding to batches,
@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.limits import FLOPS, LEAST_FLOPS, matrix_product
-from benchmarks.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
-from benchmarks.tensors import inputs_of
-from benchmarks.training import random_batch
+from benchmarks.scoring.limits import FLOPS, LEAST_FLOPS, matrix_product
+from benchmarks.support.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from benchmarks.tensors.tensors import inputs_of
+from benchmarks.training.training import random_batch
 from cnnspark.common.log import quiet_stderr
 from cnnspark.models.gatk_weights.importer import import_weights
 from cnnspark.models.summary import usual_spec

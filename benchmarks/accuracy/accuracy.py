@@ -1,7 +1,7 @@
 """The table of models: trained on the same alleles, measured on the same alleles, with paired intervals.
 
-    python -m benchmarks.accuracy train --work DIR --on draws --model reads --epochs 6
-    python -m benchmarks.accuracy measure --work DIR --on draws --baseline features-1
+    python -m benchmarks.accuracy.accuracy train --work DIR --on draws --model reads --epochs 6
+    python -m benchmarks.accuracy.accuracy measure --work DIR --on draws --baseline features-1
 
 ``train`` builds the datasets it needs (once, in ``--work``), trains one model and keeps the scores that it gives to the
 test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations (without these by ``--set
@@ -10,8 +10,8 @@ SNP and INDEL apart, with the difference to a baseline by a paired bootstrap ove
 false alleles by mechanism where those are known, and says what each training took.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
-labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.draws``; ``all`` trains on both
-simulated callsets, whole, too: as the bundled models.
+labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.training.draws``; ``all`` trains on
+both simulated callsets, whole, too: as the bundled models.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from benchmarks import draws, sim
-from benchmarks.measure import machine, require_current, table
+from benchmarks.scoring import sim
+from benchmarks.support.measure import machine, require_current, table
+from benchmarks.training import draws
 from cnnspark import stages
 from cnnspark.common.log import progress
 from cnnspark.config import InputPaths, load_config
@@ -101,7 +102,7 @@ def chosen_tests(options: argparse.Namespace) -> list[Part]:
 
 
 def draw_part(data: str, work: str, name: str) -> Part:
-    """A simulated sample of ``benchmarks.draws``."""
+    """A simulated sample of ``benchmarks.training.draws``."""
     files = {"vcf": "callset.vcf.gz", "reads": "reads.bam", "labels": "labels.tsv"}
     inputs = {key: f"{work}/{name}/{file}" for key, file in files.items()}
     return Part(
