@@ -24,7 +24,7 @@ HISTORY_FILE = "history.json"
 BUNDLE_FILES = (NETWORK_FILE, HISTORY_FILE, CARD_FILE)
 ALL_FILES = (*(f"{FIRST}/{name}" for name in BUNDLE_FILES), *BUNDLE_FILES)
 
-# Models that come with cnnspark; benchmarks.bundled makes them.
+# Models that come with cnnspark; benchmarks.models.bundled makes them.
 BUNDLED = ("features", "reads", "reference")
 PREFIX = "bundled:"
 _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"

@@ -63,8 +63,8 @@ class Costs:
         return self.record + alleles * (self.allele + self.row * min(depth, read_limit)) + self.read * reads
 
 
-# Fitted by benchmarks/costs.py on 2026-11-23, a 2-core x86-64 machine that was busy with other work; how far they
-# are off stands in docs/performance.md.
+# Fitted by benchmarks/execution/costs.py on 2026-11-23, a 2-core x86-64 machine that was busy with other work; how far
+# they are off stands in docs/performance.md.
 READ_RECORDS = Costs(record=3.75e-6)
 BUILD = Costs(block=1.2e-3, allele=6.36e-5, read=2.91e-6)
 BUILD_WITHOUT_READS = Costs(block=8.62e-4, allele=6.32e-5)

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from pysam import AlignmentFile, FastaFile, TabixFile, VariantFile
 
-from benchmarks import accuracy, draws, generated, merging, rate
-from benchmarks import dataset as dataset_benchmark
-from benchmarks import tensors as tensors_benchmark
-from benchmarks.measure import blocks_of, require_current, table
+from benchmarks.accuracy import accuracy
+from benchmarks.execution import merging
+from benchmarks.scoring import rate
+from benchmarks.support.measure import blocks_of, require_current, table
+from benchmarks.tensors import generated
+from benchmarks.tensors import tensors as tensors_benchmark
+from benchmarks.training import dataset as dataset_benchmark
+from benchmarks.training import draws
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.metrics import auprc
 from cnnspark.formats.reads import ReadSource

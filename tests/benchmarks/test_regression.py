@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from benchmarks import __main__ as entry
-from benchmarks.measure import Timing, figure
-from benchmarks.regression import Change, compare, ratios_of, read_baseline, write_baseline
+from benchmarks.support.measure import Timing, figure
+from benchmarks.support.regression import Change, compare, ratios_of, read_baseline, write_baseline
 
 
 def made(name: str, ratio: float | None) -> dict:

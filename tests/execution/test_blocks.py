@@ -186,7 +186,7 @@ def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sam
 
 
 def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:
-    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost (benchmarks/balance.py measures)."""
+    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost: benchmarks.execution.balance."""
     windows = 3_000_000 // WINDOW_BASES
     dense = range(1_500_000, 1_530_000)
     depths = np.full(windows, 30.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import benchmarks.bundled
+import benchmarks.models.bundled
 from cnnspark import stages
 from cnnspark.common.storage import location
 from cnnspark.config import load_config
@@ -88,7 +88,7 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_features() -> None:
     assert bundle_folder(first.model) == bundle_folder("bundled:features")
     assert (
         first_stage("bundled:reads", read_card("bundled:reads"), None) is None
-    ) != benchmarks.bundled.CASCADE_BY_DEFAULT
+    ) != benchmarks.models.bundled.CASCADE_BY_DEFAULT
     for name in ("bundled:reads/second", "bundled:features/first"):
         with pytest.raises(InputError, match="no bundled model"):
             read_card(name)
@@ -97,8 +97,8 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_features() -> None:
 def test_a_bundle_is_installed_with_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:features").sha256, Band(0.01, 0.99)))
     write_cascade(str(tmp_path / "both"), "bundled:features", "bundled:reads", made)
-    monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
-    size = benchmarks.bundled.install(tmp_path / "both", "reads")
+    monkeypatch.setattr(benchmarks.models.bundled, "PRETRAINED", tmp_path / "package")
+    size = benchmarks.models.bundled.install(tmp_path / "both", "reads")
     installed = tmp_path / "package" / "reads"
     names = sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file())
     assert names == ["first/model.json", "first/model.keras", "model.json", "model.keras"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.training import run_replicas
+from benchmarks.training.training import run_replicas
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError, RunError, UsageError

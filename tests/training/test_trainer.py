@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.training import run_replicas
+from benchmarks.training.training import run_replicas
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.networks.layers import noise_keys

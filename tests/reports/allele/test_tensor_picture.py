@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from benchmarks.dataset import write_short_card
+from benchmarks.training.dataset import write_short_card
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
