@@ -23,6 +23,8 @@ from cnnspark.common.error_translation import explain
 from cnnspark.common.log import set_quiet
 from cnnspark.config import InputPaths, load_config
 from cnnspark.execution.session import spark_session
+from cnnspark.filtering.request import FilterOptions
+from cnnspark.stages.requests import ScoreRequest
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,7 +52,7 @@ def score(spark: SparkSession, paths: InputPaths, folder: Path) -> str:
     config = load_config()
 
     def once(chosen: InputPaths, out: str) -> str:
-        return outcome(lambda: stages.score_callset(spark, chosen, "features", str(folder / out), config))
+        return outcome(lambda: stages.score_callset(spark, ScoreRequest(chosen, "features", str(folder / out), config)))
 
     said = once(paths, "scored")
     if "holds reads of" in said and f"'{SAMPLE}'" in said:
@@ -63,7 +65,9 @@ def filtered(spark: SparkSession, vcf: Path, folder: Path) -> str:
     """What ``filter --key QUAL --threshold 20`` makes of it."""
     config = load_config()
     target = str(folder / "filtered.vcf.gz")
-    return outcome(lambda: stages.filter_callset(spark, str(vcf), target, config, threshold=THRESHOLD, key=KEY))
+    return outcome(
+        lambda: stages.filter_callset(spark, str(vcf), target, config, FilterOptions(threshold=THRESHOLD, key=KEY))
+    )
 
 
 def main() -> None:

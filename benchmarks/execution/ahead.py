@@ -23,6 +23,7 @@ from cnnspark.models.bundle_files import chosen_model
 from cnnspark.models.card import model_tensors, read_card
 from cnnspark.scoring import score as scoring
 from cnnspark.scoring import settings
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors import block_tensors
 from cnnspark.tensors.settings import TensorSettings
 
@@ -32,7 +33,7 @@ def score(blocks: list[Block], inputs: block_tensors.Inputs, model: str, read_ah
     path = chosen_model(model, with_reads=True)
     card = read_card(path)
     tensors = model_tensors(path, card, TensorSettings())
-    work = scoring.score_work(inputs, path, card, tensors, settings.ScoreSettings(read_ahead=read_ahead))
+    work = scoring.score_work(inputs, ScoringPlan(path, card, tensors, settings.ScoreSettings(read_ahead=read_ahead)))
     started, used = time.perf_counter(), time.process_time()
     with closing(in_turn(blocks, work)) as turns:
         for block, rest in turns:

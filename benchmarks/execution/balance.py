@@ -27,7 +27,8 @@ from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_b
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfSource
-from cnnspark.models.card import looks_at_reads, model_tensors, read_card
+from cnnspark.models.card import model_tensors, read_card
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.score import score_work
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.costs import Expected, scoring_costs
@@ -88,13 +89,13 @@ def measure(inputs: Inputs, model: str, records: int) -> list[dict[str, Any]]:
     model = f"bundled:{model}"
     card = read_card(model)
     tensors = model_tensors(model, card, TensorSettings())
-    expected = Expected(scoring_costs(card.model, looks_at_reads(card)), inputs.reads, tensors.read_limit)
+    expected = Expected(scoring_costs(card.model, card.looks_at_reads), inputs.reads, tensors.read_limit)
     settings = BlockSettings(records=records)
     with VcfSource(inputs.vcf) as source:
         windows = windows_of(source.contigs, source.header.contig_lengths)
         weigher = expected.open()
         ours = number_blocks([(w, cut_window(source.lines(w), w, settings, weigher)) for w in windows])
-    work = score_work(inputs, model, card, tensors, ScoreSettings())
+    work = score_work(inputs, ScoringPlan(model, card, tensors, ScoreSettings()))
 
     def seconds_of(block: Block) -> float:
         started = time.process_time()

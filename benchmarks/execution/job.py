@@ -36,6 +36,7 @@ from cnnspark.models.bundle_files import chosen_model
 from cnnspark.models.card import model_tensors, read_card
 from cnnspark.scoring import output
 from cnnspark.scoring import score as scoring
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors import block_tensors, dataset
 from cnnspark.variants.annotations import default_annotations
 from cnnspark.variants.labeller import TruthPaths, open_labeller
@@ -58,7 +59,9 @@ def score(part: Iterable[Block], inputs: block_tensors.Inputs, folder: RunFolder
     config, model = load_config(), chosen_model("reads", with_reads=True)
     card = read_card(model)
     header = output.score_header(VcfSource(inputs.vcf).header, inputs.vcf, card).text()
-    work = scoring.score_work(inputs, model, card, model_tensors(model, card, config.tensors), config.score)
+    work = scoring.score_work(
+        inputs, ScoringPlan(model, card, model_tensors(model, card, config.tensors), config.score)
+    )
     for block in part:
         yield write_shard(folder, block, header, work).records_out
 

@@ -26,8 +26,9 @@ from cnnspark.execution.blocks import BlockSettings, cut_window, number_blocks, 
 from cnnspark.execution.shards import SHARDS, shard_folder, write_shard
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.vcf import VcfSource
-from cnnspark.models.card import looks_at_reads, model_tensors, read_card
+from cnnspark.models.card import model_tensors, read_card
 from cnnspark.scoring.output import score_header
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.score import score_work
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.costs import Expected, scoring_costs
@@ -54,7 +55,7 @@ def measure(vcf: str, reads: str, reference: str, network: str, out: str) -> dic
     plan = plan_callset(InputPaths(vcf=vcf, reads=reads, reference=reference), Config(), model)
     planned = time.monotonic() - started
     tensors = model_tensors(model, card, TensorSettings())
-    expected = Expected(scoring_costs(card.model, looks_at_reads(card)), reads, tensors.read_limit)
+    expected = Expected(scoring_costs(card.model, card.looks_at_reads), reads, tensors.read_limit)
     with VcfSource(vcf) as source:
         windows = windows_of(source.contigs, ReferenceSource(reference).lengths)
         weigher, used = expected.open(), time.process_time()
@@ -62,7 +63,7 @@ def measure(vcf: str, reads: str, reference: str, network: str, out: str) -> dic
         counting = time.process_time() - used
         header = score_header(source.header, vcf, card).text()
     blocks = number_blocks(cuts)
-    work = score_work(Inputs(vcf, reads, reference, ""), model, card, tensors, ScoreSettings())
+    work = score_work(Inputs(vcf, reads, reference, ""), ScoringPlan(model, card, tensors, ScoreSettings()))
     folder = shard_folder(out)
     folder.open({}, blocks, "overwrite")
     (folder.out / SHARDS).mkdir()

@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.execution.growth import Watch
 from benchmarks.support.measure import machine, table
+from cnnspark.stages.requests import ScoreRequest
 
 Run = dict[str, float]
 
@@ -74,7 +75,9 @@ def in_one_session(files: dict[str, Any], model: str, cores: int, times: int) ->
     with spark_session("startup", f"local[{cores}]") as spark, tempfile.TemporaryDirectory() as folder:
         for number in range(times):
             started = time.monotonic()
-            stages.score_callset(spark, InputPaths(**files), f"bundled:{model}", f"{folder}/{number}", config)
+            stages.score_callset(
+                spark, ScoreRequest(InputPaths(**files), f"bundled:{model}", f"{folder}/{number}", config)
+            )
             seconds.append(round(time.monotonic() - started, 2))
     return seconds
 

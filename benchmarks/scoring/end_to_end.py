@@ -22,8 +22,8 @@ from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.evaluation.metrics import auprc, auroc, format_table
 from cnnspark.execution.session import spark_session
-from cnnspark.models.card import score_key
 from cnnspark.models.names import MODELS_WITHOUT_READS
+from cnnspark.stages.requests import EvaluationRequest, ScoreRequest
 from cnnspark.training import train
 
 
@@ -71,19 +71,22 @@ def main() -> None:
         seconds["train"] = time.monotonic() - started
         started = time.monotonic()
         stages.score_callset(
-            spark, InputPaths(**given, regions=regions["rest"]), f"{folder}/model", f"{folder}/scored", config
+            spark,
+            ScoreRequest(InputPaths(**given, regions=regions["rest"]), f"{folder}/model", f"{folder}/scored", config),
         )
         seconds["score"] = time.monotonic() - started
         measured = stages.evaluate_callset(
-            spark, InputPaths(vcf=f"{folder}/scored", labels=labels), f"{folder}/evaluation", config,
-            min_qual=min_qual,
-        )  # fmt: skip
+            spark,
+            EvaluationRequest(
+                InputPaths(vcf=f"{folder}/scored", labels=labels), f"{folder}/evaluation", config, min_qual=min_qual
+            ),
+        )
         if options.keep:
             shutil.copytree(f"{folder}/model", options.keep)
     print(format_table(measured.metrics))
     baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
     print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")
-    ours = measured.metrics["ALL"][score_key(result.card)]
+    ours = measured.metrics["ALL"][result.card.score_key]
     print(
         f"{options.model}: AUPRC {ours['auprc']:.4f} ({ours['auprc_low']:.4f}-{ours['auprc_high']:.4f}), "
         f"best epoch {result.best_epoch}, trained on {summary['tensors']} tensors; seconds: "

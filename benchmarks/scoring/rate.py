@@ -45,9 +45,10 @@ from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import SHARDS, ShardRow, shard_folder, write_shard
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.models.bundle_files import absolute_model
-from cnnspark.models.card import looks_at_reads, model_tensors, read_card
-from cnnspark.scoring import multisample, predict, score
+from cnnspark.models.card import model_tensors, read_card
+from cnnspark.scoring import predict, score
 from cnnspark.scoring import settings as scoring_settings
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors import block_tensors, carrier_tensors
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
@@ -78,18 +79,17 @@ class Task:
         started, used = time.perf_counter(), time.process_time()
         self.path = model
         self.card = read_card(model)
-        self.looks_at_reads = looks_at_reads(self.card)
+        self.looks_at_reads = self.card.looks_at_reads
         self.inputs = inputs if self.looks_at_reads else replace(inputs, reads=None)
         self.tensors = model_tensors(model, self.card, TensorSettings())
         before = [stages.first_stage(model, self.card, cascade)] if stages else []
-        scorer = multisample if inputs.members else score
-        self.header = scorer.score_header(VcfSource(inputs.vcf).header, inputs.vcf, self.card, *before).text()
         self.folder = shard_folder(str(folder))
         self.blocks = blocks_of(inputs.vcf)
         self.folder.open({}, self.blocks, "overwrite")
         (folder / SHARDS).mkdir(exist_ok=True)
-        settings = scoring_settings.ScoreSettings()
-        self.work = scorer.score_work(self.inputs, model, self.card, self.tensors, settings, *before)
+        plan = ScoringPlan(model, self.card, self.tensors, scoring_settings.ScoreSettings(), *before)
+        self.header = score.score_header(VcfSource(inputs.vcf).header, inputs.vcf, plan, inputs).text()
+        self.work = score.score_work(self.inputs, plan)
         self.run()
         self.start_seconds = time.perf_counter() - started, time.process_time() - used
 

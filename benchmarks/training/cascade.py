@@ -30,6 +30,7 @@ from cnnspark.models.bundle_files import absolute_model, chosen_model
 from cnnspark.models.card import Card, model_tensors, read_card
 from cnnspark.scoring.cascade import PASSED_ON, FirstStage, first_stage
 from cnnspark.scoring.cascade_band import SENSITIVITY, combined, figures
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.score import score_work
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.cascade import probabilities_of
@@ -68,7 +69,7 @@ def time_blocks(inputs: Inputs, model: str, card: Card, first: FirstStage, block
     chosen = blocks_of(inputs.vcf)[:blocks]
     tensors = model_tensors(model, card, TensorSettings())
     work = {
-        name: score_work(inputs, model, card, tensors, ScoreSettings(), before)
+        name: score_work(inputs, ScoringPlan(model, card, tensors, ScoreSettings(), before))
         for name, before in (("alone", None), ("cascade", first))
     }
     seconds: dict[str, list[float]] = {name: [] for name in work}

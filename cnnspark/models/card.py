@@ -234,16 +234,6 @@ def read_opened_card(path: str | Path, folder: Path) -> Card:
     return card
 
 
-def looks_at_reads(card: Card) -> bool:
-    """As :attr:`Card.looks_at_reads`."""
-    return card.looks_at_reads
-
-
-def score_key(card: Card) -> str:
-    """As :attr:`Card.score_key`."""
-    return card.score_key
-
-
 def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettings:
     """The tensor settings that the model was trained with: scores of other tensors would mean nothing.
 

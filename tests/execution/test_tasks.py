@@ -21,8 +21,10 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution import shards
 from cnnspark.execution.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.scoring import predict
 from cnnspark.stages import pipeline
+from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from tests.conftest import ROOT, Sample, read_lines
 
 
@@ -104,7 +106,7 @@ def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
 @pytest.fixture(scope="module")
 def by_spark(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("spark") / "run"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -114,7 +116,9 @@ def test_without_spark_a_run_has_the_same_files(
     sample: Sample, by_spark: Path, tmp_path: Path, read_ahead: int
 ) -> None:
     config = load_config(None, ["blocks.records=20", f"score.read_ahead={read_ahead}"])
-    found = stages.score_callset(LocalSession(), sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+    found = stages.score_callset(
+        LocalSession(), ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+    )
     assert written(tmp_path / "out") == written(by_spark)
     assert found["conservation"]["blocks"] > 5
     assert found["runtime"]["tasks"] == 1
@@ -156,7 +160,7 @@ def test_a_run_that_was_stopped_goes_on_without_spark_and_with_it(
     assert main([*command, *ahead, "--local", "--if-exists", "resume"]) == 0
     assert written(out) == written(by_spark)
     (out / "shards" / "block-000003.vcf.gz").unlink()
-    stages.score_callset(spark, paths, sample.model, str(out), sample.config, "resume")
+    stages.score_callset(spark, ScoreRequest(paths, sample.model, str(out), sample.config, "resume"))
     assert written(out) == written(by_spark)
     assert (out / "shards" / "block-000001.vcf.gz").stat().st_mtime_ns == untouched
 
@@ -168,8 +172,10 @@ def test_candidates_filter_and_evaluation_need_no_spark_either(
     for name, session in (("spark", spark), ("local", LocalSession())):
         folder = tmp_path / name
         folder.mkdir()
-        stages.filter_callset(session, str(by_spark), str(folder / "f.vcf.gz"), sample.config, fdr=0.3)
-        stages.evaluate_callset(session, sample.paths, str(folder / "evaluation"), sample.config, ["QUAL"])
+        stages.filter_callset(session, str(by_spark), str(folder / "f.vcf.gz"), sample.config, FilterOptions(fdr=0.3))
+        stages.evaluate_callset(
+            session, EvaluationRequest(sample.paths, str(folder / "evaluation"), sample.config, ["QUAL"])
+        )
         region = InputPaths(reads=sample.paths.reads, reference=sample.paths.reference, regions=("chrA:1-20,000",))
         stages.call_candidates(session, region, str(folder / "candidates.vcf.gz"), sample.config)
     for name in ("f.vcf.gz", "f.vcf.gz.tbi", "evaluation/metrics.json", "candidates.vcf.gz"):
@@ -178,7 +184,7 @@ def test_candidates_filter_and_evaluation_need_no_spark_either(
 
 def test_a_run_with_a_model_needs_no_spark_and_training_does(simulated: InputPaths, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a model is trained by Spark"):
-        pipeline.run_all(LocalSession(), simulated, str(tmp_path / "out"), load_config())
+        pipeline.run_all(LocalSession(), RunRequest(simulated, str(tmp_path / "out"), load_config()))
     assert not (tmp_path / "out").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from cnnspark import stages
 from cnnspark.execution.session import use_bundled_java
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import ROOT, Sample
 
 pytestmark = pytest.mark.spark
@@ -46,7 +47,7 @@ def submit(job: str, arguments: list[str], folder: Path) -> subprocess.Completed
 
 
 def test_separate_executors_write_the_same_bytes(spark: object, sample: Sample, tmp_path: Path) -> None:
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "one"), sample.config)  # type: ignore[arg-type]
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "one"), sample.config))  # type: ignore[arg-type]
     paths = sample.unlabelled
     done = submit(
         "score.py",

@@ -12,6 +12,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, load_config
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import Sample
 from tests.support.small_disk import SmallDisk
 
@@ -56,7 +57,7 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def scored(spark: Any, sample: Sample, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "out"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), config))
     return out
 
 

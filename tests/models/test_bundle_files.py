@@ -25,11 +25,12 @@ from cnnspark.models.bundle_files import (
     new_bundle,
     notice,
 )
-from cnnspark.models.card import read_card, score_key
+from cnnspark.models.card import read_card
 from cnnspark.models.cascade import Band, Cascade
 from cnnspark.scoring.cascade import first_stage
 from cnnspark.stages import pipeline
 from cnnspark.stages.cascade import write_cascade
+from cnnspark.stages.requests import RunRequest, ScoreRequest
 from tests.conftest import Sample
 
 if TYPE_CHECKING:
@@ -114,23 +115,23 @@ def test_without_a_model_the_bundled_one_scores_and_says_so(
 ) -> None:
     paths = sample.unlabelled if with_reads else replace(sample.unlabelled, reads=None)
     name = "reads" if with_reads else "reference"
-    summary = stages.score_callset(spark, paths, None, str(tmp_path / "scored"), sample.config)
+    summary = stages.score_callset(spark, ScoreRequest(paths, None, str(tmp_path / "scored"), sample.config))
     assert f"bundled '{name}', trained on simulated reads alone" in capsys.readouterr().err
     card = read_card(f"bundled:{name}")
     assert summary["model"] == card.sha256 and is_bundled(chosen_model(None, with_reads))
     # The same as by its folder.
     again = stages.score_callset(
-        spark, paths, str(bundle_folder(f"bundled:{name}")), str(tmp_path / "again"), sample.config
+        spark, ScoreRequest(paths, str(bundle_folder(f"bundled:{name}")), str(tmp_path / "again"), sample.config)
     )
     assert Path(summary["merged"]).read_bytes() == Path(again["merged"]).read_bytes()
     with VcfSource(summary["merged"]) as source:
-        assert score_key(card) in source.header.info
+        assert card.score_key in source.header.info
 
 
 def test_a_run_without_truth_scores_and_filters_with_the_bundled_model(
     spark: SparkSession, sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = pipeline.run_all(spark, sample.unlabelled, str(tmp_path / "run"), load_config(None, []))
+    result = pipeline.run_all(spark, RunRequest(sample.unlabelled, str(tmp_path / "run"), load_config(None, [])))
     said = capsys.readouterr().err
     assert "trained on simulated reads alone" in said and "keep 99.9% of the true alleles" in said
     assert result.model == "bundled:reads" and result.evaluation is None

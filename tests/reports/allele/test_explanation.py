@@ -26,6 +26,7 @@ from cnnspark.reports.allele.page import write_page
 from cnnspark.reports.allele.sentences import sentences, summary
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.explain import explain
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.tensors.schema import WINDOW
 from cnnspark.variants.carriers import Member
 from tests.conftest import Sample, read_lines
@@ -97,7 +98,7 @@ def score(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) 
             paths = sample.unlabelled if with_reads else dataclasses.replace(sample.unlabelled, reads=None)
             made[key] = tmp_path_factory.mktemp("explained") / "scored"
             config = Config(blocks=sample.config.blocks, score=ScoreSettings(cascade=cascade))
-            stages.score_callset(spark, paths, model, str(made[key]), config)
+            stages.score_callset(spark, ScoreRequest(paths, model, str(made[key]), config))
         return made[key]
 
     return scored
@@ -228,7 +229,7 @@ def test_a_sample_of_several_is_explained_as_it_was_scored(spark: Any, sample: S
         name = source.header.samples[0]
     members = (Member(name, str(sample.paths.reads)), Member("OTHER", ""))
     paths = InputPaths(vcf=str(joined), reads=sample.paths.reads, reference=sample.paths.reference, sample=name)
-    stages.score_callset(spark, paths, "bundled:features", str(tmp_path / "scored"), sample.config)
+    stages.score_callset(spark, ScoreRequest(paths, "bundled:features", str(tmp_path / "scored"), sample.config))
     at = next(r for line in read_lines(tmp_path / "scored" / "merged.vcf.gz")[9:]
               if (r := Record(line)).format_values(0).get("CNN", ".") != ".")  # fmt: skip
     expected = float(at.format_values(0)["CNN"].split(",")[0])

@@ -12,8 +12,10 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.reports.callset.finished_run import count_callset, read_pictures, report_run
 from cnnspark.reports.callset.run_facts import read_run
+from cnnspark.stages.requests import EvaluationRequest, ScoreRequest
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.integration.test_documents import commands
 from tests.reports.callset.test_page import Page
@@ -23,7 +25,7 @@ from tests.reports.callset.test_run_facts import folder
 @pytest.fixture(scope="module")
 def scored(spark, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "run"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -31,14 +33,14 @@ def scored(spark, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> P
 def evaluated(spark, sample: Sample, scored: Path) -> Path:
     out = scored.parent / "evaluation"
     paths = dataclasses.replace(sample.paths, vcf=str(scored))
-    stages.evaluate_callset(spark, paths, str(out), sample.config)
+    stages.evaluate_callset(spark, EvaluationRequest(paths, str(out), sample.config))
     return out
 
 
 @pytest.fixture(scope="module")
 def filtered(spark, sample: Sample, scored: Path) -> Path:
     out = scored.parent / "filtered.vcf.gz"
-    stages.filter_callset(spark, str(scored), str(out), sample.config, threshold=0.0)
+    stages.filter_callset(spark, str(scored), str(out), sample.config, FilterOptions(threshold=0.0))
     return out
 
 
