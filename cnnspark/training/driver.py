@@ -40,7 +40,7 @@ from cnnspark.tensors.joined_dataset import sample_folders
 from cnnspark.training.barrier_stage import check_slots, run_with_retries
 from cnnspark.training.by_parts import FIRST_PART, parts_folder, parts_of
 from cnnspark.training.job import prepare_job
-from cnnspark.training.settings import HISTORY_LINES_FILE, STATE_FILE, TrainSettings, checkpoint_folder
+from cnnspark.training.settings import DATA_OPENER, HISTORY_LINES_FILE, STATE_FILE, TrainSettings, checkpoint_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -87,6 +87,16 @@ def _figure(figures: Mapping[str, Any], auprc: str, loss: str) -> str:
     return f"AUPRC {figures[auprc]:.4f}" if auprc in figures else f"loss {figures[loss]:.4f}"
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What one training, or the several trainings by parts, have in common."""
+
+    spark: SparkSession
+    data: Sequence[str]  # folders of datasets
+    data_opener: str
+    say: Callable[[str], None]
+
+
 @about(stage="train")
 def train(
     spark: SparkSession,
@@ -94,6 +104,7 @@ def train(
     model_out: str,
     settings: TrainSettings,
     progress: Callable[[str], None] | None = None,
+    data_opener: str = DATA_OPENER,
 ) -> TrainResult:
     """Trains ``settings.model`` on one dataset, or on several together, and writes the bundle to ``model_out``.
 
@@ -103,12 +114,12 @@ def train(
 
     Args:
         progress: is given one line for each epoch, and about one every ten seconds within; standard error by default.
+        data_opener: what opens the data, on the driver and in each replica's process, as ``module:function``.
 
     Raises UsageError (settings, too few slots, the folder exists), InputError (the dataset), RunError (the loss
     diverged, or a replica died more than ``max_retries`` times; ``if_exists="resume"`` then goes on from the last
     epoch).
     """
-    say = progress or _to_stderr
     settings.require_start()
     data = [folder for path in ([data] if isinstance(data, str) else data) for folder in sample_folders(path)]
     model_out = absolute(model_out)
@@ -118,12 +129,10 @@ def train(
     found: dict[str, Any] = {name: absolute_model(chosen_model(path, with_reads=True)) for name, path in given.items()}
     settings = dataclasses.replace(settings, **found)
     train_all = _train_by_parts if settings.by_parts else _train_at_once
-    return train_all(spark, data, model_out, settings, say)
+    return train_all(_Run(spark, data, data_opener, progress or _to_stderr), model_out, settings)
 
 
-def _train_by_parts(
-    spark: SparkSession, data: Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None]
-) -> TrainResult:
+def _train_by_parts(run: _Run, model_out: str, settings: TrainSettings) -> TrainResult:
     """The trainings of :mod:`cnnspark.training.by_parts` one after another; their bundles are removed at the end.
 
     A bundle that is to be overwritten stays until the last of them writes its own.
@@ -133,7 +142,7 @@ def _train_by_parts(
         for unfinished in (folder, checkpoints):
             _check_folders(location(model_out), unfinished, settings.if_exists)
     parts = parts_of(settings, model_out, _first_part_is_done(settings.init))
-    whole = prepare_job(data, model_out, settings).fingerprint
+    whole = prepare_job(run.data, model_out, settings, data_opener=run.data_opener).fingerprint
     if settings.if_exists == "resume" and location(model_out).exists():
         card = read_card(model_out)
         found = card.training.get("by_parts")
@@ -145,13 +154,13 @@ def _train_by_parts(
         # With parts beside it the bundle is one that an interrupted run was to overwrite.
         if not has_files(folder):
             _require_same(model_out, found, whole)
-    check_slots(spark, settings)
+    check_slots(run.spark, settings)
     if settings.if_exists != "resume":
         for path in (folder, checkpoints):
             remove(path)
     for i, part in enumerate(parts, 1):
-        say(f"part {i} of {len(parts)}: {part.title}")
-        result = _train_at_once(spark, data, part.model_out, part.settings, say, whole, replaces=part is parts[-1])
+        run.say(f"part {i} of {len(parts)}: {part.title}")
+        result = _train_at_once(run, part.model_out, part.settings, whole, replaces=part is parts[-1])
     remove(folder)
     return result
 
@@ -178,13 +187,7 @@ def _require_same(model_out: str, found: object, wanted: str) -> None:
 
 
 def _train_at_once(
-    spark: SparkSession,
-    data: Sequence[str],
-    model_out: str,
-    settings: TrainSettings,
-    say: Callable[[str], None],
-    whole: str = "",
-    replaces: bool = False,
+    run: _Run, model_out: str, settings: TrainSettings, whole: str = "", replaces: bool = False
 ) -> TrainResult:
     """One training; ``whole`` is the fingerprint of that which it is a part of. ``replaces``: what is at ``model_out``
     is another's, to be overwritten also where this one is resumed."""
@@ -192,7 +195,7 @@ def _train_at_once(
     with explained(model_out):
         _check_folders(location(model_out), folder, settings.if_exists)
     make_room(folder, "--model-out")
-    job = dataclasses.replace(prepare_job(data, model_out, settings, say), whole=whole)
+    job = dataclasses.replace(prepare_job(run.data, model_out, settings, run.say, run.data_opener), whole=whole)
     if settings.if_exists == "resume" and location(model_out).exists() and not replaces:
         card = read_card(model_out)
         _require_same(model_out, card.training.get("fingerprint"), job.fingerprint)
@@ -200,24 +203,24 @@ def _train_at_once(
             return TrainResult(model_out, card)
     if job.lanes != settings.lanes:
         on = "1 replica" if settings.replicas == 1 else f"{settings.replicas} replicas"
-        say(
+        run.say(
             f"batches of {settings.batch_size} on {on} are computed in {job.lanes} lanes, not "
             f"{settings.lanes} (train.lanes), which changes the weights a little"
         )
-    check_slots(spark, settings)
+    check_slots(run.spark, settings)
     # Only now, with all else in order, is an earlier run's state given up.
     if settings.if_exists != "resume":
         remove(folder)
     make_parents(folder / STATE_FILE)
     job = dataclasses.replace(job, resume=settings.if_exists == "resume")
-    with _Follower(folder / HISTORY_LINES_FILE, settings.epochs, say):
-        run_with_retries(spark, job, say)
+    with _Follower(folder / HISTORY_LINES_FILE, settings.epochs, run.say):
+        run_with_retries(run.spark, job, run.say)
     card = read_card(model_out)
     if len(card.history) < settings.epochs:
         figure = "loss" if settings.pretrains else "AUPRC"
-        say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
+        run.say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")
     if dead := card.training.get("dead_layers"):
-        say(
+        run.say(
             f"warning: layers of {model_out} say the same of nearly all held-out alleles, and so does what lies behind "
             f"them: {', '.join(dead)}; look at its figures, and train again with another train.seed or a lower "
             "train.learning_rate"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,15 +16,29 @@ from cnnspark.models.card import training_ranges
 from cnnspark.models.input_drift import known_values
 from cnnspark.models.names import GATK_MODELS, MODELS_WITHOUT_READS
 from cnnspark.models.spec import ModelSpec, moments, quantile_edges
-from cnnspark.training.settings import ReplicaJob, TrainSettings
+from cnnspark.training.settings import DATA_OPENER, ReplicaJob, TrainSettings
 from cnnspark.training.warm_start import arranged, columns_text, starting_card, starting_spec
 
 if TYPE_CHECKING:
     from cnnspark.training.data import TrainingData
 
 
+def open_by_name(
+    opener: str, paths: Sequence[str], validation: float | Sequence[str], fields: Iterable[str] | None = None
+) -> TrainingData:
+    """The datasets, opened by ``opener`` (``module:function``); the rest as
+    :func:`cnnspark.training.data.open_training_data` takes it."""
+    module, _, function = opener.partition(":")
+    opened: TrainingData = getattr(importlib.import_module(module), function)(paths, validation, fields)
+    return opened
+
+
 def prepare_job(
-    data: str | Sequence[str], model_out: str, settings: TrainSettings, say: Callable[[str], None] | None = None
+    data: str | Sequence[str],
+    model_out: str,
+    settings: TrainSettings,
+    say: Callable[[str], None] | None = None,
+    data_opener: str = DATA_OPENER,
 ) -> ReplicaJob:
     """What all replicas must agree on, from the training alleles: quantiles, ranges and histograms, class weights.
 
@@ -33,8 +47,7 @@ def prepare_job(
     """
     paths = tuple(absolute(path) for path in ((data,) if isinstance(data, str) else data))
     start = starting_card(settings.init, settings.model, model_out) if settings.init else None
-    module, _, function = settings.data_opener.partition(":")
-    opened: TrainingData = getattr(importlib.import_module(module), function)(paths, settings.validation)
+    opened = open_by_name(data_opener, paths, settings.validation)
     encoding = opened.tensor_settings.get("encoding", "cnnspark")
     check_data(settings.model, encoding, opened.with_reads, settings.drop_reads)
     class_weights = (1.0, 1.0) if settings.pretrains else class_weights_of(opened, paths, settings.balance_classes)
@@ -91,6 +104,7 @@ def prepare_job(
         else "",
         annotation_columns=columns,
         feature_columns=feature_columns,
+        data_opener=data_opener,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import signal
@@ -30,6 +29,7 @@ from cnnspark.training.all_reduce import LOST_REPLICA, Replicas
 from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.dead_layers import dead_layers
 from cnnspark.training.history import EpochProgress, EventLog, History
+from cnnspark.training.job import open_by_name
 from cnnspark.training.settings import ReplicaJob, checkpoint_folder, learning_rate
 from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import VALIDATION_BATCH, trained_card, validation_of
@@ -45,9 +45,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def open_data(job: ReplicaJob, fields: Iterable[str]) -> TrainingData:
-    """The dataset of the job, by the opener that its settings name; of its tensors only the named fields."""
-    module, _, function = job.settings.data_opener.partition(":")
-    return getattr(importlib.import_module(module), function)(job.data, job.settings.validation, fields)
+    """The dataset of the job; of its tensors only the named fields."""
+    return open_by_name(job.data_opener, job.data, job.settings.validation, fields)
 
 
 def train_replica(job: ReplicaJob, replicas: Replicas) -> dict[str, Any]:

@@ -29,6 +29,11 @@ ONLY_CLASSIFY = ("loss", "label_smoothing", "hard_examples", "balance_classes")
 ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
 # cnnspark.training.losses has them; named here so that a setting is checked before anything is started.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
+# The function that opens the datasets of a training.
+DATA_OPENER = "cnnspark.training.data:open_training_data"
+# Earlier versions counted the opener among the settings. Their fingerprints stay the same, so that what they began can
+# be resumed.
+OLDER_IDENTITY = {"data_opener": "cnnspark.training_data:open_training_data"}
 HISTORY_LINES_FILE = "history.jsonl"  # of the running training; the bundle's is history.json
 
 
@@ -89,9 +94,8 @@ class TrainSettings:
     max_retries: int = 2
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
     # Not a user's to set: the flag --if-exists, for the model's folder and a checkpoint (fail, resume, overwrite), and
-    # the function that opens the dataset, as module:function, and what the command trains for (classify, pretrain).
+    # what the command trains for (classify, pretrain).
     if_exists: str = field(default="fail", metadata={"internal": True})
-    data_opener: str = field(default="cnnspark.training.data:open_training_data", metadata={"internal": True})
     objective: str = field(default="classify", metadata={"internal": True})
 
     def __post_init__(self) -> None:
@@ -260,12 +264,14 @@ class ReplicaJob:
     # See cnnspark.training.warm_start.arranged; empty: as they stand in the data.
     annotation_columns: tuple[int, ...] = ()
     feature_columns: tuple[int, ...] = ()
+    # What opens the data, as module:function; called as cnnspark.training.data.open_training_data.
+    data_opener: str = DATA_OPENER
 
     @property
     def fingerprint(self) -> str:
         """A digest of everything that the weights depend on."""
         data = {name: value for name, value in self.data_facts.items() if name != "path"}  # a dataset may move
-        identity = self.settings.identity() | {"lanes": self.lanes}
+        identity = self.settings.identity() | OLDER_IDENTITY | {"lanes": self.lanes}
         facts = [identity, self.spec.to_json(), self.class_weights, data]
         facts += [digest for digest in (self.init_sha256, self.picture_sha256) if digest]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

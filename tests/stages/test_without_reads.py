@@ -80,18 +80,13 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
 @pytest.mark.parametrize("kind", [pytest.param("gatk_1d", marks=pytest.mark.slow), "gatk_2d"])
 def test_gatks_networks_train_alike_on_one_replica_and_on_two(spark: Any, tmp_path: Path, kind: str) -> None:
     data = write_synthetic(tmp_path / "data", train=17, validation=8)
-    settings = TrainSettings(
-        model=kind,
-        epochs=1,
-        batch_size=8,
-        timeout_seconds=120,
-        data_opener=f"tests.support.synthetic_training:open_{kind}",
-    )
+    settings = TrainSettings(model=kind, epochs=1, batch_size=8, timeout_seconds=120)
+    opener = f"tests.support.synthetic_training:open_{kind}"
     weights = []
     for replicas in (1, 2):
         chosen = dataclasses.replace(settings, replicas=replicas)
         out = str(tmp_path / f"model{replicas}")
-        train(spark, data, out, chosen, lambda _: None)
+        train(spark, data, out, chosen, lambda _: None, opener)
         weights.append(np.concatenate([np.asarray(w).ravel() for w in load_bundle(out).model.weights]))
     np.testing.assert_array_equal(weights[0], weights[1])
     bundle = load_bundle(str(tmp_path / "model1"))

@@ -22,10 +22,10 @@ from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.training import driver
 from cnnspark.training.by_parts import parts_folder, parts_of
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.driver import TrainResult, train
+from cnnspark.training.driver import TrainResult
 from cnnspark.training.settings import ReplicaJob, TrainSettings
 from cnnspark.training.validation import Findings, trained_card
-from tests.support.synthetic_training import synthetic_batch, write_synthetic
+from tests.support.synthetic_training import synthetic_batch, train, write_synthetic
 from tests.training.test_train import SETTINGS, run, weights
 
 BY_PARTS = {

@@ -21,11 +21,9 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, RunError
-from cnnspark.training.driver import train
-from cnnspark.training.job import prepare_job
 from cnnspark.training.settings import checkpoint_folder
-from tests.conftest import ROOT
-from tests.support.synthetic_training import write_synthetic
+from tests.conftest import ROOT, Sample
+from tests.support.synthetic_training import prepare_job, train, write_synthetic
 from tests.training.test_train import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
@@ -121,11 +119,10 @@ def test_held_out_scores_that_are_no_numbers_are_said_with_the_epoch(
 
 def test_fewer_row_groups_than_replicas_are_said_before_anything_starts(spark: "SparkSession", tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "data", train=12, validation=4)
-    settings = dataclasses.replace(
-        SETTINGS, replicas=2, data_opener="tests.support.synthetic_training:open_one_row_group"
-    )
+    settings = dataclasses.replace(SETTINGS, replicas=2)
+    opener = "tests.support.synthetic_training:open_one_row_group"
     with pytest.raises(InputError, match="2 replicas need as many row groups, the training blocks have 1"):
-        train(spark, data, str(tmp_path / "model"), settings, print)
+        train(spark, data, str(tmp_path / "model"), settings, print, opener)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -142,11 +139,10 @@ def test_a_class_that_validation_lacks_leaves_the_loss_to_decide(spark: "SparkSe
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_training_at_once_and_it_is_resumable(dataset: str, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_training_at_once_and_it_is_resumable(sample: Sample, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    command = [sys.executable, "-m", "cnnspark.cli", "train", "--master", "local[2]", "--data", dataset, "--model-out"]
-    command += [str(out), "--model", "features", "--epochs", "100000"]
-    command += ["--set", f"train.data_opener={SETTINGS.data_opener}", "--set", "train.batch_size=16"]
+    command = [sys.executable, "-m", "cnnspark.cli", "train", "--master", "local[2]", "--data", sample.dataset]
+    command += ["--model-out", str(out), "--model", "features", "--epochs", "100000", "--batch-size", "16"]
     child = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

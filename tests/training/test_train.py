@@ -20,22 +20,15 @@ from cnnspark.models.card import file_digest
 from cnnspark.models.input_drift import known_values
 from cnnspark.training.barrier_stage import replica_command, run_child
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.driver import TrainResult, _Follower, progress_line, train
-from cnnspark.training.job import prepare_job
+from cnnspark.training.driver import TrainResult, _Follower, progress_line
 from cnnspark.training.replica import ENDED_BY_PARENT
 from cnnspark.training.settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
-from tests.support.synthetic_training import synthetic_batch, write_synthetic
+from tests.support.synthetic_training import OPENER, prepare_job, synthetic_batch, train, write_synthetic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SETTINGS = TrainSettings(
-    model="features",
-    epochs=2,
-    batch_size=32,
-    timeout_seconds=60,
-    data_opener="tests.support.synthetic_training:open_synthetic",
-)
+SETTINGS = TrainSettings(model="features", epochs=2, batch_size=32, timeout_seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +37,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
-def run(spark: "SparkSession", data: str, out: Path, **changes: object) -> tuple[TrainResult, list[str]]:
+def run(
+    spark: "SparkSession", data: str, out: Path, data_opener: str = OPENER, **changes: object
+) -> tuple[TrainResult, list[str]]:
     lines: list[str] = []
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return train(spark, data, str(out), settings, lines.append), lines
+    return train(spark, data, str(out), settings, lines.append, data_opener), lines
 
 
 def epochs_of(lines: list[str]) -> list[str]:

@@ -22,15 +22,12 @@ from cnnspark.models.spec import ModelSpec
 from cnnspark.training.all_reduce import Replicas, compute_type
 from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.history import POINT_STEPS, EventLog
-from cnnspark.training.job import prepare_job
 from cnnspark.training.losses import loss_by_name
 from cnnspark.training.settings import TrainSettings
 from cnnspark.training.trainer import UNITS, Trainer, in_mixed_precision, pack_lanes
-from tests.support.synthetic_training import PER_READ, synthetic_batch, write_synthetic
+from tests.support.synthetic_training import PER_READ, prepare_job, synthetic_batch, write_synthetic
 
-SETTINGS = TrainSettings(
-    model="features", epochs=2, batch_size=24, data_opener="tests.support.synthetic_training:open_synthetic"
-)
+SETTINGS = TrainSettings(model="features", epochs=2, batch_size=24)
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,19 @@ from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.training.all_reduce import Replicas
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.driver import train
-from cnnspark.training.job import prepare_job
 from cnnspark.training.replica import _between, train_replica
 from cnnspark.training.settings import ReplicaJob, checkpoint_folder
 from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import Findings, trained_card
 from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text
-from tests.support.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
+from tests.support.synthetic_training import (
+    OPENER,
+    LaterVersionsData,
+    OtherCallersData,
+    prepare_job,
+    train,
+    write_synthetic,
+)
 from tests.training.test_train import SETTINGS, epochs_of, run, weights
 
 OTHER_CALLER = "tests.support.synthetic_training:open_of_another_caller"
@@ -51,10 +56,10 @@ def finished(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory)
     return run(spark, dataset, tmp_path_factory.mktemp("finished") / "model")[0].model_out
 
 
-def started(data: str, init: str | None, **changes: Any) -> tuple[ReplicaJob, list[str]]:
+def started(data: str, init: str | None, data_opener: str = OPENER, **changes: Any) -> tuple[ReplicaJob, list[str]]:
     lines: list[str] = []
     settings = dataclasses.replace(SETTINGS, init=init, **changes)
-    return prepare_job(data, "unused", settings, lines.append), lines
+    return prepare_job(data, "unused", settings, lines.append, data_opener), lines
 
 
 @pytest.mark.spark

@@ -99,14 +99,9 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
     held = homopolymer_alleles(120, seed=2)
     np.savez(tmp_path / "data" / "train.npz", **homopolymer_alleles(480, seed=1))
     np.savez(tmp_path / "data" / "validation.npz", **held)
-    settings = TrainSettings(
-        model="reference",
-        epochs=12,
-        batch_size=16,
-        learning_rate=3e-3,
-        data_opener="tests.models.networks.test_reference:open_windows",
-    )
-    result = train(spark, folder, str(tmp_path / "model"), settings, lambda line: None)
+    settings = TrainSettings(model="reference", epochs=12, batch_size=16, learning_rate=3e-3)
+    opener = "tests.models.networks.test_reference:open_windows"
+    result = train(spark, folder, str(tmp_path / "model"), settings, lambda line: None, opener)
     assert result.card.feature_names == () and result.card.annotation_names == ("a1", "a2")
     assert result.card.metrics["AUPRC ALL"] > 0.95
 
@@ -123,7 +118,7 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
 
 
 def open_windows(paths: Any, validation: Any, fields: Any = None) -> Any:
-    """The opener that the settings name: two annotations, and no site features, as there are none without reads."""
+    """What the training opens its data by: two annotations, and no site features, as there are none without reads."""
     from tests.support.synthetic_training import SyntheticData
 
     class Windows(SyntheticData):
