@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cnnspark.evaluation.score_reader import LabelledAlt
+from cnnspark.evaluation.score_reader import LabelledAlt, quality
 from cnnspark.evaluation.strata import TRANSITIONS
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.variants.alleles import (
@@ -178,7 +178,7 @@ class CallsetCounter:
         surprising = []
         labels = {(id(record), number): label for record, number, label in labelled}
         for record in records:
-            if self._min_qual is not None and not _qual(record) >= self._min_qual:
+            if self._min_qual is not None and not quality(record) >= self._min_qual:
                 continue
             name = self._filter_name(record.filter)
             passes = name in (PASSED, NO_FILTER)
@@ -216,13 +216,6 @@ class CallsetCounter:
         if text == PASSED or text in self._declared:
             return text
         return SEVERAL if ";" in text else UNDECLARED
-
-
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return math.nan
 
 
 def add_counts(parts: Iterable[CallsetCounts], score: str) -> CallsetCounts:

@@ -127,7 +127,7 @@ class ScoreReader:
         """
         found = []
         for record, known in zip(records, labels, strict=True):
-            if min_qual is not None and not _qual(record) >= min_qual:
+            if min_qual is not None and not quality(record) >= min_qual:
                 continue
             carried = carried_alts(record, (self._sample,))[0] if self._carried_alone else None
             for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
@@ -166,7 +166,8 @@ class ScoreReader:
         return self.table(self.chosen(records, labels, min_qual))
 
 
-def _qual(record: Record) -> float:
+def quality(record: Record) -> float:
+    """The record's QUAL; NaN if it is missing."""
     try:
         return float(record.qual)
     except ValueError:
