@@ -16,7 +16,14 @@ from cnnspark.formats.callset import copy_callset, needs_copy, open_callset, req
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
-from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, nothing_there, parse_position
+from cnnspark.reports.allele.position import (
+    alts_of,
+    choose_alt,
+    contigs_hint,
+    nearest_hint,
+    nothing_there,
+    parse_position,
+)
 from cnnspark.reports.allele.tensor_picture import draw_allele, record_facts
 from cnnspark.stages.preflight import check_reads, choose_sample
 from cnnspark.tensors.builder import build_tensors
@@ -114,7 +121,7 @@ def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str
     contigs = list(dict.fromkeys(block["contig"] for block in dataset.blocks))
     contig, start = parse_position(at, contigs)
     if contig not in contigs:
-        raise InputError(f"{data} holds no tensor on '{contig}'{_hint(contig, contigs)}")
+        raise InputError(f"{data} holds no tensor on '{contig}'{contigs_hint(contig, contigs)}")
     chosen = [
         block["block"]
         for block in dataset.blocks
@@ -136,8 +143,8 @@ def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str
             return draw_allele(tensors, i, out, [sample, label], alts, {"sample": sample, "label": label})
         raise UsageError(f"{at} has the ALT {listed(alts)} in {data}, not {alt}; choose one of these with --alt")
     raise InputError(
-        f"{data} holds no tensor at {at}{_nearest(nearest, start)}; check --at (alleles without a label and such that "
-        "cannot be scored have none)"
+        f"{data} holds no tensor at {at}{nearest_hint(nearest, start)}; check --at (alleles without a label and such "
+        "that cannot be scored have none)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Counts of a callset: by hand, whatever the cut into blocks, and back from JSON."""
+"""Counts of a callset: by hand, in any division into blocks, and read back from JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def record(text: str) -> Record:
 RECORDS = [
     record("c1 1 . A G 50 PASS CNN_2D=2.3456;CNN_ALT_SCORES=2.3456"),
     record("c1 2 . A C 50 LOW CNN_2D=-1;CNN_ALT_SCORES=-1"),
-    # The second ALT's own score, not the record's; an ALT that cannot be scored is no allele.
+    # The second ALT's own score, not the record's; an ALT that cannot be scored is not counted.
     record("c1 3 . A T,AC,* 50 PASS CNN_2D=3;CNN_ALT_SCORES=3,-2,."),
     record("c1 4 . ATT A 50 LOW;q10 CNN_2D=0.5;CNN_ALT_SCORES=0.5"),
     record("c1 5 . AT GC 50 . ."),
@@ -80,7 +80,7 @@ def test_labels_give_outcomes_and_surprises() -> None:
     assert counts.outcome(1, True) == 2 and counts.outcome(1, False) == 1
     assert counts.outcome(0, True, "SNP") == 1 and counts.outcome(0, True, "INDEL") == 1
     found = [(each.pos, each.alt, each.label, each.disagreement) for each in counts.surprising]
-    # The MNV has no score, so that nothing can be surprising about it.
+    # The MNV has no score, so it cannot be surprising.
     assert found == [
         (2, "C", 1, 1.0), (3, "T", 1, -3.0),
         (1, "G", 0, pytest.approx(2.3456)), (7, "ATG", 0, pytest.approx(0.1)), (3, "AC", 0, -2.0),
@@ -95,7 +95,7 @@ def test_long_indels_are_counted_at_the_ends() -> None:
 
 
 def labelled(records: list[Record], labels: list[list[int]]) -> list[LabelledAlt]:
-    """Each ALT of known label."""
+    """The ALTs whose label is known."""
     each = zip(records, labels, strict=True)
     return [(record, n, label) for record, known in each for n, label in enumerate(known, 1) if label != UNKNOWN]
 
@@ -123,7 +123,7 @@ def test_parts_add_up_to_the_whole_in_any_order(parts: int) -> None:
         for a, b in zip(cuts[:-1], cuts[1:], strict=True)
     ]
     assert add_counts(pieces, "CNN_2D") == whole == add_counts(reversed(pieces), "CNN_2D")
-    # Slow and obvious: the labelled alleles by how wrong they are.
+    # Slow and obvious: the labelled alleles sorted by how wrong they are.
     true = sorted((float(r.info_value("CNN_2D")), r.start) for r, (k,) in zip(records, labels, strict=True) if k == 1)
     assert [each.pos - 1 for each in whole.surprising[:KEPT]] == [start for _, start in true[:KEPT]]
     assert sum(whole.records.values()) == 500 and len(whole.surprising) == 2 * KEPT
@@ -137,7 +137,7 @@ def test_counts_come_back_from_json() -> None:
         CallsetCounts.from_json({"score": "x", "surprising": [{"pos": 1}]})
 
 
-def test_records_of_low_quality_are_left_out_where_that_is_asked_for() -> None:
+def test_records_of_low_quality_are_left_out_if_asked() -> None:
     records = [record("c1 1 . A G 9 PASS ."), record("c1 2 . A G 11 PASS ."), record("c1 3 . A G . PASS .")]
     counts = CallsetCounter(HEADER, "QUAL", min_qual=10).count(records, labelled(records, [[1], [1], [1]]))
     assert counts.records == Counter({"PASS": 1}) and counts.outcome(1, True) == 1
@@ -148,6 +148,6 @@ def test_a_score_that_is_text_is_refused() -> None:
         CallsetCounter(HEADER, "NAME")
 
 
-def test_nothing_is_nothing() -> None:
+def test_without_records_all_counts_are_empty() -> None:
     counts = CallsetCounter(HEADER, "CNN_2D").count([])
     assert counts == CallsetCounts("CNN_2D") and not counts.filtered and counts.passing(True, True) == 0

@@ -26,7 +26,7 @@ def test_areas_under_the_curves_are_scikit_learns() -> None:
         known = alleles.labelled().group(group)
         for name, values in known.scores.items():
             of = curves.groups[group][name]
-            # Few enough alleles that every threshold is drawn. Recall falls along the curve.
+            # There are so few alleles that every threshold is drawn. Recall falls along the curve.
             steps = -np.diff(of.recall) * np.array(of.precision[:-1])
             assert steps.sum() == pytest.approx(average_precision_score(known.label, values), abs=1e-3)
             assert auc(of.false_kept, of.true_kept) == pytest.approx(roc_auc_score(known.label, values), abs=1e-3)
@@ -77,7 +77,7 @@ def test_one_class_has_histograms_and_no_curves(label: int) -> None:
     assert bool(curves.histograms) == (label != -1)
 
 
-def test_missing_and_infinite_scores_have_their_place() -> None:
+def test_missing_and_infinite_scores_are_handled() -> None:
     alleles = example(100)
     alleles.scores["QUAL"][:] = np.nan
     alleles.scores["CNN_2D"][:3] = (np.inf, -np.inf, np.nan)

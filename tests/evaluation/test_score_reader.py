@@ -66,7 +66,7 @@ def test_strata_are_those_of_the_records(
                 continue
             kind = variant_type(record.ref, alt)
             depth = int(record.format_values(0)["DP"])
-            # Of the simulator's callset only indels have an anchor, and it is one base.
+            # In the simulator's callset only indels have an anchor, of one base.
             start = record.start + kind.is_indel
             end = max(start + 1, record.end)
             slow["type"].append((kind.name, label, float(record.qual)))
@@ -136,7 +136,7 @@ def test_callsets_side_by_side_are_measured_on_the_alleles_of_both(
     assert list(result.measured.comparison["ALL"]) == ["b:QUAL - a:QUAL"]
     assert set(result.measured.callsets) == {"a", "b"}
     assert result.measured.callsets["b"]["before"]["records"] == len(changed)
-    # With itself under another name nothing differs.
+    # Compared with a copy of itself, nothing differs.
     shutil.copy(a, tmp_path / "c.vcf.gz")
     shutil.copy(a + ".tbi", tmp_path / "c.vcf.gz.tbi")
     same = stages.evaluate_callset(
@@ -183,7 +183,7 @@ def test_the_command_of_the_document_runs(
     assert len(rows_of(tmp_path / "evaluation" / "calibration.tsv")) == 30
 
 
-# --- unlucky inputs: a small genome, callset and truth of which one thing is wrong ---
+# --- unlucky inputs: a small genome, callset and truth, each with one thing wrong ---
 
 GENOME = {"c1": "ACGTTGCAAC" * 60, "c2": "GATTACAGCT" * 40}
 HEAD = [
@@ -361,7 +361,7 @@ def test_an_unlucky_input_is_one_sentence(
 
 
 def test_odd_inputs_that_can_be_measured_are(spark: Any, unlucky: Unlucky, tmp_path: Path, capsys: Any) -> None:
-    """All filtered, no QUAL, a stratum that nothing lies in, two samples of which one is named."""
+    """Everything filtered, no QUAL, an empty stratum, two samples with one named."""
     calls = [x.replace("PASS", "LOW").replace(" 30 ", " . ") for x in CALLS]
     head = [*HEAD, '##FILTER=<ID=LOW,Description="x">']
     far = unlucky.write("far.bed", "c1\t598\t600\n")

@@ -23,14 +23,14 @@ from cnnspark.reports.callset.chart import (
     thousands,
 )
 
-# FILTERs with a line of their own in the histogram; the others are one.
+# How many lines the histogram has; the least frequent FILTERs share one.
 _FILTERS = 5
-# Stretches of score, of as many SNVs each, whose Ti/Tv is drawn; with fewer SNVs than this each there are fewer.
+# Ti/Tv is drawn for ranges of score with equally many SNVs: at most so many ranges, of at least so many SNVs.
 _TITV_BINS, _TITV_LEAST = 10, 50
 
 
 def callset_drawings(counts: CallsetCounts) -> list[Drawing]:
-    """Scores by FILTER, filtered by type, Ti/Tv by score, indel lengths; each where there is something to draw."""
+    """Scores by FILTER, filtered alleles by type, Ti/Tv by score, indel lengths; those that have something to draw."""
     found = [_scores_by_filter(counts), _filtered_by_type(counts), _titv_by_score(counts), _indel_lengths(counts)]
     return [each for each in found if each]
 
@@ -92,7 +92,7 @@ def _filtered_by_type(counts: CallsetCounts) -> Drawing | None:
 
 
 def _titv_by_score(counts: CallsetCounts) -> Drawing | None:
-    """Ti/Tv in stretches of score that hold as many SNVs each."""
+    """Ti/Tv in ranges of score that hold equally many SNVs."""
     by_score: Counter[float] = Counter()
     transitions: Counter[float] = Counter()
     for (score, _, transition), n in counts.substitutions.items():
@@ -120,11 +120,11 @@ def _titv_by_score(counts: CallsetCounts) -> Drawing | None:
     figure, axes = new_axes(counts.score, "Ti/Tv of SNVs")
     axes.errorbar(x, y, yerr=spread, color=GOOD, marker="o", markersize=4, capsize=3, linewidth=1.5)
     axes.axhline(0.5, color=INK, linewidth=1, linestyle=":", label="0.5: substitutions at random")
-    # A stretch with hardly a transversion has an interval that would flatten all others; it leaves the picture.
+    # The interval of a range with almost no transversion would flatten all others; it may leave the picture.
     axes.set_ylim(0, min(max(high) * 1.08, max(4.0, 1.6 * max(y))))
     axes.legend(loc="upper left")
     said = ", ".join(f"{ratio:.2f} at {score:.3g}" for score, ratio in zip(x, y, strict=True))
-    return finished(figure, "titv", f"Ti/Tv by {counts.score}, as many SNVs a point", said)
+    return finished(figure, "titv", f"Ti/Tv by {counts.score}, equally many SNVs per point", said)
 
 
 def _indel_lengths(counts: CallsetCounts) -> Drawing | None:

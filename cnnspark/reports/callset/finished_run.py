@@ -1,6 +1,6 @@
-"""The report of a finished run, from its folder alone: ``cnnspark report``. Needs no Spark.
+"""The report of a finished run, made from its folder alone: ``cnnspark report``. No Spark.
 
-Reads the callset once, from its first line to its last, which takes about a minute for a genome.
+It reads the whole callset once, which takes about a minute for a genome.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 PICTURES, METRICS = "pictures.json", "metrics.json"
-# What 'cnnspark run' calls them.
+# The names that 'cnnspark run' gives to its parts.
 _SCORED, _FILTERED, _EVALUATION = "scored", "filtered.vcf.gz", "evaluation"
 
 
 def store_pictures(folder: Location, curves: Curves, counts: CallsetCounts) -> None:
-    """Writes what a report draws beside an evaluation's metrics."""
+    """Writes what a report draws into an evaluation's folder."""
     write_json(folder / PICTURES, {"curves": curves.to_json(), "tally": counts.to_json()})
 
 
 def read_pictures(folder: Location) -> tuple[Curves, CallsetCounts] | None:
-    """What :func:`store_pictures` wrote; None where there is nothing. Raises InputError where it is damaged."""
+    """Reads what :func:`store_pictures` wrote; None if the folder has no such file.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     if not (folder / PICTURES).exists():
         return None
     values = read_json(folder / PICTURES, "an evaluation")
@@ -51,14 +55,23 @@ def report_run(
     run_folder: str, out: str, vcf: str | None = None, evaluation: str | None = None, title: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Writes the report of a run's folder and returns what it says first.
+    """Writes the report of a run's folder.
 
     Args:
-        run_folder: the ``--out`` of 'cnnspark score' or 'cnnspark run'.
-        vcf: the filtered callset; of 'cnnspark run' its own, else the scored one.
-        evaluation: the ``--out`` of 'cnnspark evaluate'; of 'cnnspark run' its own, where there was a truth.
+        run_folder: The ``--out`` of 'cnnspark score' or 'cnnspark run'.
+        out: The HTML file to write.
+        vcf: The filtered callset. Default: that of 'cnnspark run', else the scored one.
+        evaluation: The ``--out`` of 'cnnspark evaluate'. Default: that of 'cnnspark run', if it had a truth.
+        title: The page's heading. Default: the folder's name.
+        overwrite: Whether an existing page may be replaced.
 
-    Raises UsageError where ``out`` exists, InputError where a folder is not what it should be.
+    Returns:
+        ``report``, ``run`` and ``callset`` (paths), and ``summary``, the sentences that the page begins with.
+
+    Raises:
+        UsageError: If ``out`` is a folder, or exists and may not be replaced.
+        InputError: If a folder is not a finished run or not an evaluation, or a file cannot be read.
+        RunError: If the page cannot be written.
     """
     target, folder = location(out), location(run_folder)
     with explained(out):
@@ -117,17 +130,26 @@ def _parts(folder: Location, given: str) -> tuple[Location, str | None, Location
                 str(filtered) if filtered.exists() else None,
                 evaluation if (evaluation / METRICS).exists() else None,
             )
-    raise InputError(f"{given} is no finished run; give the --out of 'cnnspark score' or 'cnnspark run'")
+    raise InputError(f"{given} is not a finished run; give the --out of 'cnnspark score' or 'cnnspark run'")
 
 
 def _scored_files(scored: Location, run: RunFacts) -> list[str]:
-    """The merged callset, or the shards where nothing was merged."""
+    """The merged callset, or the shards if nothing was merged."""
     merged = [str(scored / name) for name in (MERGED, MERGED_BCF) if (scored / name).exists()]
     return merged[:1] or list(run.shards)
 
 
 def count_callset(paths: Sequence[str], score: str) -> CallsetCounts:
-    """The counts of the records of some VCFs (compressed or not) or BCFs. Raises InputError where one is none."""
+    """Counts the records of VCFs (compressed or not) or BCFs that together are one callset.
+
+    Args:
+        paths: The files.
+        score: QUAL, an INFO key or FORMAT/KEY (:class:`cnnspark.evaluation.callset_counts.CallsetCounter`).
+
+    Raises:
+        InputError: If one of them is not a VCF or BCF, or cannot be read.
+        UsageError: If a header declares the score as text.
+    """
     total = CallsetCounts(score)
     for path in paths:
         require_file(path, "callset")

@@ -1,4 +1,4 @@
-"""What a report says in words: its findings as sentences, the most important first."""
+"""The sentences of a report: its findings, the most important first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnspark.reports.callset.contents import BASELINE, ReportContents
 from cnnspark.reports.callset.run_facts import RunFacts
 from cnnspark.variants.score_fields import is_log_odds, probability_of_score
 
-# Inputs of the model that a sentence names.
+# How many model inputs or regions a sentence names.
 _NAMED = 3
 
 
@@ -32,7 +32,7 @@ def summary(contents: ReportContents) -> list[str]:
     if said := notice(run.model):
         sentences.append(_sentence(said))
     if run.statement:
-        sentences.append(f"No record was lost or doubled by scoring: {run.statement}.")
+        sentences.append(f"No record was lost or duplicated by scoring: {run.statement}.")
     return sentences
 
 
@@ -42,7 +42,7 @@ def _sentence(text: str) -> str:
 
 
 def of_filter(counts: CallsetCounts) -> list[str]:
-    """How many records pass, and the Ti/Tv of both sides."""
+    """How many records pass FILTER, and the Ti/Tv of passing and of filtered SNVs."""
     records = sum(counts.records.values())
     if not records:
         return ["The callset has no records."]
@@ -59,14 +59,14 @@ def of_filter(counts: CallsetCounts) -> list[str]:
 
 
 def titv(counts: CallsetCounts, passes: bool) -> float | None:
-    """Transitions over transversions of the SNVs that pass, or do not; None where there is no transversion."""
+    """Transitions over transversions of the SNVs that pass (or do not); None without transversions."""
     transversions = counts.passing(False, passes)
     return counts.passing(True, passes) / transversions if transversions else None
 
 
 def without_truth(counts: CallsetCounts | None) -> list[str]:
-    """That nothing was compared, and what the model's own probabilities would have."""
-    sentence = "There is no truth to compare with, so that how many of these calls are right is not known"
+    """That nothing was compared, and the share of real alleles that the model itself estimates."""
+    sentence = "There is no truth to compare with, so it is not known how many of these calls are right"
     if counts is None or not is_log_odds(counts.score) or not counts.scores:
         return [f"{sentence}."]
     passes = (PASSED, NO_FILTER)
@@ -76,18 +76,18 @@ def without_truth(counts: CallsetCounts | None) -> list[str]:
         return [f"{sentence}."]
     which = "that pass" if counts.filtered else "that were scored"
     return [
-        f"{sentence}. By the model's own probabilities {expected / n:.1%} of the {n:,} alleles {which} are real; that "
-        "holds as far as the callset is like the data that the model was calibrated on."
+        f"{sentence}. By the model's own probabilities {expected / n:.1%} of the {n:,} alleles {which} are real, if "
+        "the callset resembles the data that the model was calibrated on."
     ]
 
 
 def probability(score: float) -> float:
-    """That the allele is true, by a score that is log odds."""
+    """The probability that an allele is true, from a score that is log odds."""
     return float(probability_of_score(np.array(score)))
 
 
 def of_truth(contents: ReportContents) -> list[str]:
-    """How good the score is against the truth, beside the baseline and what chance would give."""
+    """How good the score is against the truth, compared with the baseline and with chance."""
     curves, score = contents.curves, contents.score
     of_all = contents.metrics.get("ALL", {})
     values = of_all.get(score or "", {})
@@ -105,7 +105,7 @@ def of_truth(contents: ReportContents) -> list[str]:
             "that knows nothing."
         )
     if values.get("auprc") is None:
-        sentences.append("True and false alleles are both needed to say how good a score is; one of them is lacking.")
+        sentences.append("Judging a score needs both true and false alleles, and one of these is missing.")
         return sentences
     sentence = f"{score} has an AUPRC of {_with_interval(values)}"
     other = of_all.get(BASELINE, {}) if score != BASELINE else {}
@@ -133,32 +133,34 @@ def _with_interval(values: Mapping[str, Value]) -> str:
 
 
 def of_filter_and_truth(counts: CallsetCounts | None) -> list[str]:
-    """What the FILTER as it is set makes of the labelled alleles."""
+    """What the callset's FILTER keeps of the labelled alleles."""
     point = filter_point(counts)
     if point is None:
         return []
     return [
-        f"The FILTER as it is set keeps {point.recall:.1%} of the true alleles and {point.false_kept:.1%} of the false "
+        f"The callset's FILTER keeps {point.recall:.1%} of the true alleles and {point.false_kept:.1%} of the false "
         f"ones; {point.precision:.1%} of what it keeps is true."
     ]
 
 
 def of_guard(run: RunFacts) -> list[str]:
-    """Whether the model knows callsets such as this one."""
+    """Whether the model's inputs are distributed as in its training data."""
     if run.guard is None or not run.guard.get("compared"):
         return []
     inputs, outside = run.guard.get("inputs") or [], [str(name) for name in run.guard.get("outside") or []]
     if not outside:
-        return [f"All {len(inputs)} inputs of the model lie as they did in its training data."]
+        return [f"All {len(inputs)} model inputs are distributed as in the training data."]
     named = listed(outside, _NAMED, letters=None)
+    are = "is" if len(outside) == 1 else "are"
     return [
-        f"The callset is not what the model was trained on: {len(outside)} of its {len(inputs)} inputs lie elsewhere "
-        f"({named}). Take the scores with care, or train a model for this caller, depth and sequencing."
+        f"The callset differs from the model's training data: {len(outside)} of {len(inputs)} model inputs {are} "
+        f"distributed differently ({named}). Use the scores with care, or train a model for this caller, depth and "
+        "sequencing."
     ]
 
 
 def of_training(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How long the training was and which epoch was best; none where there was none."""
+    """How long the training was and which epoch was best; empty without a training."""
     if not history:
         return []
     sentences = [f"The model was trained for {len(history)} {'epoch' if len(history) == 1 else 'epochs'}."]
@@ -175,7 +177,7 @@ def _has(row: Mapping[str, Any]) -> bool:
 
 
 def of_runtime(run: RunFacts) -> list[str]:
-    """How long the blocks took and how even they were."""
+    """How long the blocks took, how evenly the work was spread, and how much memory it needed."""
     seconds = [row["seconds"] for row in run.blocks if math.isfinite(row["seconds"])]
     if not seconds:
         return []
@@ -184,14 +186,14 @@ def of_runtime(run: RunFacts) -> list[str]:
         sentences = [f"The one block took {mean:.2f} seconds."]
     else:
         sentences = [
-            f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} in the mean; the slowest "
-            f"took {max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the mean)."
+            f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} on average; the slowest "
+            f"took {max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the average)."
         ]
     of_tasks = run.runtime.get("task_seconds")
     if of_tasks and run.runtime.get("tasks", 0) > 1:
         sentences.append(
-            f"{run.runtime['tasks']:,} tasks; the longest had {of_tasks['max_over_mean']:.2f} times the mean's work."
+            f"{run.runtime['tasks']:,} tasks; the longest had {of_tasks['max_over_mean']:.2f} times the average work."
         )
     if run.runtime.get("peak_mib"):
-        sentences.append(f"Workers held {run.runtime['peak_mib']:,} MiB at most.")
+        sentences.append(f"Workers used at most {run.runtime['peak_mib']:,} MiB of memory.")
     return sentences

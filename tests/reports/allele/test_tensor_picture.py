@@ -1,4 +1,4 @@
-"""Pictures of tensors: what stands where, in which colour; and the sentences where nothing can be drawn."""
+"""Pictures of tensors: what is drawn where and in which colour, and the errors if nothing can be drawn."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_plain_vcf_gives_the_same_picture(files, tmp_path):
         ("c1:321", None, InputError, r"c1:321 has REF . where .*reference\.fa has"),
     ],
 )
-def test_where_nothing_can_be_drawn_one_sentence_says_why(files, tmp_path, at, alt, error, sentence):
+def test_if_nothing_can_be_drawn_one_sentence_says_why(files, tmp_path, at, alt, error, sentence):
     with pytest.raises(error, match=sentence):
         draw(files, at, tmp_path / "x.png", alt=alt)
     with pytest.raises(InputError, match="has a REF that .* does not have there"):
@@ -244,7 +244,7 @@ def test_a_dataset_gives_the_picture_of_the_callset(files, written, tmp_path):
     told = draw(files, "c1:301", tmp_path / "vcf.png", alt="T", sample="S1")
     result = show_from_dataset(written, "c1:301", None, str(tmp_path / "data.png"))
     assert result == {**told, "out": str(tmp_path / "data.png"), "sample": "tiny", "label": "true"}
-    # Below the titles, which name QUAL or the label, the pictures are one.
+    # Below the titles, which name QUAL or the label, the pictures are the same.
     a, b = pixels(tmp_path / "vcf.png"), pixels(tmp_path / "data.png")
     assert np.array_equal(a[44:], b[44:])
     assert not np.array_equal(a[:44], b[:44])

@@ -57,7 +57,7 @@ def test_a_scored_callset_without_a_truth(scored: Path, tmp_path: Path, capsys: 
     for section in ("The callset", "The run", "The model's card", "Configuration", "Training"):
         assert section in page.text
     assert "blocks.records" in page.text
-    # A second time only where that is asked for.
+    # An existing page is replaced only if asked.
     assert main(["report", "--run", str(scored), "--out", str(out)]) == 2
     assert main(["report", "--run", str(scored), "--out", str(out), "--if-exists", "overwrite"]) == 0
 
@@ -98,7 +98,7 @@ def test_the_folder_of_a_whole_run(scored: Path, filtered: Path, evaluated: Path
     result = report_run(str(run), str(tmp_path / "report.html"))
     assert result["callset"] == str(run / "filtered.vcf.gz")
     assert "pass FILTER" in result["summary"][0] and any("AUPRC" in sentence for sentence in result["summary"])
-    # What an older version left has the metrics, but nothing to draw.
+    # An evaluation by an older version has metrics, but nothing to draw.
     (run / "evaluation" / "pictures.json").unlink()
     again = report_run(str(run), str(tmp_path / "old.html"))
     page = Page((tmp_path / "old.html").read_text(encoding="utf-8"))
@@ -131,13 +131,13 @@ def exit_code_and_sentence(arguments: list[str], capsys: pytest.CaptureFixture) 
     return code, capsys.readouterr().err
 
 
-def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_folders_that_are_not_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = str(tmp_path / "report.html")
     assert exit_code_and_sentence(["--run", str(tmp_path / "nothing"), "--out", out], capsys) == (
         3, f"cnnspark: {tmp_path / 'nothing'} does not exist; give the --out of 'cnnspark score' or 'cnnspark run'\n",
     )  # fmt: skip
     code, said = exit_code_and_sentence(["--run", str(tmp_path), "--out", out], capsys)
-    assert code == 3 and "is no finished run" in said
+    assert code == 3 and "is not a finished run" in said
     sheet = tmp_path / "sheet"
     sheet.mkdir()
     (sheet / "samples.tsv").write_text("x")

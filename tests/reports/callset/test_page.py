@@ -104,7 +104,7 @@ def callset_counts(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D")
 
 
 def run_facts(name="INFO/DP") -> RunFacts:
-    """A run of 30 blocks on two workers with one input that its model does not know."""
+    """A run of 30 blocks on two workers, with one input unlike the training data."""
     blocks = [
         {"contig": "chr1", "start": i * 1000.0, "seconds": 1 + i / 30, "predicted_seconds": 1.0, "host": "h",
          "pid": str(i % 2), **{f"{part}_seconds": 0.2 for part in ("read", "encode", "label", "predict", "write")}}
@@ -229,7 +229,7 @@ def test_hostile_names_are_only_ever_text(tmp_path):
     page = Page(html)  # checks that no attribute begins with "on"
     assert not {"script", "img"} & set(page.tags)
     assert page.text.count(evil) >= 5 and quote in page.text and "<img onload=x &" in page.text
-    # A contig of such a name is shown, but in no command.
+    # A contig with that name is shown, but not in a command.
     assert "$(rm -rf /):" in page.text and "cnnspark explain" not in page.text
     for drawing in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
         ElementTree.fromstring(drawing)
@@ -266,14 +266,14 @@ def test_each_surprising_call_has_the_command_that_explains_it(tmp_path):
     assert [f"chr1:{each.pos}" for each in found] == [place for place in places if place]
 
 
-def test_surprising_calls_of_a_score_that_is_no_log_odds_are_of_both_labels(tmp_path):
+def test_surprising_calls_have_both_labels_if_the_score_is_not_log_odds(tmp_path):
     html = full_report(tmp_path / "r.html", counts=callset_counts(key="VQSLOD"))
     table = html[html.index('id="surprising"') : html.index('id="callset"')]
     assert table.count('data-label="Truth">true') == table.count('data-label="Truth">false') == 10
     assert "Probability" not in table
 
 
-def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(tmp_path):
+def test_the_summary_says_what_passes_and_whether_the_model_knows_such_a_callset(tmp_path):
     counts = callset_counts()
     page = Page(full_report(tmp_path / "r.html"))
     summary = page.text[: page.text.index("Metrics")]
@@ -282,9 +282,10 @@ def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(t
     kept, lost = counts.outcome(1, True), counts.outcome(1, False)
     assert f"keeps {kept / (kept + lost):.1%} of the true alleles" in summary
     assert f"{kept / passed:.1%} of what it keeps is true" in summary
-    assert "1 of its 1 inputs lie elsewhere (INFO/DP)" in summary
-    assert "No record was lost or doubled by scoring: 7 records in, 7 records out" in summary
-    assert "30 blocks took 44.5 seconds together" in page.text and "1.02 times the mean" in page.text
+    assert "1 of 1 model inputs is distributed differently (INFO/DP)" in summary
+    assert "No record was lost or duplicated by scoring: 7 records in, 7 records out" in summary
+    assert "30 blocks took 44.5 seconds together, 1.48 on average; the slowest" in page.text
+    assert "1.02 times the average work" in page.text
 
 
 def test_scores_stand_side_by_side_and_callsets_before_and_after(tmp_path):
@@ -315,7 +316,7 @@ def test_without_a_truth_the_page_says_so_and_shows_the_callset(tmp_path):
     assert any("There is no truth to compare with" in sentence for sentence in summary)
     assert "Against the truth" not in page.text and "AUPRC, the area" not in page.text
     assert "CNN_2D by FILTER, all alleles" in page.text and "Indel lengths" in page.text
-    # By the model's probabilities: more than half of those with a score of 0 or more, not all.
+    # By the model's probabilities more than half of the alleles with a score of at least 0 are real, but not all.
     share = float(re.search(r"probabilities ([\d.]+)% of the", " ".join(summary))[1])
     assert 50 < share < 100
 
@@ -335,12 +336,12 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_next_to_nothing_still_makes_a_report(tmp_path, kept):
+def test_almost_no_alleles_still_make_a_report(tmp_path, kept):
     scores = example().select(np.arange(kept))
     page = Page(report(tmp_path / "r.html", scores, None, {}))
     assert "Training" not in page.text and "About this report" not in page.text
     assert "nan" not in page.text.lower()
-    assert "one of them is lacking" in page.text
+    assert "one of these is missing" in page.text
 
 
 def test_alleles_without_scores_and_missing_scores_are_drawn_as_far_as_they_go(tmp_path):
