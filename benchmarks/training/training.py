@@ -39,8 +39,8 @@ from cnnspark.models.spec import ModelSpec
 from cnnspark.models.summary import usual_spec
 from cnnspark.tensors.schema import FIELDS, WINDOW
 from cnnspark.training.barrier_stage import replica_command, run_child
-from cnnspark.training.job import prepare_job
-from cnnspark.training.settings import HISTORY_LINES_FILE, ReplicaJob, TrainSettings, checkpoint_folder
+from cnnspark.training.job import ReplicaJob, prepare_job
+from cnnspark.training.settings import HISTORY_LINES_FILE, TrainSettings, checkpoint_folder
 from cnnspark.variants.alleles import VariantType
 
 BATCH, ROWS = 32, 32

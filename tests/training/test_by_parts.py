@@ -23,7 +23,8 @@ from cnnspark.training import driver
 from cnnspark.training.by_parts import parts_folder, parts_of
 from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.driver import TrainResult
-from cnnspark.training.settings import ReplicaJob, TrainSettings
+from cnnspark.training.job import ReplicaJob
+from cnnspark.training.settings import TrainSettings
 from cnnspark.training.validation import Findings, trained_card
 from tests.support.synthetic_training import synthetic_batch, train, write_synthetic
 from tests.training.test_train import SETTINGS, run, weights
@@ -150,10 +151,13 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "features", "by_parts": True}, "'features' has no picture of reads; leave train.by_parts out"),
+        (
+            {"model": "features", "by_parts": True},
+            "train.by_parts is for the model 'reads' alone, not for 'features'",
+        ),
         ({"picture": "p", "by_parts": True}, "exclude each other"),
         ({"by_parts": True, "use_site_features": False}, "begins with the site features"),
-        ({"by_parts": True, "objective": "pretrain"}, "pre-training takes the network whole"),
+        ({"by_parts": True, "objective": "pretrain"}, "pre-training has no parts; leave train.by_parts out"),
         ({"hidden_units": ()}, "hidden_units is"),
         ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
         ({"bins": 0}, "bins is 0"),
@@ -174,7 +178,7 @@ def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_pat
         # Before Spark or the data are looked at: there are none.
         lambda: train(None, str(tmp_path / "none"), str(tmp_path / "m"), settings),  # type: ignore[arg-type]
     ):
-        with pytest.raises(UsageError, match="no start to keep a share of; leave train.keep_start out, or give"):
+        with pytest.raises(UsageError, match="it starts from nothing; leave train.keep_start out, or give"):
             refuse()
 
 

@@ -14,7 +14,7 @@ from cnnspark.models.card import read_card
 from cnnspark.models.input_drift import KnownValues
 from cnnspark.models.spec import ModelSpec
 from cnnspark.training import TrainSettings
-from cnnspark.training.settings import ReplicaJob
+from cnnspark.training.job import ReplicaJob
 from tests.support.synthetic_training import OPENER, prepare_job, write_synthetic
 
 

@@ -259,7 +259,7 @@ def test_mixed_precision_pretrains_like_float32_and_leaves_a_float32_network(dat
     np.testing.assert_allclose(mixed.measure(held), exact.measure(held), rtol=0.1, atol=0.02)
     # What is saved has the weights that were trained.
     assert mixed.model.get_layer("dense_1") is mixed.network.get_layer("dense_1")
-    trained = {v.path: np.array(v) for v in mixed._trained.weights}
+    trained = {v.path: np.array(v) for v in mixed.trained.weights}
     np.testing.assert_array_equal(trained["dense_1/kernel"], mixed.model.get_layer("dense_1").kernel)
 
 
