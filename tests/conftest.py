@@ -35,7 +35,7 @@ DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 LONGEST = (
     *("training/test_train", "training/test_by_parts", "training/test_pretraining", "training/test_trainer"),
     *("training/test_warm_start", "integration/test_chaos", "training/test_faults", "integration/test_object_store"),
-    *("integration/test_documents", "stages/test_stages", "models/networks/test_networks", "training/test_data"),
+    *("integration/test_documents", "stages/test_stages", "models/test_bundle", "training/test_data"),
     *("reports/allele/test_explanation", "stages/test_without_reads"),
 )
 

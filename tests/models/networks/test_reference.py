@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 
 from cnnspark.evaluation.metrics import auprc
-from cnnspark.models.networks.registry import build_model, complexity, feed, model_inputs
-from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.models.networks.registry import build_model, complexity, model_inputs
+from cnnspark.models.spec import ModelSpec
 from cnnspark.tensors.schema import REF_COLUMN, WINDOW
 from cnnspark.training import train
 from cnnspark.training.settings import TrainSettings
+from tests.models.networks.synthetic_networks import logits, spec_of
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
-
-
-def spec_of(batch: dict) -> ModelSpec:
-    names = tuple(f"a{i}" for i in range(batch["annotations"].shape[1]))
-    features = tuple(f"f{i}" for i in range(batch["site_features"].shape[1]))
-    return ModelSpec(
-        names, features, quantile_edges(batch["annotations"]), quantile_edges(batch["site_features"])
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +33,6 @@ def batch() -> dict:
 def model(batch: dict) -> keras.Model:
     keras.utils.set_random_seed(4)
     return build_model("reference", spec_of(batch))
-
-
-def logits(model: keras.Model, batch: dict) -> np.ndarray:
-    return np.asarray(model(feed(batch, model_inputs(model))))
 
 
 def test_it_takes_windows_and_annotations_alone(model: keras.Model) -> None:
