@@ -26,7 +26,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.measure import figures_table, machine, table
+from benchmarks.support.command import DATA, figures_table, machine, table
 from benchmarks.support.regression import compare, ratios_of, read_baseline, write_baseline
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -134,7 +134,7 @@ def run_all(names: list[str], data: str, quick: bool) -> Results:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--quick", action="store_true", help="fewer runs and the shorter benchmarks: a few minutes")
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), metavar="NAME",
                         help=f"one of {', '.join(BENCHMARKS)}; may be repeated")  # fmt: skip

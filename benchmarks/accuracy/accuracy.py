@@ -28,11 +28,14 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.scoring import sim
-from benchmarks.support.measure import machine, require_current, table
+from benchmarks.support.callsets import labelled_paths
+from benchmarks.support.command import DATA, machine, table, write_results
+from benchmarks.support.scoring_task import logits_of
 from benchmarks.training import draws
 from cnnspark import stages
 from cnnspark.common.log import progress
 from cnnspark.config import InputPaths, load_config
+from cnnspark.errors import UsageError
 from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.evaluation.metrics import AlleleScores, evaluate_scores
 from cnnspark.evaluation.score_reader import metrics_by_cause
@@ -41,9 +44,9 @@ from cnnspark.filtering.score_distribution import ScoreCounts, fdr_threshold
 from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS
 from cnnspark.models.summary import bundle_summary
-from cnnspark.tensors.batches import scoring_batches
 from cnnspark.tensors.dataset import Dataset, decode
-from cnnspark.training import train as train_model
+from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.training import train as training
 from cnnspark.training.warm_start import arranged
 from cnnspark.variants.alleles import VariantType
 from cnnspark.variants.label_tables import read_causes
@@ -60,7 +63,6 @@ KINDS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
 }
 USUAL_KIND = ("tensors", True, ())
 KEYS = ["contig", "start", "ref", "alt", "variant_type", "label"]
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,15 @@ class Part:
 def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
     """What is trained on; of the draws the first ``limit``, 0 for all."""
     if on in sim.CALLSETS:
-        return [_of_sim(data, on, "first")]
+        return [sim_part(data, on, "first")]
     chosen = [draw_part(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
-    return chosen + [Part(caller, sim.files(data, caller)) for caller in sim.CALLSETS if on == "all"]
+    return chosen + [Part(caller, labelled_paths(data, "sim", caller)) for caller in sim.CALLSETS if on == "all"]
 
 
 def tested_parts(data: str, work: str, on: str) -> list[Part]:
     """What is measured on: no allele of it is trained on."""
     if on in sim.CALLSETS:
-        return [_of_sim(data, on, "rest")]
+        return [sim_part(data, on, "rest")]
     parts = [draw_part(data, work, draw.name) for draw in draws.EVALUATION]
     called = draws.call_with_bcftools(str(Path(data, draws.REFERENCE)), work)
     if called:
@@ -111,15 +113,27 @@ def draw_part(data: str, work: str, name: str) -> Part:
     )  # fmt: skip
 
 
-def _of_sim(data: str, caller: str, part: str) -> Part:
+def sim_part(data: str, caller: str, part: str) -> Part:
+    """The ``first`` or the ``rest`` of a simulated callset's labelled alleles."""
     regions = sim.parts(data, caller)[part]
-    return Part(f"{caller}-{part}", sim.files(data, caller), regions, sim.CALLSETS[caller])
+    return Part(f"{caller}-{part}", labelled_paths(data, "sim", caller), regions, sim.CALLSETS[caller])
+
+
+def require_current(path: str, feature_names: Sequence[str]) -> None:
+    """Refuses kept tensors with other site features than those that are built today; GATK's encoding has none.
+
+    Raises:
+        UsageError: If the site features differ.
+    """
+    if tuple(feature_names) not in ((), SITE_FEATURES):
+        raise UsageError(f"{path} has the site features of another version; remove it, or choose another folder")
 
 
 def dataset_of(part: Part, model: str, work: str, more: Sequence[str] = ()) -> str:
     """The tensors of a part as a model takes them, with ``more`` settings, built unless they are there.
 
-    Raises UsageError where another version built those that are there.
+    Raises:
+        UsageError: If another version built those that are there.
     """
     suffix, with_reads, settings = KINDS.get(model, USUAL_KIND)
     out = f"{work}/{part.name}.{suffix}"
@@ -184,10 +198,7 @@ def network_scores(bundle_path: str, dataset_path: str) -> np.ndarray:
         tensors = decode(values)
         tensors.annotations = arranged(tensors.annotations, columns)
         tensors.site_features = arranged(tensors.site_features, of_features)
-        logits = np.zeros(len(tensors), np.float64)
-        for chosen, batch in scoring_batches(tensors, BATCH):
-            logits[chosen] = bundle.logits(batch)
-        scores.append(logits)
+        scores.append(logits_of(bundle, tensors))
     return np.concatenate(scores)
 
 
@@ -213,7 +224,7 @@ def train(options: argparse.Namespace) -> None:
                  f"train.replicas={options.replicas}", f"train.validation={options.validation}"]  # fmt: skip
         settings = load_config(None, [*given, *options.settings]).train
         bundle = f"{kept}/bundle"
-        result = train_model(spark_session("accuracy", "local[*]"), paths, bundle, settings, progress)
+        result = training.train(spark_session("accuracy", "local[*]"), paths, bundle, settings, progress)
         facts |= {"train_seconds": time.monotonic() - started, "epochs": options.epochs, "replicas": options.replicas}
         facts |= {"settings": options.settings, "best_epoch": result.best_epoch}
         started = time.monotonic()
@@ -294,74 +305,90 @@ def cost(name: str, bundle: str, facts: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def metric_rows(measured: dict[str, Any], baseline: str) -> list[dict[str, str]]:
+    """The table of AUPRC, AUROC and recall by type, with each score's gain over the baseline."""
+    rows = []
+    for group in ("ALL", "SNP", "INDEL"):
+        for name, values in measured[group].items():
+            gain = values.get("auprc_gain")
+            rows.append({
+                "scores": name, "type": group,
+                "AUPRC": f"{values['auprc']:.4f} ({values['auprc_low']:.4f}-{values['auprc_high']:.4f})",
+                "AUROC": f"{values['auroc']:.4f}",
+                "R@P.99": f"{values['recall_at_precision_0.99'] or 0:.4f}",
+                f"AUPRC - {baseline}": "" if gain is None else
+                f"{gain:+.4f} ({values['auprc_gain_low']:+.4f} to {values['auprc_gain_high']:+.4f})",
+            })  # fmt: skip
+    return rows
+
+
+def cause_rows(by_cause: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of each cause's false alleles against all true ones."""
+    return [
+        {"cause": cause, "false": by_score["QUAL"]["n_false"]}
+        | {name: f"{by_score[name]['auroc']:.4f}" for name in by_score}
+        for cause, by_score in by_cause.items()
+    ]
+
+
+def measure_part(part: Part, options: argparse.Namespace, names: Sequence[str], bundles: dict[str, str]) -> dict:
+    """Prints the tables of one part; returns its results."""
+    alleles = alleles_of(part, options, names)
+    measured = evaluate_scores(alleles, baseline=options.baseline)
+    promised = [kept_promises(alleles, name, bundle) for name, bundle in bundles.items()]
+    true = int((alleles.label == 1).sum())
+    print(f"\n{part.name}: {len(alleles.label)} alleles, {true} true\n{table(metric_rows(measured, options.baseline))}")
+    if promised:
+        print(f"\nwhat the cards promise\n{table(promised)}")
+    results: dict[str, Any] = {"metrics": measured, "promised": promised}
+    if part.causes:
+        results["by_cause"] = metrics_by_cause(alleles)
+        print(f"\nAUROC against all true alleles\n{table(cause_rows(results['by_cause']))}")
+    return results
+
+
 def measure(options: argparse.Namespace) -> None:
     """Prints the table of all that were trained on the set."""
     folder = Path(options.work, options.on)
     names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
     if not names:
         raise SystemExit(f"nothing was trained in {folder}; run the command 'train' first")
-    results: dict[str, Any] = {"facts": {n: json.loads((folder / n / "facts.json").read_text()) for n in names}}
-    print(table([cost(name, f"{folder}/{name}/bundle", results["facts"][name]) for name in names]))
-    for part in chosen_tests(options):
-        alleles = alleles_of(part, options, names)
-        measured = evaluate_scores(alleles, baseline=options.baseline)
-        rows = []
-        for group in ("ALL", "SNP", "INDEL"):
-            for name, values in measured[group].items():
-                gain = values.get("auprc_gain")
-                rows.append({
-                    "scores": name, "type": group,
-                    "AUPRC": f"{values['auprc']:.4f} ({values['auprc_low']:.4f}-{values['auprc_high']:.4f})",
-                    "AUROC": f"{values['auroc']:.4f}",
-                    "R@P.99": f"{values['recall_at_precision_0.99'] or 0:.4f}",
-                    f"AUPRC - {options.baseline}": "" if gain is None else
-                    f"{gain:+.4f} ({values['auprc_gain_low']:+.4f} to {values['auprc_gain_high']:+.4f})",
-                })  # fmt: skip
-        with_card = [name for name in names if (folder / name / "bundle").exists()]
-        promised = [kept_promises(alleles, name, f"{folder}/{name}/bundle") for name in with_card]
-        known = alleles.label
-        print(f"\n{part.name}: {len(known)} alleles, {int((known == 1).sum())} true\n{table(rows)}")
-        if promised:
-            print(f"\nwhat the cards promise\n{table(promised)}")
-        results[part.name] = {"metrics": measured, "promised": promised}
-        if part.causes:
-            by_cause = metrics_by_cause(alleles)
-            causes = [
-                {"cause": cause, "false": by_score["QUAL"]["n_false"]}
-                | {name: f"{by_score[name]['auroc']:.4f}" for name in by_score}
-                for cause, by_score in by_cause.items()
-            ]
-            print(f"\nAUROC against all true alleles\n{table(causes)}")
-            results[part.name]["by_cause"] = by_cause
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    facts = {name: json.loads((folder / name / "facts.json").read_text()) for name in names}
+    bundles = {name: f"{folder}/{name}/bundle" for name in names}
+    print(table([cost(name, bundles[name], facts[name]) for name in names]))
+    bundles = {name: bundle for name, bundle in bundles.items() if Path(bundle).exists()}
+    parts = {part.name: measure_part(part, options, names, bundles) for part in chosen_tests(options)}
+    write_results(options, {"facts": facts, **parts})
+
+
+def names_of(text: str) -> list[str]:
+    """Names with commas between."""
+    return text.split(",")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("train", train), ("measure", measure)):
-        command = commands.add_parser(name)
+    training_parser, measuring = commands.add_parser("train"), commands.add_parser("measure")
+    for command, run in ((training_parser, train), (measuring, measure)):
         command.set_defaults(run=run)
-        command.add_argument("--data", default="../shared/data")
+        command.add_argument("--data", default=DATA)
         command.add_argument("--work", required=True, help="folder for samples, tensors, models and scores")
         command.add_argument("--on", choices=[*sim.CALLSETS, "draws", "all"], required=True)
-        command.add_argument("--tests", type=lambda text: text.split(","), help="what is measured, of the set [all]")
-        if name == "train":
-            command.add_argument("--model", choices=[*MODELS, TREES], required=True)
-            command.add_argument("--name", help="under which it is kept [MODEL-SEED]")
-            command.add_argument("--limit", type=int, default=0, help="so many of the draws [all]")
-            command.add_argument("--epochs", type=int, default=10)
-            command.add_argument("--replicas", type=int, default=1)
-            command.add_argument("--seed", type=int, default=1)
-            command.add_argument("--validation", default="0.1")
-            command.add_argument("--set", dest="settings", action="append", default=[])
-        else:
-            command.add_argument("--baseline", default=f"{TREES}-1", help="what the others are compared with")
-            command.add_argument("--average", type=lambda text: text.split(","), action="append", default=[],
-                                 metavar="NAME,NAME", help="their mean log odds, too")  # fmt: skip
-            command.add_argument("--json", metavar="FILE")
-            command.add_argument("names", nargs="*", help="which trainings [all]")
+        command.add_argument("--tests", type=names_of, help="what is measured, of the set [all]")
+    training_parser.add_argument("--model", choices=[*MODELS, TREES], required=True)
+    training_parser.add_argument("--name", help="under which it is kept [MODEL-SEED]")
+    training_parser.add_argument("--limit", type=int, default=0, help="so many of the draws [all]")
+    training_parser.add_argument("--epochs", type=int, default=10)
+    training_parser.add_argument("--replicas", type=int, default=1)
+    training_parser.add_argument("--seed", type=int, default=1)
+    training_parser.add_argument("--validation", default="0.1")
+    training_parser.add_argument("--set", dest="settings", action="append", default=[])
+    measuring.add_argument("--baseline", default=f"{TREES}-1", help="what the others are compared with")
+    measuring.add_argument("--average", type=names_of, action="append", default=[], metavar="NAME,NAME",
+                           help="also their mean log odds")  # fmt: skip
+    measuring.add_argument("--json", metavar="FILE")
+    measuring.add_argument("names", nargs="*", help="which trainings [all]")
     options = parser.parse_args()
     options.run(options)
 

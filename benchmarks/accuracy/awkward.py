@@ -1,4 +1,4 @@
-"""What becomes of bad and odd inputs in ``score`` and ``filter``: a table in Markdown.
+"""What ``score`` and ``filter`` do with bad and odd inputs: a table in Markdown.
 
     python -m benchmarks.accuracy.awkward --data ../shared/data > table.md
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.support.command import DATA
 from cnnspark import stages
 from cnnspark.common.error_translation import explain
 from cnnspark.common.log import set_quiet
@@ -72,7 +73,7 @@ def filtered(spark: SparkSession, vcf: Path, folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--every", type=int, default=1, help="one in so many of the specification's files")
     options = parser.parse_args()
     data = Path(options.data).absolute()

@@ -9,31 +9,22 @@ one process on one core; processor time of each, and of tasks that blocks are sh
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import tempfile
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pysam
 
-from benchmarks.support.measure import machine, pin_to_one_core, table
-from cnnspark.common.log import set_quiet
-from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, share_out, windows_of
+from benchmarks.support.callsets import blocks_of, inputs_of
+from benchmarks.support.command import arguments, finish, use_one_core
+from benchmarks.support.scoring_task import ScoringTask
+from cnnspark.execution.blocks import Block, BlockSettings, share_out
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
-from cnnspark.formats.vcf import VcfSource
-from cnnspark.models.card import model_tensors, read_card
-from cnnspark.scoring.plan import ScoringPlan
-from cnnspark.scoring.score import score_work
-from cnnspark.scoring.settings import ScoreSettings
-from cnnspark.stages.costs import Expected, scoring_costs
 from cnnspark.tensors.block_tensors import Inputs
-from cnnspark.tensors.settings import TensorSettings
 
 # Where the simulated sample's reads lie.
 CONTIG, FIRST, LAST = "chr20", 60_000, 3_100_000
@@ -86,68 +77,41 @@ def spread(seconds: Sequence[float]) -> float:
 
 def measure(inputs: Inputs, model: str, records: int) -> list[dict[str, Any]]:
     """A row for our blocks and one for regions of equal length."""
-    model = f"bundled:{model}"
-    card = read_card(model)
-    tensors = model_tensors(model, card, TensorSettings())
-    expected = Expected(scoring_costs(card.model, card.looks_at_reads), inputs.reads, tensors.read_limit)
-    settings = BlockSettings(records=records)
-    with VcfSource(inputs.vcf) as source:
-        windows = windows_of(source.contigs, source.header.contig_lengths)
-        weigher = expected.open()
-        ours = number_blocks([(w, cut_window(source.lines(w), w, settings, weigher)) for w in windows])
-    work = score_work(inputs, ScoringPlan(model, card, tensors, ScoreSettings()))
-
-    def seconds_of(block: Block) -> float:
-        started = time.process_time()
-        for _ in work(block).lines:
-            pass
-        return time.process_time() - started
-
+    task = ScoringTask(inputs, f"bundled:{model}")
+    ours = blocks_of(inputs.vcf, BlockSettings(records=records), task.weigher())
     rows = []
     for name, blocks in (("ours", ours), ("equal length", equal_regions(ours, len(ours)))):
         for block in (blocks[0], max(blocks, key=lambda b: b.records)):
-            seconds_of(block)  # compiled code and shapes
-        seconds = [min(seconds_of(block) for _ in range(2)) for block in blocks]
+            task.cpu_seconds(block)  # compiled code and shapes
+        seconds = [min(task.cpu_seconds(block) for _ in range(2)) for block in blocks]
         if name == "ours":
             groups = share_out(blocks, TASKS)
         else:
             groups = [list(blocks[i * len(blocks) // TASKS : (i + 1) * len(blocks) // TASKS]) for i in range(TASKS)]
         of_tasks = [sum(seconds[block.index] for block in group) for group in groups]
-        row: dict[str, Any] = {"cut": name, "blocks": len(blocks), "seconds": sum(seconds),
-                               "longest": max(seconds), "max/mean blocks": spread(seconds),
-                               "max/mean tasks": spread(of_tasks)}  # fmt: skip
-        predicted = np.array([block.cost for block in blocks])
-        row["predicted"] = float(predicted.sum()) or None
-        row["each"] = seconds
-        rows.append(row)
+        rows.append({
+            "cut": name, "blocks": len(blocks), "seconds": sum(seconds), "longest": max(seconds),
+            "max/mean blocks": spread(seconds), "max/mean tasks": spread(of_tasks),
+            "predicted": sum(block.cost for block in blocks) or None, "each": seconds,
+        })  # fmt: skip
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__)
     parser.add_argument("--model", choices=("reads", "features"), default="reads")
     parser.add_argument("--records", type=int, default=100, help="blocks.records: the callset is small")
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    set_quiet(True)
-    pin_to_one_core()
-    sim = Path(options.data, "sim").absolute()
-    dense_bases = round((LAST - FIRST) * DENSE_SHARE)
-    dense = Region(CONTIG, 1_500_000, 1_500_000 + dense_bases)
+    use_one_core()
+    sim = inputs_of(options.data, "sim")
+    assert sim.reads is not None
+    dense = Region(CONTIG, 1_500_000, 1_500_000 + round((LAST - FIRST) * DENSE_SHARE))
     with tempfile.TemporaryDirectory() as folder:
-        reference = str(sim / "ref.fa.gz")
-        inputs = Inputs(
-            skewed_callset(reference, Path(folder, "skewed.vcf.gz"), dense),
-            skewed_reads(str(sim / "DEV.bam"), Path(folder, "skewed.bam"), dense),
-            reference,
-            "SIMDEV",
-        )
-        rows = measure(inputs, options.model, options.records)
-    print(table([{k: v for k, v in row.items() if k != "each"} for row in rows]))
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        vcf = skewed_callset(sim.reference, Path(folder, "skewed.vcf.gz"), dense)
+        reads = skewed_reads(sim.reads, Path(folder, "skewed.bam"), dense)
+        rows = measure(replace(sim, vcf=vcf, reads=reads), options.model, options.records)
+    each = {row["cut"]: row.pop("each") for row in rows}
+    finish(options, rows, seconds_of_blocks=each)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""What scoring and tensors cost by alleles, rows and reads: the figures of cnnspark/stages/costs.py, and how well they
-fit.
+"""What scoring and tensors cost by alleles, rows and reads: the constants of cnnspark/stages/costs.py, and their fit.
 
     python -m benchmarks.execution.costs --data ../shared/data --work DIR [--json FILE]
 
@@ -11,9 +10,7 @@ how far they carry.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -26,13 +23,14 @@ import numpy as np
 import pysam
 from scipy.optimize import nnls
 
-from benchmarks.support.measure import blocks_of, machine, pin_to_one_core, table
-from cnnspark.common.log import quiet_stderr, set_quiet
+from benchmarks.support.callsets import blocks_of, inputs_of, tensor_source, truth_of_sim
+from benchmarks.support.command import arguments, table, use_one_core, write_results
+from cnnspark.common.log import quiet_stderr
 from cnnspark.execution import shards
 from cnnspark.execution.blocks import Block, BlockSettings
 from cnnspark.execution.run_folder import RunFolder
-from cnnspark.formats.vcf import VcfSource
-from cnnspark.models.card import read_card
+from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.models.card import Card, read_card
 from cnnspark.models.gatk_weights.importer import import_weights
 from cnnspark.scoring.predict import known_features
 from cnnspark.scoring.settings import ScoreSettings
@@ -51,12 +49,13 @@ from cnnspark.stages.costs import (
     Work,
     scoring_costs,
 )
-from cnnspark.tensors import block_tensors, dataset
+from cnnspark.tensors import dataset
 from cnnspark.tensors.batches import scoring_batches
+from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.alleles import unscorable_reason
-from cnnspark.variants.annotations import GATK_ANNOTATIONS, default_annotations
+from cnnspark.variants.annotations import GATK_ANNOTATIONS
 from cnnspark.variants.labeller import TruthPaths, open_labeller
 
 LEAST_SECONDS = 1e-3
@@ -83,7 +82,7 @@ class Part:
     """A callset that is measured, in blocks of so many records."""
 
     name: str
-    inputs: block_tensors.Inputs
+    inputs: Inputs
     records: int = 1000
     truth: TruthPaths | None = None
     most_blocks: int = 3
@@ -103,27 +102,17 @@ def thinned(vcf: str, each: int, folder: Path) -> str:
 
 def parts(data: str, work: Path) -> Iterator[Part]:
     """What is measured."""
-    sim, real = Path(data, "sim").absolute(), Path(data, "real").absolute()
-    of_sim = block_tensors.Inputs(
-        str(sim / "DEV.freebayes.vcf.gz"), str(sim / "DEV.bam"), str(sim / "ref.fa.gz"), "SIMDEV"
-    )
-    truth = TruthPaths(str(sim / "DEV.truth.vcf.gz"), str(sim / "DEV.conf.bed"))
+    of_sim, truth = inputs_of(data, "sim"), truth_of_sim(data)
     yield Part("sim 23x", of_sim, truth=truth)
     yield Part("sim 23x, small blocks", of_sim, records=100, truth=truth)
     for each in THINNED:
-        sparse = block_tensors.Inputs(thinned(of_sim.vcf, each, work), of_sim.reads, of_sim.reference, of_sim.sample)
-        yield Part(f"sim 23x, 1 of {each}", sparse, records=200, truth=truth)
-    for name, vcf, reads, reference in (
-        ("HG002", "HG002.freebayes.vcf.gz", "HG002.20.bam", "ref.b37.20.fa.gz"),
-        ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.bam", "ref.hg19.chr20.fa.gz"),
-        ("NA12878", "NA12878.freebayes.vcf.gz", "NA12878.chr20.cram", "ref.hg19.chr20.fa.gz"),
-    ):
-        of_real = block_tensors.Inputs(str(real / name / vcf), str(real / name / reads), str(real / name / reference))
-        yield Part(f"{name} {reads[-4:].strip('.')}", of_real)
-        yield Part(f"{name} {reads[-4:].strip('.')}, small blocks", of_real, records=100)
+        yield Part(f"sim 23x, 1 of {each}", replace(of_sim, vcf=thinned(of_sim.vcf, each, work)), 200, truth)
+    for name, of_real in (("HG002 bam", "HG002"), ("NA12878 bam", "NA12878"), ("NA12878 cram", "NA12878-cram")):
+        yield Part(name, inputs_of(data, of_real))
+        yield Part(f"{name}, small blocks", inputs_of(data, of_real), records=100)
     for coverage in COVERAGES:
         files = simulate(work / f"{coverage}x", seed=11, length=40_000, coverage=coverage)
-        made = block_tensors.Inputs(str(files.callset), str(files.reads), str(files.reference), files.sample)
+        made = Inputs(str(files.callset), str(files.reads), str(files.reference), files.sample)
         yield Part(f"made up {coverage}x", made, records=300)
 
 
@@ -154,39 +143,42 @@ def work_of(part: Part, lines: list[str]) -> Work:
     return counted.work()
 
 
+class Source:
+    """A part's tensors by what a network takes, with and without reads, and in GATK's encoding."""
+
+    def __init__(self, part: Part):
+        self.usual = tensor_source(part.inputs)
+        self.without_reads = tensor_source(replace(part.inputs, reads=None))
+        self.gatk = tensor_source(part.inputs, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
+
+    def of_model(self, card: Card, records: list[Record], block: Block) -> TensorBatch:
+        """The block's first alleles as the network takes them."""
+        source, most = self.gatk, GATK_ALLELES if card.model == "gatk_2d" else NETWORK_ALLELES
+        if not card.model.startswith("gatk"):
+            source = tensor_source(self.usual.inputs, card.annotation_names)
+        tensors, _ = source.build(records, block)
+        return tensors.take(range(min(len(tensors), most)))
+
+
 def measure(part: Part, bundles: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
     """Each block's work and the seconds of each step."""
-    header = VcfSource(part.inputs.vcf).header
-    names = default_annotations(header)
-    source = block_tensors.BlockTensors(part.inputs, names, TensorSettings())
-    without = block_tensors.BlockTensors(
-        block_tensors.Inputs(part.inputs.vcf, None, part.inputs.reference, part.inputs.sample), names, TensorSettings()
-    )
-    labeller = open_labeller(part.truth, source.vcf, part.inputs.reference) if part.truth else None
+    source, header = Source(part), VcfSource(part.inputs.vcf).header
+    usual = source.usual
+    labeller = open_labeller(part.truth, usual.vcf, part.inputs.reference) if part.truth else None
     blocks = blocks_of(part.inputs.vcf, BlockSettings(records=part.records))
-    chosen = blocks[:: max(1, len(blocks) // part.most_blocks)][: part.most_blocks]
-    for block in chosen:
-        row: dict[str, Any] = {"part": part.name, "block": block.index}
-        lines = list(source.vcf.lines(block.region))
+    for block in blocks[:: max(1, len(blocks) // part.most_blocks)][: part.most_blocks]:
+        lines, records = list(usual.vcf.lines(block.region)), usual.records(block)
+        batch, _ = usual.build(records, block)
+        row: dict[str, Any] = {"part": part.name, "block": block.index, "rows": int(batch.row_offsets[-1])}
         row["work"] = asdict(work_of(part, lines))
-        seconds = row["seconds"] = {}
-        records = source.records(block)
-        batch, _ = source.build(records, block)
-        row["rows"] = int(batch.row_offsets[-1])
-        seconds["read records"] = seconds_of(source.records, block)
-        seconds["build"] = seconds_of(source.build, records, block)
-        seconds["build without reads"] = seconds_of(without.build, records, block)
+        seconds = row["seconds"] = {
+            "read records": seconds_of(usual.records, block),
+            "build": seconds_of(usual.build, records, block),
+            "build without reads": seconds_of(source.without_reads.build, records, block),
+            "build gatk": seconds_of(source.gatk.build, records, block, runs=1),
+        }
         for name, (bundle, card) in bundles.items():
-            own = batch
-            if card.model.startswith("gatk"):
-                of_gatk = block_tensors.BlockTensors(part.inputs, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
-                own, _ = of_gatk.build(records, block)
-                if name == "gatk_2d":
-                    seconds["build gatk"] = seconds_of(of_gatk.build, records, block, runs=1)
-            else:
-                of_model = block_tensors.BlockTensors(part.inputs, card.annotation_names, TensorSettings())
-                own, _ = of_model.build(records, block)
-            own = own.take(range(min(len(own), GATK_ALLELES if name == "gatk_2d" else NETWORK_ALLELES)))
+            own = source.of_model(card, records, block)
             row[f"alleles {name}"] = len(own)
             if name != "gatk_2d":
                 predict(bundle, own)  # TensorFlow sets up each new shape
@@ -199,7 +191,7 @@ def measure(part: Part, bundles: dict[str, Any], folder: Path) -> Iterator[dict[
         if labeller:
             tensors = dataset.dataset_folder(str(folder / f"{part.name}.tensors"))
             tensors.open({}, [block], "overwrite")
-            whole = seconds_of(write_tensors, tensors, block, source, labeller)
+            whole = seconds_of(write_tensors, tensors, block, usual, labeller)
             seconds["write tensors"] = max(1e-3, whole - seconds["build"] - seconds["read records"])
         yield row
 
@@ -236,8 +228,10 @@ def predicted(rows: list[dict[str, Any]], step: str, costs: Costs) -> np.ndarray
 
 
 def totals(rows: list[dict[str, Any]], network: str) -> dict[str, Any]:
-    """How near cnnspark/stages/costs.py is to scoring whole blocks. The network is measured on some alleles: taken for
-    all."""
+    """How near cnnspark/stages/costs.py is to scoring whole blocks.
+
+    The network is measured on some of a block's alleles, and taken for all of them.
+    """
     found: dict[str, list[float]] = {"predicted": [], "real": []}
     for row in rows:
         work = Work(**row["work"])
@@ -252,59 +246,66 @@ def totals(rows: list[dict[str, Any]], network: str) -> dict[str, Any]:
             "median error": f"{np.median(error):.0%}", "90 %": f"{np.quantile(error, 0.9):.0%}"}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--work", help="folder for what is made on the way [a temporary one]")
-    parser.add_argument("--rows", metavar="FILE", help="what was measured before: fit it again")
-    parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    set_quiet(True)
+def measure_all(data: str, work: Path) -> list[dict[str, Any]]:
+    """The blocks of all parts, one after the other on one core."""
+    use_one_core()
+    work.mkdir(parents=True, exist_ok=True)
+    bundles: dict[str, Any] = {}
+    with quiet_stderr():
+        from cnnspark.models.bundle import load_bundle
+
+        for name in ("reads", "features", "reference"):
+            bundles[name] = (load_bundle(f"bundled:{name}", 1), read_card(f"bundled:{name}"))
+        for kind in ("1d", "2d"):
+            target = str(work / f"gatk_{kind}")
+            card = import_weights(str(Path(data, "oracle", f"gatk_{kind}.npz")), kind, target, True)
+            bundles[f"gatk_{kind}"] = (load_bundle(target, 1), card)
     rows: list[dict[str, Any]] = []
+    for part in parts(data, work):
+        measured = list(measure(part, bundles, work))
+        rows += measured
+        print(f"{part.name}: {len(measured)} blocks", flush=True)
+    return rows
+
+
+def family(row: dict[str, Any]) -> str:
+    """What a row is left out with: the sample, and the format or depth of its reads."""
+    words = row["part"].split()
+    return words[0] + words[-1][:1]
+
+
+def fit_row(rows: list[dict[str, Any]], step: str) -> dict[str, Any]:
+    """The fit of one step: its constants and errors, also of what is left out, and those of costs.py as they are."""
+    # A difference of two times that noise has swallowed says nothing.
+    given = [row for row in rows if row["seconds"].get(step, 0) > LEAST_SECONDS or step == "read records"]
+    costs = fit(given, step)
+    seconds = columns(given, step)[1]
+    error = np.abs(predicted(given, step, costs) / seconds - 1)
+    apart = []
+    for name in sorted({family(row) for row in given}):
+        own = [row for row in given if family(row) == name]
+        others = [row for row in given if family(row) != name]
+        if others:
+            apart.append(abs(predicted(own, step, fit(others, step)).sum() / columns(own, step)[1].sum() - 1))
+    used = {f.name: getattr(costs, f.name) for f in fields(costs) if getattr(costs, f.name)}
+    now = np.abs(predicted(given, step, KNOWN[step]).sum() / seconds.sum() - 1)
+    return {"step": step, "blocks": len(given), "median error": f"{np.median(error):.0%}",
+            "90 %": f"{np.quantile(error, 0.9):.0%}", "left out": f"{max(apart):.0%}" if apart else None,
+            "as in costs.py, total": f"{now:.0%}", "fitted": used}  # fmt: skip
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--work", metavar="DIR", help="folder for what is made on the way [a temporary one]")
+    parser.add_argument("--rows", metavar="FILE", help="the --json of an earlier run: fit it again")
+    options = parser.parse_args()
     if options.rows:
         rows = json.loads(Path(options.rows).read_text())["rows"]
     else:
-        pin_to_one_core()
         with tempfile.TemporaryDirectory() as temporary:
-            work = Path(options.work or temporary).absolute()
-            work.mkdir(parents=True, exist_ok=True)
-            bundles = {}
-            with quiet_stderr():
-                from cnnspark.models.bundle import load_bundle
-
-                for name in ("reads", "features", "reference"):
-                    bundles[name] = (load_bundle(f"bundled:{name}", 1), read_card(f"bundled:{name}"))
-                for kind in ("1d", "2d"):
-                    target = str(work / f"gatk_{kind}")
-                    card = import_weights(str(Path(options.data, "oracle", f"gatk_{kind}.npz")), kind, target, True)
-                    bundles[f"gatk_{kind}"] = (load_bundle(target, 1), card)
-            for part in parts(options.data, work):
-                measured = list(measure(part, bundles, work))
-                rows += measured
-                print(f"{part.name}: {len(measured)} blocks", flush=True)
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    report = []
-    for step in KNOWN:
-        # A difference of two times that noise has swallowed says nothing.
-        given = [row for row in rows if row["seconds"].get(step, 0) > LEAST_SECONDS or step == "read records"]
-        costs = fit(given, step)
-        seconds = columns(given, step)[1]
-        error = np.abs(predicted(given, step, costs) / seconds - 1)
-        apart = []
-        for name in sorted({row["part"].split()[0] + row["part"].split()[-1][:1] for row in given}):
-            own = [r for r in given if r["part"].split()[0] + r["part"].split()[-1][:1] == name]
-            others = [r for r in given if r not in own]
-            if others:
-                apart.append(abs(predicted(own, step, fit(others, step)).sum() / columns(own, step)[1].sum() - 1))
-        used = {f.name: getattr(costs, f.name) for f in fields(costs) if getattr(costs, f.name)}
-        now = np.abs(predicted(given, step, KNOWN[step]).sum() / seconds.sum() - 1)
-        report.append({"step": step, "blocks": len(given), "median error": f"{np.median(error):.0%}",
-                       "90 %": f"{np.quantile(error, 0.9):.0%}",
-                       "left out": f"{max(apart):.0%}" if apart else None,
-                       "as in costs.py, total": f"{now:.0%}", "fitted": used})  # fmt: skip
-    print(table(report))
+            rows = measure_all(options.data, Path(options.work or temporary).absolute())
+    write_results(options, {"rows": rows})
+    print(table([fit_row(rows, step) for step in KNOWN]))
     print(table([totals(rows, name) for name in ("reads", "features")]))
 
 

@@ -10,21 +10,18 @@ loading of TensorFlow, of the work in the blocks; memory is the most that driver
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pysam
 
-from benchmarks.support.measure import Timing, figure, machine, table
+from benchmarks.support.command import arguments, finish
+from benchmarks.support.measure import Timing, figure
+from benchmarks.support.processes import file_arguments, run_cnnspark
 
 SPACING_BASES = 20
 LINE_BASES = 60
@@ -58,99 +55,45 @@ def write_callset(folder: Path, records: int, seed: int = 1) -> None:
     pysam.tabix_index(str(folder / "calls.vcf.gz"), preset="vcf", force=True)
 
 
-class Watch(threading.Thread):
-    """The most memory (resident, MiB) of the driver, its JVM and any worker, and the processor time of all."""
-
-    def __init__(self, pid: int):
-        super().__init__(daemon=True)
-        self.root = psutil.Process(pid)
-        self.peak = {"driver": 0.0, "jvm": 0.0, "worker": 0.0}
-        self.cpu: dict[int, float] = {}
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while not self.over.wait(0.2):
-            try:
-                for process in [self.root, *self.root.children(recursive=True)]:
-                    kind = "driver" if process == self.root else "jvm" if "java" in process.name() else "worker"
-                    self.peak[kind] = max(self.peak[kind], process.memory_info().rss / 2**20)
-                    times = process.cpu_times()
-                    self.cpu[process.pid] = times.user + times.system
-            except psutil.Error:
-                continue  # a process ended while it was looked at
-
-
-def score(folder: Path, cores: int) -> dict[str, float]:
-    """Scores the callset of ``folder`` by the command."""
+def score(folder: Path, cores: int) -> dict[str, Any]:
+    """Scores the callset of ``folder`` by the command: a row of the table."""
     out = folder / "out"
-    started = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "cnnspark.cli",
-        "score",
-        "-q",
-        "--master",
-        f"local[{cores}]",
-        "--model",
-        "reference",
-    ]
-    files = ["--vcf", str(folder / "calls.vcf.gz"), "--reference", str(folder / "ref.fa"), "--out", str(out)]
-    with subprocess.Popen([*command, *files], stdout=subprocess.PIPE, text=True) as process:
-        watch = Watch(process.pid)
-        watch.start()
-        process.communicate()
-        watch.over.set()
-        watch.join()
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    wall = time.monotonic() - started
+    files = {"vcf": str(folder / "calls.vcf.gz"), "reference": str(folder / "ref.fa"), "out": str(out)}
+    given = ["-q", "--master", f"local[{cores}]", "--model", "reference", *file_arguments(files)]
+    ended = run_cnnspark("score", *given).require_success()
     manifest = json.loads((out / "manifest.json").read_text())
-    runtime = manifest["runtime"]
     return {
-        "records": manifest["conservation"]["records_out"],
-        "blocks": manifest["conservation"]["blocks"],
-        "wall s": round(wall, 1),
-        "in blocks, cpu s": runtime["cpu_seconds"],
-        "all cpu s": round(sum(watch.cpu.values()), 1),
-        "driver MiB": round(watch.peak["driver"]),
-        "JVM MiB": round(watch.peak["jvm"]),
-        "worker MiB": round(watch.peak["worker"]),
-    }
+        "records": manifest["conservation"]["records_out"], "blocks": manifest["conservation"]["blocks"],
+        "wall s": round(ended.wall_seconds, 1), "in blocks, cpu s": manifest["runtime"]["cpu_seconds"],
+        "all cpu s": round(ended.cpu_seconds, 1), "driver MiB": round(ended.peak_mib["driver"]),
+        "JVM MiB": round(ended.peak_mib["jvm"]), "worker MiB": round(ended.peak_mib["worker"]),
+    }  # fmt: skip
 
 
-def growth_figure(first: dict[str, float], row: dict[str, float]) -> dict[str, Any]:
-    """The rate in the blocks beside that of the smallest callset: 1 where time is proportional to the records."""
-    of_row, of_first = (
-        Timing((seconds,), (seconds,)) for seconds in (e["in blocks, cpu s"] / e["records"] for e in (row, first))
-    )
+def growth_figure(first: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The rate in the blocks beside that of the smallest callset: 1 if time is proportional to the records."""
+    seconds = (each["in blocks, cpu s"] / each["records"] for each in (row, first))
+    of_row, of_first = (Timing((each,), (each,)) for each in seconds)
     name, limit = f"growth: {row['records']:,.0f} records", f"of {first['records']:,.0f} records"
     return figure(name, 1.0, "records", of_row, of_first, limit)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=False)
     parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for records in options.records:
         with tempfile.TemporaryDirectory() as folder:
             write_callset(Path(folder), records)
             rows.append(score(Path(folder), options.cores))
             print(json.dumps(rows[-1]), file=sys.stderr)
-    first = rows[0]
+    first = rows[0]["in blocks, cpu s"] / rows[0]["records"]
     for row in rows:
-        # 1 where time is proportional to the records, from the smallest size's time in the blocks.
-        row["cpu by record, of the first"] = round(
-            row["in blocks, cpu s"] / row["records"] / (first["in blocks, cpu s"] / first["records"]), 3
-        )
-    print(machine())
-    print(table(rows))
-    figures = [growth_figure(first, row) for row in rows[1:]]
-    if options.json:
-        Path(options.json).write_text(json.dumps({"rows": rows, "figures": figures}) + "\n")
+        # 1 if time is proportional to the records, from the smallest size's time in the blocks.
+        row["cpu by record, of the first"] = round(row["in blocks, cpu s"] / row["records"] / first, 3)
+    finish(options, rows, [growth_figure(rows[0], row) for row in rows[1:]])
 
 
 if __name__ == "__main__":

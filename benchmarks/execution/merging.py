@@ -3,15 +3,13 @@
     python -m benchmarks.execution.merging [--shards 1000] [--records 5000000] [--runs 3] [--json FILE]
 
 The shards are written by the very function that the tasks call, of made-up lines as long as HG002's. The plain copy
-puts the same shards into one file. Each run of both is in a process of its own, one after the other by turns; what
-re-indexing the merged file would cost is measured in the same round. Last a shard is written as a task does it, beside
-compressing the same text.
+puts the same shards into one file. Each run of both is in a process of its own, alternately; what re-indexing the
+merged file would cost is measured in the same round. Last a shard is written as a task does it, beside compressing the
+same text.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import random
 import resource
@@ -20,14 +18,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pysam
 
 from benchmarks.scoring.limits import compress, file_copy
-from benchmarks.support.measure import Timing, by_turns, figure, figures_table, machine
-from benchmarks.training.dataset import peak_bytes
+from benchmarks.support.command import arguments, finish
+from benchmarks.support.measure import Timing, figure, in_rounds, time_in_rounds
+from benchmarks.support.processes import peak_bytes
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.merge import add_index, merge_shards
 from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
@@ -144,7 +144,7 @@ def measure_writing(out: Path, records: int, runs: int) -> dict[str, Any]:
     (out / "shards").mkdir()
     lines = list(lines_of(block, records, made_tails(20_000, random.Random(1))))
     text = "".join([header(), *(f"{line}\n" for line in lines)]).encode()
-    found = by_turns(
+    found = time_in_rounds(
         {
             "write": lambda: write_shard(folder, block, header(), lambda _: BlockOutput(lines, Counter())),
             "compress": lambda: compress(text, out / "compressed.gz"),
@@ -155,23 +155,20 @@ def measure_writing(out: Path, records: int, runs: int) -> dict[str, Any]:
 
 
 def measure(out: Path, shards: int, records: int, runs: int) -> dict[str, Any]:
-    """Makes the shards, runs everything by turns and gives medians."""
+    """Makes the shards, runs everything alternately and gives medians."""
     rows = make_shards(out, shards, records)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in WORK}
-    for _ in range(runs):
-        for name in WORK:
-            target = out / (MERGED if name == "merge" else f"{name}.out")
-            with multiprocessing.get_context("spawn").Pool(1) as process:
-                found[name].append(process.apply(measured, (name, out, rows, target)))
+
+    def in_own_process(name: str) -> dict[str, float]:
+        target = out / (MERGED if name == "merge" else f"{name}.out")
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            return process.apply(measured, (name, out, rows, target))
+
+    found = in_rounds({name: partial(in_own_process, name) for name in WORK}, runs, warm_up=False)
     medians = {
         name: {key: statistics.median(run[key] for run in each) for key in each[0]} for name, each in found.items()
     }
-
-    def timing(name: str) -> Timing:
-        return Timing(tuple(run["seconds"] for run in found[name]), tuple(run["cpu_seconds"] for run in found[name]))
-
-    records = sum(row.records_out for row in rows)
-    bytes_ = sum(row.bytes for row in rows)
+    timings = {name: Timing.of((r["seconds"], r["cpu_seconds"]) for r in each) for name, each in found.items()}
+    records, bytes_ = sum(row.records_out for row in rows), sum(row.bytes for row in rows)
     for name in ("copy", "merge"):
         medians[name]["mb_per_second"] = bytes_ / 1e6 / medians[name]["seconds"]
     return {
@@ -182,30 +179,25 @@ def measure(out: Path, shards: int, records: int, runs: int) -> dict[str, Any]:
         "merged_index_bytes": (out / f"{MERGED}.tbi").stat().st_size,
         "runs": runs,
         "medians": medians,
-        "figures": [figure("merge", records, "records", timing("merge"), timing("copy"), "file copy")],
+        "figures": [figure("merge", records, "records", timings["merge"], timings["copy"], "file copy")],
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, data=False, runs=3)
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--records", type=int, default=5_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder) / "run", options.shards, options.records, options.runs)
         result["figures"].append(measure_writing(Path(folder) / "written", WRITTEN, max(7, options.runs)))
-    print(f"{result['records']:,} records in {result['shards']:,} shards, {result['bytes'] / 1e6:,.0f} MB; {machine()}")
-    for name, each in result["medians"].items():
-        rate = f", {each['mb_per_second']:,.0f} MB/s" if "mb_per_second" in each else ""
-        print(
-            f"{name:14} {each['seconds']:7.2f} s ({each['cpu_seconds']:.2f} s of processor){rate}, "
-            f"peak {each['peak_bytes'] / 2**20:.0f} MiB ({each['before_bytes'] / 2**20:.0f} before)"
-        )
-    print(figures_table(result["figures"]))
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine(), **result}) + "\n")
+    print(f"{result['records']:,} records in {result['shards']:,} shards, {result['bytes'] / 1e6:,.0f} MB")
+    rows = [
+        {"work": name, "s": each["seconds"], "processor s": each["cpu_seconds"], "MB/s": each.get("mb_per_second"),
+         "peak MiB": each["peak_bytes"] / 2**20, "MiB before": each["before_bytes"] / 2**20}
+        for name, each in result["medians"].items()
+    ]  # fmt: skip
+    finish(options, rows, result.pop("figures"), **result)
 
 
 if __name__ == "__main__":

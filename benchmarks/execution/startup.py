@@ -2,7 +2,7 @@
 
     python -m benchmarks.execution.startup --data ../shared/data --runs 5
 
-Each run is the command in a process of its own, by turns, so that what else the machine does falls on all alike.
+Each run is the command in a process of its own, alternately, so that what else the machine does falls on all alike.
 Seconds by the clock are what a user waits; processor time, of all processes together, is what can be compared on a busy
 machine. The parts are those that the run's manifest has: Spark's start (the JVM and its session), the loading of the
 model in the process that scores (most of it is TensorFlow's import), and the only block. The rest is Python's own
@@ -14,48 +14,34 @@ but the first find a worker that has the model, and what is left is Spark's shar
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.execution.growth import Watch
-from benchmarks.support.measure import machine, table
+from benchmarks.support.callsets import labelled_paths
+from benchmarks.support.command import arguments, finish
+from benchmarks.support.measure import in_rounds
+from benchmarks.support.processes import file_arguments, run_cnnspark
 from cnnspark.stages.requests import ScoreRequest
 
 Run = dict[str, float]
 
 
-def timed(command: Sequence[str]) -> Run:
+def timed(*arguments: str) -> Run:
     """Seconds by the clock and processor time of a command with all that it starts."""
-    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        watch = Watch(process.pid)
-        watch.start()
-        _, said = process.communicate()
-        wall = time.monotonic() - started
-        watch.over.set()
-        watch.join()
-    if process.returncode:
-        sys.exit(said)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The watch sees the JVM and its workers, which nobody waits for, but not the last moments of each process.
-    waited_for = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall s": wall, "cpu s": max(sum(watch.cpu.values()), waited_for)}
+    ended = run_cnnspark(*arguments).require_success()
+    return {"wall s": ended.wall_seconds, "cpu s": ended.cpu_seconds}
 
 
-def scored(arguments: Sequence[str], more: Sequence[str]) -> Run:
+def scored(*arguments: str) -> Run:
     """A scoring run, with the parts that its manifest says."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
-        found = timed([sys.executable, "-m", "cnnspark.cli", "score", "-q", *arguments, *more, "--out", str(out)])
+        found = timed("score", "-q", *arguments, "--out", str(out))
         runtime = json.loads((out / "manifest.json").read_text())["runtime"]
     starts = runtime["start_seconds"]
     return found | {
@@ -93,38 +79,22 @@ def row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__, runs=3)
     parser.add_argument("--model", default="reads")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    folder = Path(options.data, "real", "HG002").absolute()
-    files = {"vcf": "HG002.freebayes.vcf.gz", "reads": "HG002.20.bam", "reference": "ref.b37.20.fa.gz"}
-    paths: dict[str, Any] = {name: str(folder / file) for name, file in files.items()}
-    arguments = [text for name, path in paths.items() for text in (f"--{name}", path)]
-    arguments += ["--model", options.model]
-    ways = {
-        "--help": lambda: timed([sys.executable, "-m", "cnnspark.cli", "--help"]),
-        "score": lambda: scored(arguments, ["--master", f"local[{options.cores}]"]),
-        "score --local": lambda: scored(arguments, ["--local"]),
+    paths = labelled_paths(options.data, "HG002")
+    del paths["labels"]
+    given = [*file_arguments(paths), "--model", options.model]
+    ways: dict[str, Callable[[], Run]] = {
+        "--help": lambda: timed("--help"),
+        "score": lambda: scored(*given, "--master", f"local[{options.cores}]"),
+        "score --local": lambda: scored(*given, "--local"),
     }
-    runs: dict[str, list[Run]] = {name: [] for name in ways}
-    for turn in range(options.runs + 1):
-        for name, way in ways.items():
-            found = way()
-            if turn:  # the first round compiles, and brings the files into memory
-                runs[name].append(found)
-                print(json.dumps({"command": name, **found}), file=sys.stderr, flush=True)
-    rows = [row(name, of_way) for name, of_way in runs.items()]
-    print(machine())
-    print(table(rows))
+    runs = in_rounds(ways, options.runs)
     again = in_one_session(paths, options.model, options.cores, options.runs + 1)
+    finish(options, [row(name, of_way) for name, of_way in runs.items()], runs=runs, in_one_session=again)
     print("one callset after the other in a session: " + ", ".join(f"{seconds:.1f}" for seconds in again) + " s")
-    if options.json:
-        results = {"machine": machine(), "rows": rows, "runs": runs, "in one session": again}
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ import sys
 from pathlib import Path
 
 from benchmarks.accuracy.accuracy import dataset_of, training_parts
+from benchmarks.support.command import DATA
 from cnnspark.models.bundle_files import CARD_FILE, NETWORK_FILE
 from cnnspark.models.card import Card, read_card
 from cnnspark.models.names import FIRST
 from cnnspark.stages.cascade import make_cascade
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "cnnspark" / "pretrained"
-# Annotations are a caller's own: on draws they are worth next to nothing beside site features, on real callsets they
+# Annotations are a caller's own: on draws they are worth almost nothing beside site features, on real callsets they
 # mislead. `reference` has little else.
 _NO_ANNOTATIONS = ("--set", "train.use_annotations=false")
 # The layers of the site features, for so many alleles: with the settings' defaults, found on 7,600, trees are ahead.
@@ -112,7 +113,7 @@ def trained(name: str, options: argparse.Namespace) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--work", required=True, help="folder for samples, tensors and models")
     parser.add_argument("--only", action="append", choices=INSTALLED, help="may be repeated [all]")
     parser.add_argument("--replicas", default="2", help="the weights do not depend on it")

@@ -12,9 +12,6 @@ All in processor time, by turns in one process.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -25,16 +22,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.scoring.limits import FLOPS, LEAST_FLOPS, matrix_product
-from benchmarks.support.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
-from benchmarks.tensors.tensors import inputs_of
+from benchmarks.support.callsets import all_tensors, blocks_of, inputs_of, tensor_source
+from benchmarks.support.command import arguments, finish, use_one_core
+from benchmarks.support.measure import figure, time_in_rounds
+from benchmarks.support.scoring_task import logits_of
 from benchmarks.training.training import random_batch
 from cnnspark.common.log import quiet_stderr
 from cnnspark.models.gatk_weights.importer import import_weights
 from cnnspark.models.summary import usual_spec
 from cnnspark.scoring.predict import known_features
 from cnnspark.scoring.settings import ScoreSettings
-from cnnspark.tensors.batches import SCORING_ROW_STEP, padded, scoring_batches
-from cnnspark.tensors.block_tensors import BlockTensors
+from cnnspark.tensors import batches
+from cnnspark.tensors.batches import ROWS_AT_ONCE, SCORING_ROW_STEP, padded, scoring_batches
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.annotations import GATK_ANNOTATIONS
@@ -43,13 +42,13 @@ from cnnspark.variants.score_fields import log_odds
 BUNDLED = ("reads", "features", "reference")
 GATK_ALLELES = 32
 EMPTY_ROWS_AT = (20, 30, 50)
+BATCH = ScoreSettings.batch_size
 
 
-def tensors_of(data: str, annotations: tuple[str, ...], encoding: str = "cnnspark") -> TensorBatch:
+def tensors_of(data: str, annotations: tuple[str, ...], settings: TensorSettings | None = None) -> TensorBatch:
     """All alleles of real/HG002 as a model with these annotations takes them."""
     inputs = inputs_of(data, "HG002")
-    source = BlockTensors(inputs, annotations, TensorSettings(encoding=encoding))
-    return TensorBatch.concatenate([source.build(source.records(b), b)[0] for b in blocks_of(inputs.vcf)])
+    return all_tensors(tensor_source(inputs, annotations, settings), blocks_of(inputs.vcf))
 
 
 def operations(model: Any, tensors: TensorBatch) -> float:
@@ -64,13 +63,10 @@ def operations(model: Any, tensors: TensorBatch) -> float:
     return float(FLOPS * 1e6 * (at_low + slope * (counts - low)).sum())
 
 
-def predict(bundle: Any, tensors: TensorBatch, batch_size: int) -> np.ndarray:
-    """What ``score`` asks of the network: (n,) float32 logits."""
-    tensors = replace(tensors, site_features=known_features(bundle.card, tensors))
-    logits = np.zeros(len(tensors), np.float32)
-    for chosen, arrays in scoring_batches(tensors, batch_size, getattr(bundle, "inputs", None)):
-        logits[chosen] = bundle.logits(arrays)
-    return logits
+def predict(bundle: Any, tensors: TensorBatch, size: int = BATCH, rows_at_once: int = ROWS_AT_ONCE) -> np.ndarray:
+    """What ``score`` asks of the network: (n,) float64 logits."""
+    known = replace(tensors, site_features=known_features(bundle.card, tensors))
+    return logits_of(bundle, known, size, rows_at_once)
 
 
 def bundle_of(name: str, data: str, folder: Path) -> Any:
@@ -90,14 +86,14 @@ def measure_scoring(name: str, data: str, folder: Path, runs: int) -> list[dict[
     if name in BUNDLED:
         tensors = tensors_of(data, bundle.card.annotation_names)
     else:
-        tensors = tensors_of(data, GATK_ANNOTATIONS, "gatk")
+        tensors = tensors_of(data, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
         tensors = tensors.take(range(min(len(tensors), GATK_ALLELES)))
     flops = operations(bundle.model, tensors)
     # A product of so few operations that nothing could be timed is done as often as is needed, and divided.
     times = max(1, round(LEAST_FLOPS / flops))
     limit = matrix_product(flops * times)
-    found = by_turns(
-        {"work": lambda: [predict(bundle, tensors, ScoreSettings().batch_size) for _ in range(times)], "limit": limit},
+    found = time_in_rounds(
+        {"work": lambda: [predict(bundle, tensors) for _ in range(times)], "limit": limit},
         runs,
     )
     return [figure(f"network {name}", len(tensors) * times, "alleles", found["work"], found["limit"], "matrix product")]
@@ -110,8 +106,7 @@ def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
     from cnnspark.models.networks.layers import BaseChannels, QualityChannels, RowChannels, RowMask, WindowChannels
 
     tensors = tensors_of(data, ())
-    size = ScoreSettings().batch_size
-    batches = [arrays for _, arrays in scoring_batches(tensors, size)]
+    padded_batches = [arrays for _, arrays in scoring_batches(tensors, BATCH)]
     mask, bases, quals, rows, window = RowMask(), BaseChannels(), QualityChannels(), RowChannels(), WindowChannels()
 
     @tf.function(reduce_retracing=True)
@@ -126,12 +121,12 @@ def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
 
     taken = ("row_count", "read_flags", "read_mapqs", "read_support", "read_bases", "read_quals", "reference",
              "alternate")  # fmt: skip
-    fed = [{name: tf.constant(arrays[name]) for name in taken} for arrays in batches]
+    fed = [{name: tf.constant(arrays[name]) for name in taken} for arrays in padded_batches]
     expanded = [[value.numpy() for value in channels(batch)] for batch in fed]
-    found = by_turns(
+    found = time_in_rounds(
         {
-            "padding": lambda: sum(len(chosen) for chosen, _ in scoring_batches(tensors, size)),
-            "padding limit": lambda: [values.copy() for arrays in batches for values in arrays.values()],
+            "padding": lambda: sum(len(chosen) for chosen, _ in scoring_batches(tensors, BATCH)),
+            "padding limit": lambda: [values.copy() for arrays in padded_batches for values in arrays.values()],
             "channels": lambda: [channels(batch) for batch in fed],
             "channels limit": lambda: [values.copy() for arrays in expanded for values in arrays],
         },
@@ -144,7 +139,11 @@ def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
 
 
 def measure_empty_rows(data: str, folder: Path, runs: int) -> list[dict[str, Any]]:
-    """``gatk_2d`` on batches of as many rows as reads, and of 128. Raises SystemExit where scores differ by 1e-5."""
+    """``gatk_2d`` on batches of as many rows as reads, and of 128.
+
+    Raises:
+        SystemExit: If the scores differ by more than 1e-5.
+    """
     bundle = bundle_of("gatk_2d", data, folder)
     figures = []
     for reads in EMPTY_ROWS_AT:
@@ -159,24 +158,32 @@ def measure_empty_rows(data: str, folder: Path, runs: int) -> list[dict[str, Any
         apart = float(np.abs(log_odds(bundle.predict(batch)) - log_odds(bundle.predict(whole))).max())
         if apart > 1e-5:
             raise SystemExit(f"gatk_2d: scores with {reads} reads are {apart:g} from those on 128 rows")
-        found = by_turns({"ours": partial(bundle.logits, batch), "all": partial(bundle.logits, whole)}, runs)
+        found = time_in_rounds({"ours": partial(bundle.logits, batch), "all": partial(bundle.logits, whole)}, runs)
         name = f"gatk_2d, {reads} reads"
         figures.append(figure(name, 16, "alleles", found["ours"], found["all"], "the same on 128 rows"))
         print(f"{name}: the scores of 16 alleles are at most {apart:.1e} from those on 128 rows", flush=True)
     return figures
 
 
-def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collection[str]) -> list[dict[str, Any]]:
-    """Other ways to run a network, of these names or all, each beside the one in use: its ratio is how much faster."""
+class OtherGraph:
+    """A bundle whose graph is run in another way."""
+
+    def __init__(self, bundle: Any, run: Callable[[dict[str, Any]], Any]):
+        from cnnspark.models.networks.registry import feed, model_inputs
+
+        self.card, self.inputs = bundle.card, bundle.inputs
+        self.feed, self.run = partial(feed, dtypes=model_inputs(bundle.model)), run
+
+    def logits(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(self.run(self.feed(arrays)))
+
+
+def other_graphs(bundle: Any) -> dict[str, OtherGraph]:
+    """The bundle's network with its weights as constants, and compiled by XLA."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from cnnspark.models.networks.registry import feed, model_inputs
-    from cnnspark.tensors import batches
-
-    bundle = bundle_of(name, data, folder)
-    tensors = tensors_of(data, bundle.card.annotation_names)
-    model, dtypes = bundle.model, model_inputs(bundle.model)
+    model = bundle.model
     signature = [{t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}]
 
     def compiled(jit: bool) -> Any:
@@ -184,37 +191,35 @@ def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collect
 
     frozen = convert_variables_to_constants_v2(compiled(False).get_concrete_function())
     names = [tensor.op.name for tensor in frozen.inputs]
-    xla = compiled(True)
 
-    class Other:
-        """A bundle whose graph is run in another way."""
+    def run_frozen(arrays: dict[str, Any]) -> Any:
+        return frozen(*[tf.constant(arrays[each]) for each in names])[0]
 
-        card = bundle.card
+    return {"frozen graph": OtherGraph(bundle, run_frozen), "XLA": OtherGraph(bundle, compiled(True))}
 
-        def __init__(self, run: Callable[[dict[str, Any]], Any]):
-            self.run = run
 
-        def logits(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-            return np.asarray(self.run(feed(arrays, dtypes)))
+def predict_by_step(bundle: Any, tensors: TensorBatch, step: int, size: int, rows_at_once: int) -> np.ndarray:
+    """:func:`predict` with rows padded to a multiple of ``step``."""
+    kept = batches.SCORING_ROW_STEP
+    batches.SCORING_ROW_STEP = step
+    try:
+        return predict(bundle, tensors, size, rows_at_once)
+    finally:
+        batches.SCORING_ROW_STEP = kept
 
-    def cut(size: int, rows: int, step: int) -> np.ndarray:
-        kept = batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP
-        batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP = rows, step
-        try:
-            return predict(bundle, tensors, size)
-        finally:
-            batches.ROWS_AT_ONCE, batches.SCORING_ROW_STEP = kept
 
-    now, limit = ScoreSettings().batch_size, 1 << 30
-    works: dict[str, Callable[[], np.ndarray]] = {"in use": lambda: predict(bundle, tensors, now)}
-    works |= {f"batches of {n}, rows by 8": partial(cut, n, limit, 8) for n in (16, 32, 64, 128, 256)}
-    works |= {f"{n} rows at once": partial(cut, now, n, batches.SCORING_ROW_STEP) for n in (512, 2048)}
-    works |= {f"rows by {n}": partial(cut, now, batches.ROWS_AT_ONCE, n) for n in (2, 8)}
-    frozen_bundle = Other(lambda arrays: frozen(*[tf.constant(arrays[each]) for each in names])[0])
-    works["frozen graph"] = lambda: predict(frozen_bundle, tensors, now)
-    works["XLA"] = lambda: predict(Other(xla), tensors, now)
+def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collection[str]) -> list[dict[str, Any]]:
+    """Other ways to run a network, of these names or all, each beside the one in use: its ratio is how much faster."""
+    bundle = bundle_of(name, data, folder)
+    tensors = tensors_of(data, bundle.card.annotation_names)
+    by_step, no_limit = partial(predict_by_step, bundle, tensors), 1 << 30
+    works: dict[str, Callable[[], np.ndarray]] = {"in use": partial(predict, bundle, tensors)}
+    works |= {f"batches of {n}, rows by 8": partial(by_step, 8, n, no_limit) for n in (16, 32, 64, 128, 256)}
+    works |= {f"{n} rows at once": partial(predict, bundle, tensors, BATCH, n) for n in (512, 2048)}
+    works |= {f"rows by {n}": partial(by_step, n, BATCH, ROWS_AT_ONCE) for n in (2, 8)}
+    works |= {way: partial(predict, other, tensors) for way, other in other_graphs(bundle).items()}
     works = {way: work for way, work in works.items() if way == "in use" or not ways or way in ways}
-    found = by_turns(works, runs)
+    found = time_in_rounds(works, runs)
     expected = works["in use"]()
     figures = []
     for way, work in works.items():
@@ -226,17 +231,12 @@ def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collect
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__, runs=7)
     parser.add_argument("--model", action="append", help="may be repeated [all]")
     parser.add_argument("--only", action="append", choices=["scoring", "expand", "empty-rows", "batches"])
     parser.add_argument("--way", action="append", default=[], help="of 'batches', such as XLA; may be repeated [all]")
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    pin_to_one_core()
+    use_one_core()
     wanted = options.only or ["scoring", "expand", "empty-rows"]
     figures: list[dict[str, Any]] = []
     with quiet_stderr():
@@ -244,20 +244,18 @@ def main() -> None:
 
         bundle.use_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        given = options.data, Path(temporary), options.runs
         if "scoring" in wanted:
             for name in options.model or (*BUNDLED, "gatk_1d", "gatk_2d"):
-                figures += measure_scoring(name, options.data, folder, options.runs)
+                figures += measure_scoring(name, *given)
         if "expand" in wanted:
             figures += measure_expand(options.data, options.runs)
         if "empty-rows" in wanted:
-            figures += measure_empty_rows(options.data, folder, options.runs)
+            figures += measure_empty_rows(*given)
         if "batches" in wanted:
             for name in options.model or ("reads", "features"):
-                figures += measure_batches(name, options.data, folder, options.runs, options.way)
-    print(f"one core of {machine()['processor']}, load {machine()['load']}, processor time\n{figures_table(figures)}")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")
+                figures += measure_batches(name, *given, options.way)
+    finish(options, figures=figures)
 
 
 if __name__ == "__main__":

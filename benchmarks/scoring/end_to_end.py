@@ -9,27 +9,78 @@ saw. ``python -m benchmarks.accuracy.accuracy`` compares models.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.scoring.sim import CALLSETS, files, parts, read_alleles, split_positions
+from benchmarks.scoring.sim import CALLSETS, parts, read_alleles, split_positions
+from benchmarks.support.callsets import labelled_paths
+from benchmarks.support.command import arguments, write_results
 from cnnspark import stages
-from cnnspark.config import InputPaths, load_config
+from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.evaluation.metrics import auprc, auroc, format_table
 from cnnspark.execution.session import spark_session
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.stages.requests import EvaluationRequest, ScoreRequest
 from cnnspark.training import train
 
+Result = TypeVar("Result")
+
+
+def by_allele_fraction(data: str, caller: str) -> dict[str, Any]:
+    """How well the share of reads with the ALT tells true alleles from false ones, on the alleles that are measured."""
+    given = labelled_paths(data, "sim", caller)
+    alleles = read_alleles(given["vcf"], given["labels"], CALLSETS[caller])
+    cuts = split_positions(alleles)
+    tested = [allele for allele in alleles if allele[1] > cuts[allele[0]]]
+    truth, fraction = np.array([a[2] for a in tested]), np.array([a[3] for a in tested])
+    return {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """The configuration of the run."""
+    given = {"model": options.model, "epochs": options.epochs, "replicas": options.replicas, "seed": options.seed}
+    settings = [f"train.{name}={value}" for name, value in given.items()]
+    return load_config(None, [*settings, "train.validation=0.1", "blocks.records=500", *options.settings])
+
+
+def run(options: argparse.Namespace, folder: str) -> tuple[dict[str, Any], Any, Any]:
+    """Seconds of each step, the training's result and what was measured."""
+    config, regions = config_of(options), parts(options.data, options.caller)
+    spark = spark_session("end-to-end", "local[2]")
+    given = labelled_paths(options.data, "sim", options.caller)
+    labels = given.pop("labels")
+    if options.model in MODELS_WITHOUT_READS:
+        del given["reads"]
+    first = InputPaths(**given, labels=labels, regions=regions["first"])
+    rest = InputPaths(**given, regions=regions["rest"])
+    tensors, model, scored = options.tensors or f"{folder}/tensors", f"{folder}/model", f"{folder}/scored"
+    seconds = {}
+
+    def step(name: str, work: Callable[[], Result]) -> Result:
+        started = time.monotonic()
+        result = work()
+        seconds[name] = time.monotonic() - started
+        return result
+
+    step("tensors", lambda: stages.build_dataset(spark, first, tensors, config, if_exists="resume"))
+    result = step("train", lambda: train(spark, tensors, model, config.train))
+    step("score", lambda: stages.score_callset(spark, ScoreRequest(rest, model, scored, config)))
+    labelled, min_qual = InputPaths(vcf=scored, labels=labels), CALLSETS[options.caller]
+    measured = stages.evaluate_callset(
+        spark, EvaluationRequest(labelled, f"{folder}/evaluation", config, min_qual=min_qual)
+    )
+    if options.keep:
+        shutil.copytree(model, options.keep)
+    return seconds, result, measured
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__)
     parser.add_argument("--caller", choices=sorted(CALLSETS), default="freebayes")
     parser.add_argument("--model", default="reads")
     parser.add_argument("--epochs", type=int, default=10)
@@ -37,69 +88,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--tensors", metavar="FOLDER", help="where to keep the training tensors, and find them again")
-    parser.add_argument(
-        "--keep", metavar="MODEL", help="where to keep the trained model, for benchmarks.accuracy.accuracy"
-    )
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--keep", metavar="MODEL", help="where to keep the model, for benchmarks.accuracy.accuracy")
     options = parser.parse_args()
-    given = files(options.data, options.caller)
-    labels = given.pop("labels")
-    min_qual = CALLSETS[options.caller]
-    alleles = read_alleles(given["vcf"], labels, min_qual)
-    cuts = split_positions(alleles)
-    tested = [allele for allele in alleles if allele[1] > cuts[allele[0]]]
-    truth, fraction = np.array([a[2] for a in tested]), np.array([a[3] for a in tested])
-
-    config = load_config(
-        None,
-        [f"train.model={options.model}", f"train.epochs={options.epochs}", f"train.replicas={options.replicas}",
-         f"train.seed={options.seed}", "train.validation=0.1", "blocks.records=500", *options.settings],
-    )  # fmt: skip
-    if options.model in MODELS_WITHOUT_READS:
-        del given["reads"]
-    regions = parts(options.data, options.caller)
-    spark = spark_session("end-to-end", "local[2]")
-    seconds = {}
+    baseline = by_allele_fraction(options.data, options.caller)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        training_paths = InputPaths(**given, labels=labels, regions=regions["first"])
-        tensors = options.tensors or f"{folder}/tensors"
-        summary = stages.build_dataset(spark, training_paths, tensors, config, if_exists="resume")
-        seconds["tensors"] = time.monotonic() - started
-        started = time.monotonic()
-        result = train(spark, tensors, f"{folder}/model", config.train)
-        seconds["train"] = time.monotonic() - started
-        started = time.monotonic()
-        stages.score_callset(
-            spark,
-            ScoreRequest(InputPaths(**given, regions=regions["rest"]), f"{folder}/model", f"{folder}/scored", config),
-        )
-        seconds["score"] = time.monotonic() - started
-        measured = stages.evaluate_callset(
-            spark,
-            EvaluationRequest(
-                InputPaths(vcf=f"{folder}/scored", labels=labels), f"{folder}/evaluation", config, min_qual=min_qual
-            ),
-        )
-        if options.keep:
-            shutil.copytree(f"{folder}/model", options.keep)
+        seconds, result, measured = run(options, folder)
     print(format_table(measured.metrics))
-    baseline = {"auprc": auprc(truth, fraction), "auroc": auroc(truth, fraction), "n": len(truth)}
     print(f"allele fraction: AUPRC {baseline['auprc']:.4f}, AUROC {baseline['auroc']:.4f}, {baseline['n']} alleles")
     ours = measured.metrics["ALL"][result.card.score_key]
+    took = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     print(
         f"{options.model}: AUPRC {ours['auprc']:.4f} ({ours['auprc_low']:.4f}-{ours['auprc_high']:.4f}), "
-        f"best epoch {result.best_epoch}, trained on {summary['tensors']} tensors; seconds: "
-        + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+        f"best epoch {result.best_epoch}; seconds: {took}"
     )
-    if options.json:
-        values = {
-            "metrics": measured.metrics,
-            "allele_fraction": baseline,
-            "seconds": seconds,
-            "options": vars(options),
-        }
-        Path(options.json).write_text(json.dumps(values, indent=1) + "\n")
+    results = {"metrics": measured.metrics, "allele_fraction": baseline, "seconds": seconds, "options": vars(options)}
+    write_results(options, results)
 
 
 if __name__ == "__main__":

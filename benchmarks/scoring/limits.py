@@ -1,4 +1,4 @@
-"""The physical limits that figures are set beside: what the machine does at best with as many bytes or operations.
+"""The limits that figures are set beside: what the machine does at best with as many bytes or operations.
 
 Plain pysam decoding of the same reads, the other limit, is in :mod:`benchmarks.tensors.tensors`.
 """

@@ -8,51 +8,48 @@ proxy of the confident regions.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.accuracy.accuracy import Part, dataset_of, network_scores, tabled
-from benchmarks.support.measure import table
+from benchmarks.support.callsets import labelled_paths
+from benchmarks.support.command import arguments, finish
 from cnnspark.evaluation.metrics import auprc
 from cnnspark.models.card import read_card
 from cnnspark.tensors.dataset import Dataset
 from cnnspark.variants.score_fields import log_odds
 
+CALLERS = ("freebayes", "bcftools")
 PRECISIONS = ("0.95", "0.99")
 
 
+def measure(part: Part, caller: str, model: str, work: str) -> dict[str, Any]:
+    """The row of one model on one caller's callset."""
+    card = read_card(model)
+    path = dataset_of(part, card.model, work, (f"tensors.read_limit={card.spec.read_limit}",))
+    keys, _ = tabled(Dataset(path))
+    label, is_snp = keys["label"] == 1, keys["variant_type"] <= 1
+    scores = log_odds(1 / (1 + np.exp(-card.calibration(network_scores(model, path)))))
+    row: dict[str, Any] = {"callset": caller, "model": model, "true": int(label.sum()), "false": int((~label).sum()),
+                           "AUPRC": f"{auprc(label, scores):.4f}"}  # fmt: skip
+    for precision in PRECISIONS:
+        by_type = [card.thresholds[group].get(precision) for group in ("SNP", "INDEL")]
+        kept = scores >= np.where(is_snp, *by_type) if None not in by_type else None
+        row[f"recall at P{precision}"] = None if kept is None else f"{kept[label].mean():.3f}"
+        row[f"false kept at P{precision}"] = None if kept is None else int(kept[~label].sum())
+    return row
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--work", required=True, help="folder for tensors")
+    parser = arguments(__doc__, work="tensors")
     parser.add_argument("models", nargs="+", help="bundles, or bundled:NAME")
     options = parser.parse_args()
-    real, rows = Path(options.data, "real", "NA12878"), []
-    for caller in ("freebayes", "bcftools"):
-        files = {"vcf": f"NA12878.{caller}.vcf.gz", "labels": f"NA12878.{caller}.labels.tsv",
-                 "reads": "NA12878.chr20.bam", "reference": "ref.hg19.chr20.fa.gz"}  # fmt: skip
-        part = Part(f"NA12878-{caller}", {name: str(real / file) for name, file in files.items()})
-        for model in options.models:
-            card = read_card(model)
-            path = dataset_of(part, card.model, options.work, (f"tensors.read_limit={card.spec.read_limit}",))
-            keys, _ = tabled(Dataset(path))
-            label, is_snp = keys["label"] == 1, keys["variant_type"] <= 1
-            logits = card.calibration(network_scores(model, path))
-            scores = log_odds(1 / (1 + np.exp(-logits)))
-            row: dict[str, Any] = {"callset": caller, "model": model, "true": int(label.sum()),
-                                   "false": int((~label).sum()), "AUPRC": f"{auprc(label, scores):.4f}"}  # fmt: skip
-            for precision in PRECISIONS:
-                by_type = [card.thresholds[group].get(precision) for group in ("SNP", "INDEL")]
-                if None in by_type:
-                    continue
-                kept = scores >= np.where(is_snp, *by_type)
-                row[f"recall at P{precision}"] = f"{kept[label].mean():.3f}"
-                row[f"false kept at P{precision}"] = int(kept[~label].sum())
-            rows.append(row)
-    print(table(rows))
+    rows = []
+    for caller in CALLERS:
+        part = Part(f"NA12878-{caller}", labelled_paths(options.data, "NA12878", caller))
+        rows += [measure(part, caller, model, options.work) for model in options.models]
+    finish(options, rows)
 
 
 if __name__ == "__main__":

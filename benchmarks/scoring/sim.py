@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.support.callsets import labelled_paths
 from cnnspark.formats.vcf import Record
 from cnnspark.variants.alleles import UNKNOWN
 from cnnspark.variants.label_tables import read_label_table
@@ -15,17 +15,6 @@ from cnnspark.variants.label_tables import read_label_table
 # The part of each contig's labelled alleles that is trained on.
 TRAIN_SHARE = 0.6
 CALLSETS = {"freebayes": 1.0, "bcftools": None}  # the least QUAL of the alleles that are counted
-
-
-def files(data: str, caller: str) -> dict[str, Any]:
-    """Callset, reads, reference and labels, by their names in :class:`cnnspark.config.InputPaths`."""
-    sim = Path(data, "sim")
-    return {
-        "vcf": str(sim / f"DEV.{caller}.vcf.gz"),
-        "reads": str(sim / "DEV.bam"),
-        "reference": str(sim / "ref.fa.gz"),
-        "labels": str(sim / f"DEV.{caller}.labels.tsv"),
-    }
 
 
 def read_alleles(vcf: str | Path, labels: str | Path, min_qual: float | None) -> list[tuple[str, int, int, float]]:
@@ -61,7 +50,7 @@ def split_positions(alleles: list[tuple[str, int, int, float]]) -> dict[str, int
 
 def parts(data: str, caller: str) -> dict[str, tuple[str, ...]]:
     """The regions that are trained on (``first``) and those that are measured on (``rest``)."""
-    given = files(data, caller)
+    given = labelled_paths(data, "sim", caller)
     cuts = split_positions(read_alleles(given["vcf"], given["labels"], CALLSETS[caller]))
     return {
         "first": tuple(f"{contig}:1-{cut}" for contig, cut in cuts.items()),

@@ -1,48 +1,15 @@
-"""What the benchmarks share: one core, repeated runs, and the machine's load beside every figure."""
+"""Repeated runs of what is to be compared, and the figures that they give."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cnnspark.errors import UsageError
-from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks, windows_of
-from cnnspark.formats.vcf import VcfSource
-from cnnspark.tensors.site_features import SITE_FEATURES
-
-
-def pin_to_one_core() -> int:
-    """Keeps this process, its later threads and children included, on one core; returns how many it had."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
-    return len(cores)
-
-
-def require_current(path: str, feature_names: Sequence[str]) -> None:
-    """Raises UsageError where tensors that are kept have other site features than those that are built today.
-
-    Those of GATK's encoding have none.
-    """
-    if tuple(feature_names) not in ((), SITE_FEATURES):
-        raise UsageError(f"{path} has the site features of another version; remove it, or choose another folder")
-
-
-def machine() -> dict[str, Any]:
-    """The processor's name, its cores and the load average of the last minute: a figure is worth little without."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = found[0] if found else name
-    return {"processor": name, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -52,26 +19,52 @@ class Timing:
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
 
+    @classmethod
+    def of(cls, runs: Iterable[tuple[float, float]]) -> Timing:
+        """Of the (clock, processor) seconds of each run."""
+        wall, cpu = zip(*runs, strict=True)
+        return cls(wall, cpu)
+
     def divided(self, times: int) -> Timing:
-        """Of one, where each run did the work so often."""
+        """Of one piece of work, if each run did it ``times`` times."""
         return Timing(tuple(s / times for s in self.wall), tuple(s / times for s in self.cpu))
 
 
-def by_turns(works: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Timing]:
-    """Times several works that are to be compared: each once a round, so that a busy minute hits all of them.
+def in_rounds(
+    works: Mapping[Name, Callable[[], Result]], runs: int, warm_up: bool = True
+) -> dict[Name, list[Result]]:  # fmt: skip
+    """Runs several works that are to be compared, each once a round, so that a busy minute hits all of them.
 
-    One round before is not counted.
+    Args:
+        works: The works by name.
+        runs: The number of rounds that count.
+        warm_up: Whether one round comes before, in which code is compiled and files are read for the first time.
+
+    Returns:
+        What each work returned in each round that counts.
     """
-    wall: dict[str, list[float]] = {name: [] for name in works}
-    cpu: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(runs + 1):
+    found: dict[Name, list[Result]] = {name: [] for name in works}
+    for number in range(runs + warm_up):
         for name, work in works.items():
+            result = work()
+            if number >= warm_up:
+                found[name].append(result)
+    return found
+
+
+def time_in_rounds(works: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Timing]:
+    """Times several works as :func:`in_rounds` runs them, after a round that does not count."""
+
+    def timed(work: Callable[[], object]) -> Callable[[], tuple[float, float]]:
+        def run() -> tuple[float, float]:
             started, used = time.perf_counter(), time.process_time()
             work()
-            if turn:
-                wall[name].append(time.perf_counter() - started)
-                cpu[name].append(time.process_time() - used)
-    return {name: Timing(tuple(wall[name]), tuple(cpu[name])) for name in works}
+            return time.perf_counter() - started, time.process_time() - used
+
+        return run
+
+    found = in_rounds({name: timed(work) for name, work in works.items()}, runs)
+    return {name: Timing.of(each) for name, each in found.items()}
 
 
 def figure(
@@ -79,55 +72,28 @@ def figure(
 ) -> dict[str, Any]:
     """A figure as the table, the JSON and the regression guard have it, in processor time.
 
-    ``ratio`` is the limit's seconds by the work's, round by round: the median, and the least and greatest. Without a
-    limit there is none.
+    ``ratio`` is the limit's seconds divided by the work's, round by round: the median, the least and the greatest. It
+    is None without a limit.
     """
-    rates = [things / seconds for seconds in work.cpu]
-    ratios = [a / b for a, b in zip(limit.cpu, work.cpu, strict=True)] if limit else []
+    ratios = [a / b for a, b in zip(limit.cpu, work.cpu, strict=True)] if limit else None
+    limit_rate = things / statistics.median(limit.cpu) if limit else None
+    return figure_of(name, f"{unit}/s", [things / seconds for seconds in work.cpu], limit_name, limit_rate, ratios)
+
+
+def figure_of(
+    name: str, unit: str, rates: list[float], limit_name: str, limit_rate: float | None, ratios: list[float] | None
+) -> dict[str, Any]:
+    """A figure of rates and ratios that were measured round by round."""
     return {
         "name": name,
         "rate": statistics.median(rates),
         "low": min(rates),
         "high": max(rates),
-        "unit": f"{unit}/s",
+        "unit": unit,
         "limit": limit_name,
-        "limit_rate": things / statistics.median(limit.cpu) if limit else None,
+        "limit_rate": limit_rate,
         "ratio": statistics.median(ratios) if ratios else None,
         "ratio_low": min(ratios) if ratios else None,
         "ratio_high": max(ratios) if ratios else None,
-        "runs": len(work.cpu),
+        "runs": len(rates),
     }
-
-
-def figures_table(figures: Sequence[Mapping[str, Any]]) -> str:
-    """Figures as the table that every benchmark of ``python -m benchmarks`` prints."""
-    names = ("name", "unit", "rate", "low", "high", "limit", "limit_rate", "ratio")
-    return table([{name: figure[name] for name in names} for figure in figures])
-
-
-def blocks_of(vcf: str, settings: BlockSettings | None = None) -> list[Block]:
-    """A callset's blocks as the jobs cut them, counted here instead of in Spark."""
-    with VcfSource(vcf) as source:
-        windows = windows_of(source.contigs, source.header.contig_lengths)
-        return number_blocks([(w, cut_window(source.lines(w), w, settings or BlockSettings())) for w in windows])
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as aligned text."""
-    names = list(rows[0])
-    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

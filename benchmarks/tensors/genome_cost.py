@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.measure import table
-from benchmarks.tensors.tensors import inputs_of
+from benchmarks.support.callsets import inputs_of
+from benchmarks.support.command import DATA, table
 from cnnspark.execution.blocks import BlockSettings
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.tensors.site_features import READ_REACH
@@ -50,7 +50,11 @@ class GenomeBytes:
 
 
 def core_hours(records_per_second: float, records: int = RECORDS, genomes: int = 1) -> float:
-    """Hours of one core at this rate. Raises ValueError where the rate is not positive."""
+    """Hours of one core at this rate.
+
+    Raises:
+        ValueError: If the rate is not positive.
+    """
     if records_per_second <= 0:
         raise ValueError(f"a rate of {records_per_second} records a second cannot be")
     return genomes * records / records_per_second / 3600
@@ -105,9 +109,9 @@ def report(figures: Mapping[str, Mapping[str, Any]], sizes: Sizes) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument(
-        "--rates", required=True, metavar="FILE", help="the --json of benchmarks or benchmarks.scoring.rate"
+        "--rates", required=True, metavar="FILE", help="the --json of benchmarks.scoring.rate, or of all"
     )
     options = parser.parse_args()
     figures = {figure["name"]: figure for figure in json.loads(Path(options.rates).read_text())["figures"]}

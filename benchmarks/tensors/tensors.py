@@ -11,8 +11,6 @@ alleles a second of processor time, medians of several runs; low and high are th
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,35 +21,18 @@ from typing import Any
 import numpy as np
 import pysam
 
-from benchmarks.support.measure import Timing, blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core
+from benchmarks.support.callsets import SETS, blocks_of, inputs_of, tensor_source
+from benchmarks.support.command import arguments, figures_table, machine_text, use_one_core, write_results
+from benchmarks.support.measure import Timing, figure, time_in_rounds
 from benchmarks.tensors import generated
 from cnnspark.execution.blocks import Block
 from cnnspark.formats import reads
 from cnnspark.formats.reference import CODE_OF_ASCII
-from cnnspark.formats.vcf import VcfSource
 from cnnspark.tensors import pileup_kernels, row_kernels, site_features
-from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.schema import TensorBatch
-from cnnspark.tensors.settings import TensorSettings
-from cnnspark.variants.annotations import AnnotationReader, default_annotations
+from cnnspark.variants.annotations import AnnotationReader
 
-# callset, reads, reference, sample
-SETS = {
-    "HG002": ("real/HG002/HG002.freebayes.vcf.gz", "real/HG002/HG002.20.bam", "real/HG002/ref.b37.20.fa.gz", "HG002"),
-    "NA12878": (
-        "real/NA12878/NA12878.freebayes.vcf.gz",
-        "real/NA12878/NA12878.chr20.bam",
-        "real/NA12878/ref.hg19.chr20.fa.gz",
-        "NA12878",
-    ),
-    "NA12878-cram": (
-        "real/NA12878/NA12878.freebayes.vcf.gz",
-        "real/NA12878/NA12878.chr20.cram",
-        "real/NA12878/ref.hg19.chr20.fa.gz",
-        "NA12878",
-    ),
-    "sim": ("sim/DEV.freebayes.vcf.gz", "sim/DEV.bam", "sim/ref.fa.gz", "SIMDEV"),
-}
 # What each stage calls: the place of the function, and the name under which its time is added up.
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadSource, "read", "reading"),
@@ -86,13 +67,6 @@ def stage_seconds() -> Iterator[dict[str, float]]:
     finally:
         for owner, name, original in originals:
             setattr(owner, name, original)
-
-
-def inputs_of(data: str, name: str) -> Inputs:
-    """The paths of one of the sets."""
-    vcf, read_path, reference, sample = SETS[name]
-    folder = Path(data)
-    return Inputs(str(folder / vcf), str(folder / read_path), str(folder / reference), sample)
 
 
 @contextmanager
@@ -154,9 +128,7 @@ def read_regions(build: Callable[[Block], object], blocks: Sequence[Block]) -> l
 def measure_set(name: str, inputs: Inputs, runs: int, limit: int | None = None) -> dict[str, Any]:
     """The figures of one set; at most ``limit`` blocks of it."""
     blocks = blocks_of(inputs.vcf)[:limit]
-    with VcfSource(inputs.vcf) as callset:
-        names = default_annotations(callset.header)
-    source = BlockTensors(inputs, names, TensorSettings())
+    source = tensor_source(inputs)
 
     def build(block: Block) -> TensorBatch:
         return source.build(source.records(block), block)[0]
@@ -178,7 +150,7 @@ def measure_set(name: str, inputs: Inputs, runs: int, limit: int | None = None) 
         stages.setdefault("records, haplotypes, rest", []).append(whole - sum(spent.values()))
 
     stages: dict[str, list[float]] = {}
-    found = by_turns(
+    found = time_in_rounds(
         {"everything": everything, "stages": by_stage, "decoding": lambda: pysam_decoding(inputs, regions)}, runs
     )
     decoding = found["decoding"]
@@ -192,28 +164,23 @@ def measure_set(name: str, inputs: Inputs, runs: int, limit: int | None = None) 
         "alleles": alleles,
         "reads": pysam_decoding(inputs, regions),
         "figures": [*figures, of("everything", found["everything"])],
-        "machine": machine(),
     }
 
 
 def report(name: str, result: dict[str, Any]) -> str:
     """One set's rates as text."""
-    facts = result["machine"]
     return (
-        f"{name}: {result['records']:,} records, {result['alleles']:,} alleles, {result['reads']:,} reads, one core of "
-        f"{facts['processor']}, load {facts['load']}\n{figures_table(result['figures'])}"
+        f"{name}: {result['records']:,} records, {result['alleles']:,} alleles, {result['reads']:,} reads, on one core "
+        f"of {machine_text()}\n{figures_table(result['figures'])}"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__, runs=7)
     parser.add_argument("--set", dest="sets", action="append", choices=[*SETS, *generated.SETS], help="[HG002]")
-    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--blocks", type=int, metavar="N", help="the first N blocks of each set alone")
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    pin_to_one_core()
+    use_one_core()
     sets: dict[str, Any] = {}
     figures = []
     for name in options.sets or ["HG002"]:
@@ -221,8 +188,7 @@ def main() -> None:
             sets[name] = measure_set(name, inputs, options.runs, options.blocks)
         print(report(name, sets[name]) + "\n", flush=True)
         figures += sets[name].pop("figures")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"sets": sets, "figures": figures}, indent=1) + "\n")
+    write_results(options, {"sets": sets, "figures": figures})
 
 
 if __name__ == "__main__":

@@ -10,12 +10,7 @@ simulated callset, each in a process of its own, and gives its peak memory: some
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
-import os
-import resource
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -26,19 +21,19 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.scoring.limits import file_copy
-from benchmarks.support.measure import blocks_of, by_turns, figure, figures_table, machine, pin_to_one_core, table
-from benchmarks.tensors.tensors import inputs_of
+from benchmarks.support.callsets import all_tensors, blocks_of, inputs_of, tensor_source
+from benchmarks.support.command import arguments, figures_table, machine_text, table, use_one_core, write_results
+from benchmarks.support.measure import figure, time_in_rounds
+from benchmarks.support.processes import peak_bytes
 from cnnspark.common.log import quiet_stderr
 from cnnspark.common.storage import write_json
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.run_folder import RunFolder
 from cnnspark.formats.regions import Region
-from cnnspark.formats.vcf import VcfSource
 from cnnspark.tensors import dataset
 from cnnspark.tensors.batches import pad_rows
-from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.schema import TensorBatch
-from cnnspark.tensors.settings import TensorSettings
 from cnnspark.tensors.site_features import SITE_FEATURES
 from cnnspark.variants.annotations import default_annotations
 
@@ -49,13 +44,6 @@ COPIED = 20
 # Further apart than two reads and a window reach together.
 LONE_BASES = 600
 MEMORY_SIZES = (1_000, 10_000, 100_000)
-
-
-def open_source(inputs: Inputs) -> tuple[BlockTensors, tuple[str, ...]]:
-    """A worker's tensor builder with the callset's usual annotations, and their names."""
-    with VcfSource(inputs.vcf) as callset:
-        names = default_annotations(callset.header)
-    return BlockTensors(inputs, names, TensorSettings()), names
 
 
 def write_copies(folder: str, batch: TensorBatch, sample: str, names: tuple[str, ...]) -> int:
@@ -84,7 +72,7 @@ def write_short_card(run: RunFolder, names: Sequence[str]) -> None:
 
 
 def lone_bytes(batch: TensorBatch, sample: str, names: tuple[str, ...]) -> float:
-    """Bytes of a tensor on disk where no two share reads, as in a sparse callset: neighbours compress each other."""
+    """Bytes of a tensor on disk if no two share reads, as in a sparse callset: neighbours compress each other."""
     chosen: list[int] = []
     for i, key in enumerate(batch.keys):
         if not chosen or key.start - batch.keys[chosen[-1]].start >= LONE_BASES:
@@ -134,8 +122,8 @@ def through_tf_data(data: dataset.Dataset) -> int:
 def measure_dataset(data: str, runs: int) -> dict[str, Any]:
     """Sizes and rates of the dataset of real/HG002."""
     inputs = inputs_of(data, "HG002")
-    source, names = open_source(inputs)
-    batch = TensorBatch.concatenate([source.build(source.records(b), b)[0] for b in blocks_of(inputs.vcf)])
+    source = tensor_source(inputs)
+    batch, names = all_tensors(source, blocks_of(inputs.vcf)), default_annotations(source.vcf.header)
     with tempfile.TemporaryDirectory() as folder:
         count = write_copies(folder, batch, inputs.sample, names)
         written = dataset.Dataset(folder)
@@ -148,7 +136,7 @@ def measure_dataset(data: str, runs: int) -> dict[str, Any]:
 
         files = sorted(Path(folder, dataset.DATA).rglob("*.parquet"))
         with tempfile.TemporaryDirectory() as other:
-            found = by_turns(
+            found = time_in_rounds(
                 {
                     "write": lambda: write_copies(other, batch, inputs.sample, names),
                     "file copy": lambda: file_copy(files, Path(other, "copy"), COPIED),
@@ -170,13 +158,12 @@ def measure_dataset(data: str, runs: int) -> dict[str, Any]:
         "bytes_per_lone_tensor": lone_bytes(batch, inputs.sample, names),
         "bytes_by_column": dict(sorted(columns.items(), key=lambda item: -item[1])),
         "figures": figures,
-        "machine": machine(),
     }
 
 
 def work_through(inputs: Inputs, variants: int, answer: Any) -> None:
     """A worker's work over at least this many alleles, the callset again and again; puts its peak memory."""
-    source, _ = open_source(inputs)
+    source = tensor_source(inputs)
     blocks = blocks_of(inputs.vcf)
     done = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -189,16 +176,6 @@ def work_through(inputs: Inputs, variants: int, answer: Any) -> None:
             if done >= variants:
                 break
     answer.put((done, peak_bytes()))
-
-
-def peak_bytes() -> int:
-    """The most memory this process had resident. Linux hands ru_maxrss on from the parent, so VmHWM is asked first."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure_memory(data: str, sizes: tuple[int, ...] = MEMORY_SIZES) -> list[dict[str, Any]]:
@@ -221,34 +198,27 @@ def measure_memory(data: str, sizes: tuple[int, ...] = MEMORY_SIZES) -> list[dic
 def report(result: dict[str, Any]) -> str:
     """The dataset's figures as text."""
     columns = ", ".join(f"{name} {size:,.0f}" for name, size in list(result["bytes_by_column"].items())[:8])
-    facts = result["machine"]
     return (
         f"{result['tensors']:,} tensors of {result['rows_per_tensor']} reads: {result['bytes_per_tensor']:,.0f} bytes "
         f"each on disk, {result['bytes_per_lone_tensor']:,.0f} where they share no reads\nby column: {columns}\n"
-        f"one core of {facts['processor']}, load {facts['load']}, processor time\n{figures_table(result['figures'])}"
+        f"processor time on one core of {machine_text()}\n{figures_table(result['figures'])}"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--runs", type=int, default=5)
+    parser = arguments(__doc__, runs=5)
     parser.add_argument(
-        "--memory", action="store_true", help="a worker's peak memory from 1,000 to 100,000 variants, too"
+        "--memory", action="store_true", help="also a worker's peak memory from 1,000 to 100,000 variants"
     )
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    pin_to_one_core()
+    use_one_core()
     results: dict[str, Any] = {"dataset": measure_dataset(options.data, options.runs)}
     print(report(results["dataset"]), flush=True)
     if options.memory:
         results["memory"] = measure_memory(options.data)
         print("\npeak memory of a worker\n" + table(results["memory"]))
     results["figures"] = results["dataset"].pop("figures")
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    write_results(options, results)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.support.command import DATA
 from cnnspark.common.log import progress
 from cnnspark.simulation.settings import Mechanisms, SimulationSettings
 from cnnspark.simulation.simulate import simulate
@@ -94,7 +95,7 @@ def make_samples(names: Iterable[str], reference: str, work: str) -> None:
 
 
 def call_with_bcftools(reference: str, work: str) -> str | None:
-    """Another caller's callset of the draw "mechanisms", permissive; None where there is no bcftools."""
+    """Another caller's callset of the draw "mechanisms", permissive; None without bcftools."""
     if not shutil.which("bcftools"):
         return None
     target = Path(work, "mechanisms-bcftools", "calls.vcf.gz")
@@ -112,7 +113,7 @@ def call_with_bcftools(reference: str, work: str) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--work", required=True, help="folder for the samples")
     parser.add_argument("names", nargs="*", help="which draws [all]")
     options = parser.parse_args()

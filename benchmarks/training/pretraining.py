@@ -13,15 +13,16 @@ annotations, which needs no labels at all.
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
 from benchmarks.accuracy.accuracy import Part, dataset_of, draw_part, network_scores, tabled
-from benchmarks.support.measure import table
+from benchmarks.support.command import arguments, finish
 from benchmarks.training import draws
 from cnnspark.common.log import progress
 from cnnspark.config import load_config
@@ -60,54 +61,54 @@ def isolation_forest(dataset: Dataset, seed: int) -> float:
     return float(auprc(keys["label"], scores) or 0.0)
 
 
+def learn(options: argparse.Namespace, dataset: str, out: str, seed: int, epochs: int, flags: dict[str, str]) -> None:
+    """Trains, or pre-trains, into ``out``."""
+    given = [*options.settings, f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
+    settings = load_config(None, given).train.with_flags(("0.2",), **{"model": options.model, **flags})
+    train(spark_session("pretraining", "local[*]"), dataset, out, settings, progress)
+
+
+def measure_seed(options: argparse.Namespace, seed: int, whole: Part, tested: str) -> Iterator[dict[str, Any]]:
+    """A row for each share of the labels, from pre-trained weights and from chance."""
+    folder = Path(options.work, "pretraining", options.name or options.model)
+    labels = tabled(Dataset(tested))[0]["label"]
+    begun, started = f"{folder}/pretrained-{seed}", time.monotonic()
+    dataset = dataset_of(whole, options.model, options.work)
+    learn(options, dataset, begun, seed, options.pretrain_epochs, {"objective": "pretrain"})
+    seconds = time.monotonic() - started
+    yield {"labels": "none", "start": "isolation forest", "alleles": 0, "seed": seed, "seconds": 0.0,
+           "AUPRC": f"{isolation_forest(Dataset(tested), seed):.4f}"}  # fmt: skip
+    starts: dict[str, dict[str, str]] = {"chance": {}, "pre-trained": {"init": begun}}
+    for text in options.shares.split(","):
+        part = dataset_of(labelled_part(whole, float(text)), options.model, options.work)
+        for name, flags in starts.items():
+            started, out = time.monotonic(), f"{folder}/{text}-{name}-{seed}"
+            learn(options, part, out, seed, EPOCHS[text], flags)
+            figure = auprc(labels, network_scores(out, tested))
+            spent = time.monotonic() - started + (seconds if flags else 0)
+            yield {"labels": f"{float(text):.0%}", "start": name, "alleles": Dataset(part).card["tensors"],
+                   "seed": seed, "seconds": spent, "AUPRC": f"{figure:.4f}"}  # fmt: skip
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--work", required=True, help="folder for samples, tensors and models")
+    parser = arguments(__doc__, work="samples, tensors and models")
     parser.add_argument("--model", default="features", choices=["features", "reads", "reference"])
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--pretrain-epochs", type=int, default=4)
     parser.add_argument("--shares", default=",".join(EPOCHS))
     parser.add_argument("--set", dest="settings", action="append", default=[], help="of pre-training and training")
     parser.add_argument("--name", help="folder of the models in --work/pretraining [--model]")
-    parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     draws.make_samples([SAMPLE, TESTED], str(Path(options.data, draws.REFERENCE)), options.work)
     whole = draw_part(options.data, options.work, SAMPLE)
-    data = dataset_of(whole, options.model, options.work)
     tested = dataset_of(draw_part(options.data, options.work, TESTED), options.model, options.work)
-    labels = tabled(Dataset(tested))[0]["label"]
-    spark = spark_session("pretraining", "local[*]")
-    folder = Path(options.work, "pretraining", options.name or options.model)
     rows = []
     for seed in map(int, options.seeds.split(",")):
-
-        def run(paths: str, out: str, epochs: int, flags: dict[str, str], seed: int = seed) -> None:
-            given = [*options.settings, f"train.seed={seed}", f"train.epochs={epochs}", "train.if_exists=overwrite"]
-            settings = load_config(None, given).train.with_flags(("0.2",), **{"model": options.model, **flags})
-            train(spark, paths, out, settings, progress)
-
-        begun = f"{folder}/pretrained-{seed}"
-        started = time.monotonic()
-        run(data, begun, options.pretrain_epochs, {"objective": "pretrain"})
-        seconds = time.monotonic() - started
-        rows.append({"labels": "none", "start": "isolation forest", "alleles": 0, "seed": seed, "seconds": 0.0,
-                     "AUPRC": f"{isolation_forest(Dataset(tested), seed):.4f}"})  # fmt: skip
-        for text in options.shares.split(","):
-            part = dataset_of(labelled_part(whole, float(text)), options.model, options.work)
-            starts: dict[str, dict[str, str]] = {"chance": {}, "pre-trained": {"init": begun}}
-            for name, flags in starts.items():
-                started = time.monotonic()
-                out = f"{folder}/{text}-{name}-{seed}"
-                run(part, out, EPOCHS[text], flags)
-                figure = auprc(labels, network_scores(out, tested))
-                spent = time.monotonic() - started + (seconds if flags else 0)
-                rows.append({"labels": f"{float(text):.0%}", "start": name, "alleles": Dataset(part).card["tensors"],
-                             "seed": seed, "seconds": spent, "AUPRC": f"{figure:.4f}"})  # fmt: skip
-                print(rows[-1], flush=True)
-    print(f"{options.model}, measured on {len(labels)} alleles of {TESTED}\n{table(rows)}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(rows, indent=1) + "\n")
+        for row in measure_seed(options, seed, whole, tested):
+            print(row, flush=True)
+            rows.append(row)
+    print(f"{options.model}, measured on {Dataset(tested).card['tensors']} alleles of {TESTED}")
+    finish(options, rows)
 
 
 if __name__ == "__main__":

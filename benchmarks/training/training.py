@@ -25,13 +25,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.scoring.limits import FLOPS, LEAST_FLOPS, matrix_product
-from benchmarks.support.measure import by_turns, figure, figures_table, machine, pin_to_one_core, table
+from benchmarks.support.callsets import labelled_paths
+from benchmarks.support.command import arguments, figures_table, machine, table, use_one_core, write_results
+from benchmarks.support.measure import figure, in_rounds, time_in_rounds
 from cnnspark.config import InputPaths, load_config
 from cnnspark.models.input_drift import known_values
 from cnnspark.models.names import MODELS
@@ -44,7 +45,7 @@ from cnnspark.training.settings import HISTORY_LINES_FILE, TrainSettings, checkp
 from cnnspark.variants.alleles import VariantType
 
 BATCH, ROWS = 32, 32
-# Largest code of each field, so that random ones are such as there are.
+# Largest code of each field, so that random codes are valid.
 LARGEST = {"read_bases": 6, "read_quals": 41, "read_mapqs": 60, "read_support": 3, "reference": 4, "alternate": 4}
 
 
@@ -93,7 +94,7 @@ def measure_network(model: str, runs: int) -> dict[str, Any]:
     # Operations of a step: forward, and backward by the inputs and by the weights.
     flops = 3 * FLOPS * 1e6 * mmac * BATCH
     times = max(1, round(LEAST_FLOPS / flops))
-    found = by_turns(
+    found = time_in_rounds(
         {
             "train": lambda: [trainer.train(lanes, next(steps), 1e-4) for _ in range(times)],
             "score": lambda: [trainer.measure(batch) for _ in range(times)],
@@ -127,7 +128,11 @@ def networks(models: Sequence[str], runs: int) -> list[dict[str, Any]]:
 def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
     """The job by ``count`` replicas of this machine, each a process as the barrier tasks start them, with one thread.
 
-    Returns the finished epochs' rows of the history. Raises RuntimeError with what the first failure said.
+    Returns:
+        The finished epochs' rows of the history.
+
+    Raises:
+        RuntimeError: With what the first failure said.
     """
     job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, replicas=count))
     probes = [socket.socket() for _ in range(count)]
@@ -178,13 +183,19 @@ def measure_replicas(dataset: str, model: str, replicas: int, epochs: int, turns
     """The pace of ``replicas`` replicas against that of as many independent trainings at the same time."""
     given = [f"train.model={model}", f"train.epochs={epochs}", "train.validation=0.1", *sets]
     settings = load_config(None, given).train
-    together, apart = [], []
-    for _ in range(turns):
+
+    def shared() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            shared = dataclasses.replace(settings, replicas=replicas)
-            together.append(pace(run_replicas(prepare_job(dataset, f"{folder}/together", shared), replicas)))
+            job = prepare_job(dataset, f"{folder}/together", dataclasses.replace(settings, replicas=replicas))
+            return pace(run_replicas(job, replicas))
+
+    def independent() -> float:
+        with tempfile.TemporaryDirectory() as folder:
             jobs = [prepare_job(dataset, f"{folder}/apart{i}", settings) for i in range(replicas)]
-            apart.append(sum(map(pace, in_parallel([partial(run_replicas, job, 1) for job in jobs]))))
+            return sum(map(pace, in_parallel([partial(run_replicas, job, 1) for job in jobs])))
+
+    found = in_rounds({"together": shared, "apart": independent}, turns, warm_up=False)
+    together, apart = found["together"], found["apart"]
     ratios = [one / both for one, both in zip(together, apart, strict=True)]
     return {
         "model": model,
@@ -202,11 +213,7 @@ def build_dataset(data: str, out: str) -> str:
     from cnnspark import stages
     from cnnspark.execution.session import spark_session
 
-    sim = Path(data, "sim")
-    paths = InputPaths(
-        vcf=str(sim / "DEV.freebayes.vcf.gz"), reads=str(sim / "DEV.bam"), reference=str(sim / "ref.fa.gz"),
-        labels=str(sim / "DEV.freebayes.labels.tsv"),
-    )  # fmt: skip
+    paths = InputPaths(**labelled_paths(data, "sim"))
     spark = spark_session("training", "local[2]")
     stages.build_dataset(spark, paths, out, load_config(None, ["blocks.records=500"]))
     spark.stop()  # its processes would take part in what is timed
@@ -214,27 +221,22 @@ def build_dataset(data: str, out: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser = arguments(__doc__, runs=7)
     parser.add_argument("--dataset", metavar="DIR", help="labelled tensors instead of the simulated callset's")
     parser.add_argument("--only", choices=["networks", "replicas"])
-    parser.add_argument("--model", action="append", help="of the replicas; may be repeated [reads]")
+    parser.add_argument("--model", action="append", help="of 'replicas'; may be repeated [reads]")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=7, help="of each network")
+    parser.add_argument("--turns", type=int, default=3, help="how often 'replicas' are measured")
     parser.add_argument("--network", action="append", help="of 'networks'; may be repeated [all]")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="train.KEY=VALUE")
-    parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if options.one:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        pin_to_one_core()
+        use_one_core()
         print(json.dumps(measure_network(options.one, options.runs)))
         return
-    results: dict[str, Any] = {"machine": machine(), "options": vars(options)}
+    results: dict[str, Any] = {"options": vars(options)}
     if options.only != "replicas":
         rows = networks(options.network or MODELS, options.runs)
         results["figures"] = [row.pop("figure") for row in rows]
@@ -242,6 +244,7 @@ def main() -> None:
         print(f"batches of {BATCH} with {ROWS} reads, one thread, processor time\n{table(rows)}")
         print(figures_table(results["figures"]), flush=True)
     if options.only != "networks":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with tempfile.TemporaryDirectory() as folder:
             dataset = options.dataset or build_dataset(options.data, f"{folder}/tensors")
             results["replicas"] = [
@@ -249,9 +252,7 @@ def main() -> None:
                 for model in options.model or ["reads"]
             ]
         print(f"replicas against independent trainings at the same time\n{table(results['replicas'])}")
-    results["load_afterwards"] = machine()["load"]
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    write_results(options, results | {"load_afterwards": machine()["load"]})
 
 
 if __name__ == "__main__":
