@@ -95,9 +95,7 @@ def _parse(data: bytes) -> Index:
     return Index(magic, min_shift, depth, tuple(columns), contigs, int(sum(rest)))
 
 
-def _parse_contig(
-    words: np.ndarray, place: int, name: bytes, magic: bytes, depth: int
-) -> tuple[ContigIndex, int]:  # fmt: skip
+def _parse_contig(words: np.ndarray, place: int, name: bytes, magic: bytes, depth: int) -> tuple[ContigIndex, int]:
     """The index of one contig, which begins at ``place`` in ``words``, and the place after it."""
     head = 2 if magic == TBI else 4  # words before a bin's chunks: number, (loffset,) count
     bin_count = int(words[place])

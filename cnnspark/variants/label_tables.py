@@ -45,8 +45,10 @@ def read_table(path: str, names: Sequence[str], what: str) -> Iterator[tuple[int
             header = next(lines, "").rstrip("\r\n").lstrip("#").split("\t")
             missing = [name for name in names if name not in header]
             if missing:
-                raise InputError(f"{path} line 1 lacks the column {', '.join(missing)}; a table of {what} needs all of "
-                                 f"{', '.join(names)}, separated by tabs")  # fmt: skip
+                raise InputError(
+                    f"{path} line 1 lacks the column {', '.join(missing)}; a table of {what} needs all of "
+                    f"{', '.join(names)}, separated by tabs"
+                )
             at = [header.index(name) for name in names]
             for number, line in enumerate(lines, 2):
                 if line.strip():

@@ -13,9 +13,8 @@ import pysam
 import pytest
 
 from cnnspark.common import storage
-from cnnspark.common.error_translation import explain, store_error
 from cnnspark.common.storage import read_json, write_json
-from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.execution import run_lock
 from cnnspark.formats import htslib
 from cnnspark.formats.reads import ReadSource
@@ -297,23 +296,3 @@ def test_missing_credentials_are_one_sentence(store: Store) -> None:
 def test_a_bucket_that_is_not_there_is_one_sentence(store: Store) -> None:
     code, message = said(store.environment, "s3://no-such-bucket/out")
     assert code == 2 and "bucket that does not exist" in message and SECRET not in message
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "says"),
-    [
-        ("botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL", RunError, "not answer"),
-        ("PermissionError: Access Denied", UsageError, "refuses access"),
-        ("PermissionError: The AWS Access Key Id you provided (InvalidAccessKeyId)", UsageError, "refuses access"),
-        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", UsageError, "no credentials"),
-        ("FileNotFoundError: The specified bucket does not exist", UsageError, "bucket"),
-    ],
-)
-def test_a_stores_errors_in_a_task_are_explained(error: str, kind: type, says: str) -> None:
-    explained = explain(RuntimeError(f"Job aborted: Traceback\n  File x\n{error} {SECRET}"))
-    assert type(explained) is kind and says in str(explained) and SECRET not in str(explained)
-
-
-def test_other_errors_are_not_mistaken_for_a_stores() -> None:
-    assert store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
-    assert store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None
