@@ -230,13 +230,13 @@ def _train_at_once(
     with HistoryFollower(folder / HISTORY_LINES_FILE, settings.epochs, run.say):
         run_with_retries(run.spark, job, run.say)
     card = read_card(model_out)
-    _say_what_is_odd(card, model_out, settings, run.say)
+    _say_outcome(card, model_out, settings, run.say)
     remove(folder)
     return TrainResult(model_out, card)
 
 
-def _say_what_is_odd(card: Card, model_out: str, settings: TrainSettings, say: Callable[[str], None]) -> None:
-    """Says that training ended early, and which layers do not help."""
+def _say_outcome(card: Card, model_out: str, settings: TrainSettings, say: Callable[[str], None]) -> None:
+    """Says whether training ended early, and warns of dead layers."""
     if len(card.history) < settings.epochs:
         figure = "loss" if settings.pretrains else "AUPRC"
         say(f"{settings.patience} epochs without a better validation {figure}: ended after {len(card.history)}")

@@ -1,5 +1,7 @@
-"""What the driver tells the replicas of a training: :class:`ReplicaJob`, made by :func:`prepare_job` from the settings
-and the data. No Spark, no TensorFlow."""
+"""What the driver tells the replicas of a training. No Spark, no TensorFlow.
+
+:func:`prepare_job` opens the data and makes a :class:`ReplicaJob` of them and of the settings.
+"""
 
 from __future__ import annotations
 
@@ -103,8 +105,11 @@ def open_by_name(
 
 
 class _Sample(NamedTuple):
-    """Annotations float32 (n, A), site features float32 (n, F) of some training alleles that the network takes, and
-    int32 (n,) the number of the dataset of each; the names are those in the data."""
+    """What the network takes of some training alleles.
+
+    Annotations float32 (n, A), site features float32 (n, F), int32 (n,) the number of the dataset of each, and the
+    names of both in the data.
+    """
 
     annotations: np.ndarray
     features: np.ndarray
@@ -145,8 +150,7 @@ def prepare_job(
     columns: tuple[int, ...] = ()
     feature_columns: tuple[int, ...] = ()
     if start:
-        begun = _begun_from(start, opened, sample, settings, say)
-        spec, columns, feature_columns = begun
+        spec, columns, feature_columns = _start_from(start, opened, sample, settings, say)
         annotations, features = arranged(sample.annotations, columns), arranged(sample.features, feature_columns)
     else:
         annotations, features = sample.annotations, sample.features
@@ -184,11 +188,11 @@ def _sample_of(opened: TrainingData, settings: TrainSettings) -> _Sample:
     return _Sample(annotations, features, datasets, names, feature_names)
 
 
-def _begun_from(
+def _start_from(
     start: Card, opened: TrainingData, sample: _Sample, settings: TrainSettings, say: Callable[[str], None] | None
 ) -> Start:
     """The spec of the bundle ``settings.init``, with card ``start``; says what it and the data do not share."""
-    begun = starting_spec(
+    found = starting_spec(
         str(settings.init),
         start,
         sample.annotation_names,
@@ -197,12 +201,12 @@ def _begun_from(
         settings.chosen(),
     )
     for what, names, own_names, columns in (
-        ("annotations", begun.spec.annotation_names, sample.annotation_names, begun.annotation_columns),
-        ("site features", begun.spec.feature_names, sample.feature_names, begun.feature_columns),
+        ("annotations", found.spec.annotation_names, sample.annotation_names, found.annotation_columns),
+        ("site features", found.spec.feature_names, sample.feature_names, found.feature_columns),
     ):
         if say and (text := columns_text(what, names, own_names, columns)):
             say(text)
-    return begun
+    return found
 
 
 def _facts_of(opened: TrainingData, paths: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""The order in which rows of a dataset are trained on: shuffled between row groups, then batched with others of about
-as many reads."""
+"""The order in which rows of a dataset are trained on.
+
+They are shuffled between row groups, then batched with others of about as many reads.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Training that starts from a model: what the new one keeps of its card and weights, and how the data are put into its
-order. No Spark, no TensorFlow.
+"""Training that starts from a model: what is kept of its card and weights. No Spark, no TensorFlow.
 
 The quantiles that encode annotations and site features belong to a network as its weights do. So the names of the
 inputs and their quantiles are those of the model that training starts from, not of the new training data.
@@ -54,8 +53,10 @@ def starting_card(path: str, model: str, model_out: str, whole: bool = False) ->
 
 
 class Start(NamedTuple):
-    """The spec of a network that starts from a bundle, and the places of its annotations and site features in the data,
-    as :func:`arranged` takes them."""
+    """The spec of a network that starts from a bundle, and the places of its inputs in the data.
+
+    The places of annotations and site features are as :func:`arranged` takes them.
+    """
 
     spec: ModelSpec
     annotation_columns: tuple[int, ...]
