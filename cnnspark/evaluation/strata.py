@@ -76,6 +76,7 @@ class RegionFile:
 
     @property
     def dimension(self) -> Dimension:
+        """The dimension of this file, with the strata outside and inside."""
         return Dimension(f"region {self.name}", ("outside", "inside"), "whether the changed bases lie in the BED")
 
 

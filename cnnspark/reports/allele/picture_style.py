@@ -24,7 +24,7 @@ MAPQ_LEFT, MAPQ_WIDTH = COLUMNS_RIGHT + 6, 30
 
 # IGV's colours of bases; any other letter is grey.
 BASE_COLOURS = {1: "#009600", 2: "#0000ff", 3: "#d17105", 4: "#ff0000", OTHER: "#808080"}
-# The same as numbers by the code of the base; white for what is no base.
+# The same as numbers by the code of the base; white for all other codes.
 BASE_RGB = np.full((GAP + 1, 3), 255.0)
 for _base, _hex in BASE_COLOURS.items():
     BASE_RGB[_base] = [int(_hex[i : i + 2], 16) for i in (1, 3, 5)]

@@ -89,8 +89,9 @@ def _stored_sentence(found: Mapping[str, Any]) -> str:
 
 
 def _effect_sentence(each: Mapping[str, Any]) -> str:
-    how = "With the {} set to the training median" if each["kind"] == "inputs" else "Without the {}"
-    return f"{how.format(each['name'])}, the score would be {each['score']:.3f}."
+    name = each["name"] if each["name"].startswith("all ") else f"the {each['name']}"
+    how = f"With {name} set to the training median" if each["kind"] == "inputs" else f"Without {name}"
+    return f"{how}, the score would be {each['score']:.3f}."
 
 
 def summary(found: Mapping[str, Any]) -> str:

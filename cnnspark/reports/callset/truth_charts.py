@@ -92,7 +92,7 @@ def _legend_of_marks(axes: Axes, by_score: Mapping[str, Any], has_filter: bool) 
 
 
 def histogram_drawing(name: str, histogram: Histogram, number: int) -> Drawing:
-    """How the scores of true and of false alleles lie."""
+    """Histograms of the scores of true and of false alleles."""
     figure, axes = new_axes(shortened(name, 40), "alleles")
     edges = np.array(histogram.edges)
     for counts, text, colour, style in (
