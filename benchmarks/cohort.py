@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cnnspark.simulation.simulate import simulate
+from cnnspark.simulation import simulate
 
 BROKEN = (7, 23)
 
