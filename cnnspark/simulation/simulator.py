@@ -23,7 +23,7 @@ from cnnspark.common.storage import make_folder
 from cnnspark.errors import InputError
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
-from cnnspark.formats.regions import Region, clip_to_contigs, merge_regions, parse_region
+from cnnspark.formats.regions import Region, clip_to_contigs, in_order, merge_regions, parse_region
 from cnnspark.formats.vcf import Record
 from cnnspark.simulation.alignment import align, unopened_bases
 from cnnspark.simulation.bam import SLACK_BASES, BamWriter, PairedReads, make_header
@@ -135,14 +135,11 @@ def simulate(
 
 def _chosen(files: SimulatedFiles, source: ReferenceSource, regions: Sequence[str]) -> list[Region]:
     """The regions to simulate, in the order of the reference; all of its contigs if none is given."""
-    chosen = merge_regions(clip_to_contigs([parse_region(text, source.lengths) for text in regions], source.lengths))
+    chosen = clip_to_contigs([parse_region(text, source.lengths) for text in regions], source.lengths)
     for region in chosen:
         if region.contig not in source.lengths:
             raise InputError(f"{files.reference} has no contig '{region.contig}'; check --region")
-    chosen = chosen or [Region(name, 0, length) for name, length in source.lengths.items()]
-    order = list(source.lengths)
-    chosen.sort(key=lambda region: (order.index(region.contig), region.start))
-    return chosen
+    return in_order(chosen, source.lengths) or [Region(name, 0, length) for name, length in source.lengths.items()]
 
 
 def _contigs(counts: Sequence[CauseCounts]) -> Iterator[Contig]:

@@ -11,7 +11,15 @@ from cnnspark.common.log import about, progress
 from cnnspark.common.storage import is_remote, make_room, write_json
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import QualityError, UsageError
-from cnnspark.execution.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
+from cnnspark.execution.shards import (
+    GUARD,
+    BlockLines,
+    ShardRow,
+    merged_file,
+    remove_merged_of_other_type,
+    shard_folder,
+    write_shards,
+)
 from cnnspark.execution.tasks import Session
 from cnnspark.formats import bcf
 from cnnspark.models.bundle_files import absolute_model, chosen_model, is_bundled, notice
@@ -99,6 +107,8 @@ def score_callset(
             "guard": compared,
         }
         target = merged_file(folder, output_type) if merge else None
+        if merge:
+            remove_merged_of_other_type(folder, output_type)
         summary = finish_run(spark, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
