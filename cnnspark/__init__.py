@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnspark.api import build_tensors, evaluate, explain, filter, score, train
     from cnnspark.common.log import set_quiet
     from cnnspark.execution.tasks import LocalSession
-    from cnnspark.simulation.simulate import simulate
+    from cnnspark.simulation import simulate
 
 __all__ = [
     "LocalSession",
@@ -34,7 +34,7 @@ __all__ = [
 _ELSEWHERE = {
     "LocalSession": "cnnspark.execution.tasks",
     "set_quiet": "cnnspark.common.log",
-    "simulate": "cnnspark.simulation.simulate",
+    "simulate": "cnnspark.simulation",
 }
 
 

@@ -121,7 +121,7 @@ class Sample:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
     """A simulated sample of 60 kb."""
-    from cnnspark.simulation.simulate import simulate
+    from cnnspark.simulation import simulate
 
     files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
     return InputPaths(

@@ -46,7 +46,7 @@ from cnnspark.models.names import MODELS
 from cnnspark.models.summary import bundle_summary
 from cnnspark.tensors.dataset import Dataset, decode
 from cnnspark.tensors.site_features import SITE_FEATURES
-from cnnspark.training import train as training
+from cnnspark.training import train as train_model
 from cnnspark.training.warm_start import arranged
 from cnnspark.variants.alleles import VariantType
 from cnnspark.variants.label_tables import read_causes
@@ -224,7 +224,7 @@ def train(options: argparse.Namespace) -> None:
                  f"train.replicas={options.replicas}", f"train.validation={options.validation}"]  # fmt: skip
         settings = load_config(None, [*given, *options.settings]).train
         bundle = f"{kept}/bundle"
-        result = training.train(spark_session("accuracy", "local[*]"), paths, bundle, settings, progress)
+        result = train_model(spark_session("accuracy", "local[*]"), paths, bundle, settings, progress)
         facts |= {"train_seconds": time.monotonic() - started, "epochs": options.epochs, "replicas": options.replicas}
         facts |= {"settings": options.settings, "best_epoch": result.best_epoch}
         started = time.monotonic()

@@ -34,7 +34,7 @@ from cnnspark.models.card import Card, read_card
 from cnnspark.models.gatk_weights.importer import import_weights
 from cnnspark.scoring.predict import known_features
 from cnnspark.scoring.settings import ScoreSettings
-from cnnspark.simulation.simulate import simulate
+from cnnspark.simulation import simulate
 from cnnspark.stages import write_tensors
 from cnnspark.stages.costs import (
     BUILD,

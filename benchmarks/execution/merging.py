@@ -29,9 +29,9 @@ from benchmarks.support.command import arguments, finish
 from benchmarks.support.measure import Timing, figure, in_rounds, time_in_rounds
 from benchmarks.support.processes import peak_bytes
 from cnnspark.execution.blocks import Block
-from cnnspark.execution.merge import add_index, merge_shards
+from cnnspark.execution.merge import merge_shards
 from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
-from cnnspark.formats.index_merging import IndexMerger
+from cnnspark.formats.index_merging import IndexMerger, parse_index
 from cnnspark.formats.regions import Region
 
 CONTIGS = 20
@@ -105,7 +105,7 @@ def merge_indexes(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
     """The merge's part for the index alone."""
     merger = IndexMerger()
     for row in rows:
-        add_index(out / row.index, row, row.block, merger)
+        merger.add(parse_index((out / row.index).read_bytes()), row.block)
     content = merger.content()
     assert content is not None
     with pysam.BGZFile(str(target), "wb", None) as index:

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.support.command import arguments, finish
 from benchmarks.support.processes import run_cnnspark
-from cnnspark.simulation.simulate import simulate
+from cnnspark.simulation import simulate
 
 BROKEN = (7, 23)
 

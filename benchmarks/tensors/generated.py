@@ -15,7 +15,7 @@ import pysam
 
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 from cnnspark.formats.vcf import VcfSource
-from cnnspark.simulation.simulate import SimulatedFiles, simulate
+from cnnspark.simulation import SimulatedFiles, simulate
 from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.variants.carriers import Member
 

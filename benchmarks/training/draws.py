@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.support.command import DATA
 from cnnspark.common.log import progress
+from cnnspark.simulation import simulate
 from cnnspark.simulation.settings import Mechanisms, SimulationSettings
-from cnnspark.simulation.simulate import simulate
 from cnnspark.variants.candidates import CandidateSettings
 
 REFERENCE = "reference/grch38.chr20_21.first10M.fa.gz"

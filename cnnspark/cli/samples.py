@@ -49,7 +49,7 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
     import dataclasses
 
     from cnnspark.common.storage import local_folder
-    from cnnspark.simulation.simulate import simulate as make
+    from cnnspark.simulation import simulate as make
     from cnnspark.variants.label_tables import counts_by_cause
 
     run = Run({"conf_spark": (), **common_values(options)})

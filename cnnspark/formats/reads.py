@@ -102,19 +102,6 @@ class ReadBatch:
 
 
 _PER_READ = ("starts", "ends", "flags", "mapqs", "template_lengths", "name_hashes")
-# The arrays that the decoder returns, in its order.
-_UNPACKED = (
-    "flags",
-    "mapqs",
-    "template_lengths",
-    "name_hashes",
-    "base_offsets",
-    "bases",
-    "quals",
-    "cigar_offsets",
-    "cigar_ops",
-    "cigar_lengths",
-)
 
 
 @contextmanager
@@ -328,10 +315,9 @@ def _decode(stream: bytes, start: int, end: int, read_filter: ReadFilter | None)
     """The reads that are kept of the records in an uncompressed BAM stream without its header."""
     data = np.frombuffer(stream, np.uint8)
     drop, least = (read_filter.flags, read_filter.min_mapping_quality) if read_filter else (0, 0)
-    rows, counts = survey(data, start, end, drop, least, read_filter is None)
+    kept, counts = survey(data, start, end, drop, least, read_filter is None)
     dropped = {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if count and reason != KEPT}
-    arrays: dict[str, Any] = dict(zip(_UNPACKED, unpack(data, rows), strict=True))
-    return ReadBatch(starts=rows[1], ends=rows[2], dropped=dropped, **arrays)
+    return ReadBatch(starts=kept.starts, ends=kept.ends, dropped=dropped, **unpack(data, kept)._asdict())
 
 
 def _ends_with_whole_block(path: str) -> bool:

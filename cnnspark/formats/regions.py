@@ -140,6 +140,13 @@ def merge_regions(regions: Iterable[Region]) -> list[Region]:
     return merged
 
 
+def in_order(regions: Iterable[Region], contigs: Iterable[str]) -> list[Region]:
+    """The same bases as disjoint regions, in the order of the contigs and by position; other contigs are left out."""
+    order = {contig: i for i, contig in enumerate(contigs)}
+    inside = [region for region in merge_regions(regions) if region.contig in order]
+    return sorted(inside, key=lambda region: (order[region.contig], region.start))
+
+
 def clip_to_contigs(regions: Sequence[Region], lengths: Mapping[str, int]) -> list[Region]:
     """Cuts the regions at the ends of their contigs, if ``lengths`` (in bases) has the contig."""
     return [Region(r.contig, r.start, min(r.end, lengths.get(r.contig, r.end))) for r in regions]

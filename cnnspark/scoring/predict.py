@@ -13,8 +13,7 @@ from cnnspark.common.log import quiet_stderr
 from cnnspark.common.stopwatch import part, starting
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
-from cnnspark.execution.tasks import model_kept_out_of_gc
-from cnnspark.execution.tensorflow_setup import lean_import, show_assigned_gpus
+from cnnspark.execution.tensorflow_setup import lean_import, model_kept_out_of_gc, show_assigned_gpus
 from cnnspark.formats.htslib import prepare_htslib
 from cnnspark.models.card import Card
 from cnnspark.models.input_drift import count_values, pack_counts

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.common.storage import Location
-    from cnnspark.simulation.simulate import SimulatedFiles
+    from cnnspark.simulation import SimulatedFiles
 
 # What a run's folder holds, by stage.
 CANDIDATES, TENSORS, MODEL, SCORED, FILTERED, EVALUATION, CONFIG = (
@@ -378,7 +378,7 @@ def demo(
 
 def _simulated(folder: Path, seed: int, length: int, if_exists: str) -> SimulatedFiles:
     """The demo's sample; one that is there already is kept where the demo is resumed."""
-    from cnnspark.simulation.simulate import SimulatedFiles, simulate
+    from cnnspark.simulation import SimulatedFiles, simulate
 
     done = folder / "simulated.json"
     wanted = {"seed": seed, "length": length, "version": __version__}

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from cnnspark.common.log import about, progress
 from cnnspark.common.storage import is_remote, make_room, write_json
 from cnnspark.errors import QualityError, UsageError
-from cnnspark.execution.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
+from cnnspark.execution.shards import (
+    GUARD,
+    BlockLines,
+    ShardRow,
+    merged_file,
+    remove_merged_of_other_type,
+    shard_folder,
+    write_shards,
+)
 from cnnspark.execution.tasks import Session
 from cnnspark.formats import bcf
 from cnnspark.models.card import Card
@@ -87,6 +95,8 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
             "guard": compared,
         }
         target = merged_file(folder, request.output_type) if request.merge else None
+        if request.merge:
+            remove_merged_of_other_type(folder, request.output_type)
         summary = finish_run(session, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 

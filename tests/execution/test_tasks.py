@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution import shards
-from cnnspark.execution.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
+from cnnspark.execution.tasks import LocalSession, run_tasks, slices
 from cnnspark.filtering.request import FilterOptions
 from cnnspark.scoring import predict
 from cnnspark.stages import pipeline
@@ -29,7 +27,7 @@ from tests.conftest import ROOT, Sample, read_lines
 
 
 def written(out: Path) -> dict[str, bytes]:
-    """The files of a scoring run less what says how long it took."""
+    """The files of a scoring run, except those that say how long it took."""
     timed = {"manifest.json", "blocks.tsv"}
     files = [path for path in out.rglob("*") if path.is_file() and path.name not in timed]
     return {str(path.relative_to(out)): path.read_bytes() for path in files if path.parent.name != "manifest"}
@@ -61,46 +59,16 @@ def test_slices_are_even_and_hold_everything_in_order(items: int, number: int) -
 
 @pytest.mark.spark
 def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any) -> None:
-    """A worker keeps the model, which takes ten seconds to load: a sheet's next callset must find it."""
+    """A worker keeps the model, which takes ten seconds to load, for the next callset of a sheet."""
 
     def processes(part: Any) -> Any:
-        time.sleep(0.5)  # what ends with the task before it has ended by then
+        time.sleep(0.5)  # a worker that ends with the task before this one has ended by then
         yield from [os.getpid() for _ in part]
 
     before = run_tasks(spark, [[1], [2]], processes, "before")
     assert run_tasks(spark, [[1], [2]], lambda _: iter([7]), "look at nothing") == [7, 7]
     run_tasks(spark, [[1], [2]], processes, "after")
     assert all(map(psutil.pid_exists, before))
-
-
-@pytest.mark.spark
-def test_what_a_task_loads_is_spared_by_collections_and_a_callers_objects_are_not(spark: Any) -> None:
-    def spared(part: Any) -> Any:
-        with model_kept_out_of_gc():
-            numbers = list(part)
-        yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
-
-    assert run_tasks(spark, [[1], [2]], spared, "spared") == [(1, True), (2, True)]
-    before = gc.get_freeze_count()
-    with model_kept_out_of_gc():
-        pass
-    assert gc.get_freeze_count() == before
-
-
-def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = str(tmp_path / "zipped.zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("zipped_one", "zipped_two"):
-            archive.writestr(f"{name}.py", f"NAME = {name!r}\n")
-    monkeypatch.syspath_prepend(path)
-    for name in ("zipped_one", "zipped_two"):
-        module = __import__(name)
-        assert name == module.NAME and path in sys.path_importer_cache
-        forget_zip_importers()
-        assert path not in sys.path_importer_cache
-        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +188,7 @@ def test_no_jvm_is_started_and_pyspark_is_not_loaded(simulated: InputPaths, tmp_
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 [] True"
-    # What is said while TensorFlow is loaded is not lost, and TensorFlow's own lines are not seen.
+    # Lines that are written while TensorFlow is loaded are not lost, and TensorFlow's own lines do not appear.
     lines = done.stderr.splitlines()
     assert all(line.startswith("[") for line in lines), lines
     merged, callset = tmp_path / "out" / "scored" / "merged.vcf.gz", str(simulated.vcf)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region, read_bed
+from cnnspark.formats.regions import END_OF_CONTIG, Region, in_order, merge_regions, parse_region, read_bed
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,15 @@ def test_an_invalid_bed_line_is_named(tmp_path: Path, text: str) -> None:
     bed.write_text("c1\t0\t5\n" + text)
     with pytest.raises(InputError, match="line 2"):
         read_bed(str(bed))
+
+
+def test_regions_follow_the_order_of_the_contigs_and_others_are_left_out() -> None:
+    regions = [
+        Region("c2", 5, 9),
+        Region("c10", 40, 50),
+        Region("x", 0, 5),
+        Region("c10", 10, 20),
+        Region("c10", 15, 30),
+    ]
+    assert in_order(regions, ["c10", "c2"]) == [Region("c10", 10, 30), Region("c10", 40, 50), Region("c2", 5, 9)]
+    assert in_order([], ["c10"]) == []

@@ -29,7 +29,7 @@ from cnnspark.scoring import output as scoring_output
 from cnnspark.scoring import settings as scoring_settings
 from cnnspark.scoring.cascade import PASSED_ON, FirstStage
 from cnnspark.scoring.plan import ScoringPlan
-from cnnspark.simulation.simulate import SimulatedFiles, simulate
+from cnnspark.simulation import SimulatedFiles, simulate
 from cnnspark.stages.inputs import checked_inputs
 from cnnspark.stages.plan import plan_callsets
 from cnnspark.stages.preflight import check_inputs

@@ -143,7 +143,7 @@ def test_another_callers_annotations_are_said(spark: Any, sample: Sample, tmp_pa
 
 def test_reads_and_reference_of_another_sample_are_said(spark: Any, sample: Sample, tmp_path: Path) -> None:
     """Another genome of the same names and lengths: what REF agrees with by chance would be scored."""
-    from cnnspark.simulation.simulate import simulate
+    from cnnspark.simulation import simulate
 
     other = simulate(tmp_path / "other", seed=6, length=60_000, coverage=20)
     paths = dataclasses.replace(sample.unlabelled, reads=str(other.reads), reference=str(other.reference))

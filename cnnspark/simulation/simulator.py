@@ -23,7 +23,7 @@ from cnnspark.common.storage import make_folder
 from cnnspark.errors import InputError
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
-from cnnspark.formats.regions import Region, clip_to_contigs, merge_regions, parse_region
+from cnnspark.formats.regions import Region, clip_to_contigs, in_order, merge_regions, parse_region
 from cnnspark.formats.vcf import Record
 from cnnspark.simulation.alignment import align, unopened_bases
 from cnnspark.simulation.bam import SLACK_BASES, BamWriter, PairedReads, make_header
@@ -65,10 +65,19 @@ class SimulatedFiles:
     reads: Path
     callset: Path
     truth: Path
-    confident: Path
-    labels: Path
-    causes: Path
+    confident: Path  # BED
+    labels: Path  # of the callset's alleles, as ``--labels`` takes them
+    causes: Path  # of the callset's alleles: where their reads come from
     sample: str
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A piece of a contig, the sample's variants on it, and a random generator for each step."""
+
+    contig: Contig
+    variants: Sequence[Variant]
+    draws: Mapping[str, np.random.Generator]
 
 
 def simulate(
@@ -81,11 +90,23 @@ def simulate(
     candidates: CandidateSettings | None = None,
     **changes: Any,
 ) -> SimulatedFiles:
-    """Writes a simulated diploid sample into the folder ``out`` (made if missing; files of the same names go).
+    """Writes a simulated diploid sample; the same arguments give the same bytes.
 
-    ``reference`` is an indexed FASTA, of which ``regions`` are simulated (all of it by default); without one a genome
-    is made up. ``changes`` are fields of the settings. The same arguments give the same bytes. Raises UsageError on a
-    setting that cannot be, InputError on a reference or region without sequence.
+    Args:
+        out: folder for the files; made if missing, files of the same names are replaced.
+        settings: the machine, the library, and how much of each cause of false alleles.
+        reference: an indexed FASTA; without one a genome is made up.
+        regions: what to simulate of the reference, as ``chr20:1-2,000,000``; all of it by default.
+        sample: name of the sample in the files.
+        candidates: what makes an allele a record of the callset.
+        **changes: single fields of the settings.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UsageError: if a setting or a region is not valid.
+        InputError: if the reference lacks a region's contig, or has no sequence there.
     """
     settings = dataclasses.replace(settings or SimulationSettings(), **changes)
     candidates = candidates or CandidateSettings()
@@ -103,20 +124,22 @@ def simulate(
     if reference is None:
         _write_made_up_reference(files.reference, settings)
     source = ReferenceSource(str(files.reference))
-    chosen = merge_regions(clip_to_contigs([parse_region(text, source.lengths) for text in regions], source.lengths))
-    for region in chosen:
-        if region.contig not in source.lengths:
-            raise InputError(f"{files.reference} has no contig '{region.contig}'; check --region")
-    chosen = chosen or [Region(name, 0, length) for name, length in source.lengths.items()]
-    order = list(source.lengths)
-    chosen.sort(key=lambda region: (order.index(region.contig), region.start))
-    counts = _write_sample(files, source, chosen, settings, candidates)
+    counts = _write_sample(files, source, _chosen(files, source, regions), settings, candidates.min_base_quality)
     if not counts:
         raise InputError(f"{files.reference} has no sequence in the chosen regions, or too little; check --region")
     records = _write_callset(files, source, [Region(c.name, c.start, c.end) for c in _contigs(counts)], candidates)
     _write_causes(files, source, counts, records)
     source.close()
     return files
+
+
+def _chosen(files: SimulatedFiles, source: ReferenceSource, regions: Sequence[str]) -> list[Region]:
+    """The regions to simulate, in the order of the reference; all of its contigs if none is given."""
+    chosen = clip_to_contigs([parse_region(text, source.lengths) for text in regions], source.lengths)
+    for region in chosen:
+        if region.contig not in source.lengths:
+            raise InputError(f"{files.reference} has no contig '{region.contig}'; check --region")
+    return in_order(chosen, source.lengths) or [Region(name, 0, length) for name, length in source.lengths.items()]
 
 
 def _contigs(counts: Sequence[CauseCounts]) -> Iterator[Contig]:
@@ -133,11 +156,11 @@ def _write_sample(
     reference: ReferenceSource,
     regions: Sequence[Region],
     settings: SimulationSettings,
-    candidates: CandidateSettings,
+    min_base_quality: int,
 ) -> list[CauseCounts]:
-    """Reads, truth and confident regions, piece by piece; returns what the reads show, and why."""
-    truth, counts, n_fragments = truth_header(reference.lengths, files.sample), [], 0
-    header = make_header(reference, {region.contig: None for region in regions}, files.sample)
+    """Writes reads, truth and confident regions, piece by piece; returns what the reads show, and why."""
+    truth, counts = truth_header(reference.lengths, files.sample), []
+    header = make_header(reference, {region.contig for region in regions}, files.sample)
     writer = BamWriter(files.reads, header)
     with open(files.confident, "w", encoding="ascii", newline="\n") as confident:
         for region in regions:
@@ -148,22 +171,15 @@ def _write_sample(
                 variants = draw_variants(contig, draws["variants"], settings.variants, settings.mechanisms.mosaic)
                 truth += truth_lines(contig, variants)
                 confident.writelines(_confident_lines(contig, draws["rest"]))
-                molecules = _molecules(contig, variants, settings, draws)
-                seen = CauseCounts(contig)
-                n_fragments = _write_reads(
-                    writer, contig, variants, molecules, settings, candidates, draws, seen, n_fragments
-                )
-                counts.append(seen)
+                counts.append(_write_reads(writer, _Piece(contig, variants, draws), settings, min_base_quality))
     writer.close()
     _write_vcf(files.truth, truth)
     return counts
 
 
-def _molecules(
-    contig: Contig, variants: Sequence[Variant], settings: SimulationSettings, draws: Mapping[str, np.random.Generator]
-) -> list[Molecule]:
+def _molecules(piece: _Piece, settings: SimulationSettings) -> list[Molecule]:
     """Everything that reads come from; the sample's own haplotypes first."""
-    mechanisms = settings.mechanisms
+    contig, variants, draws, mechanisms = piece.contig, piece.variants, piece.draws, settings.mechanisms
     # A fragment that has a placed read may reach so far into what is nowhere in the reference.
     flank = settings.max_fragment + settings.read_length
     molecules = make_haplotypes(contig, variants)
@@ -182,46 +198,32 @@ def _molecules(
     return molecules
 
 
-def _write_reads(
-    writer: BamWriter,
-    contig: Contig,
-    variants: Sequence[Variant],
-    molecules: Sequence[Molecule],
-    settings: SimulationSettings,
-    candidates: CandidateSettings,
-    draws: Mapping[str, np.random.Generator],
-    seen: CauseCounts,
-    n_before: int,
-) -> int:
-    """Sequences the molecules, aligns their reads and writes them; returns the fragments so far."""
-    sites = draw_error_sites(contig, variants, settings.mechanisms, draws["sites"])
+def _write_reads(writer: BamWriter, piece: _Piece, settings: SimulationSettings, min_base_quality: int) -> CauseCounts:
+    """Sequences the molecules of a piece, aligns their reads and writes them; returns what the reads show, and why."""
+    contig, draws, rng = piece.contig, piece.draws, piece.draws["reads"]
+    molecules = _molecules(piece, settings)
+    sites = draw_error_sites(contig, piece.variants, settings.mechanisms, draws["sites"])
     joined = join_molecules(molecules, settings.mechanisms.stutter, settings.seed)
     fragments = draw_fragments(contig, molecules, joined, settings, draws["fragments"])
-    unopened = unopened_bases(contig, variants, settings.mechanisms.misaligned, draws["rest"])
+    unopened = unopened_bases(contig, piece.variants, settings.mechanisms.misaligned, draws["rest"])
     doubt = _mapping_doubt(contig, draws["rest"])
-    rng = draws["reads"]
+    seen = CauseCounts(contig)
     for begin in range(0, len(fragments), _FRAGMENTS_AT_ONCE):
         part = fragments.select(slice(begin, begin + _FRAGMENTS_AT_ONCE))
         writer.flush(contig.name, contig.start + int(part.order_pos[0]) - SLACK_BASES)
-        left, right = (
-            sequence_side(joined, sites, part, side, settings.read_length, settings.profile, rng, settings.seed)
-            for side in (False, True)
-        )
+        left, right = (sequence_side(joined, sites, part, side, settings, rng) for side in (False, True))
         alignments = (align(left, contig.codes, unopened), align(right, contig.codes, unopened))
-        for raw, placed in zip((left, right), alignments, strict=True):
-            found = observe_causes(
-                *(raw.bases, raw.quals, raw.ref_pos, raw.cause, raw.origin, raw.stutter_from, raw.stutter_to),
-                *(placed.start, placed.cigars, placed.n_cigar, ~part.is_duplicate),
-                *(contig.codes, candidates.min_base_quality),
-            )
-            seen.add(found[0], found[1], raw.bases)
+        for reads, placed in zip((left, right), alignments, strict=True):
+            counted = ~part.is_duplicate
+            mismatches, gaps = observe_causes(reads, placed, counted, contig.codes, min_base_quality)
+            seen.add(mismatches, gaps, reads.bases)
         starts = np.stack([placed.start for placed in alignments])
         mapqs = _mapping_qualities(starts, doubt, settings.read_length, rng)
-        pairs = PairedReads(n_before + begin, (left, right), alignments, mapqs, part.read1_left, part.is_duplicate)
+        pairs = PairedReads((left, right), alignments, mapqs, part.read1_left, part.is_duplicate)
         writer.add(contig.name, contig.start, pairs)
     writer.flush(contig.name, contig.end)
     seen.finish()
-    return n_before + len(fragments)
+    return seen
 
 
 def _mapping_doubt(contig: Contig, rng: np.random.Generator) -> np.ndarray:

@@ -17,8 +17,8 @@ from cnnspark.cli import main
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import read_bed
+from cnnspark.simulation import SimulatedFiles, simulate
 from cnnspark.simulation.settings import Mechanisms, SimulationSettings
-from cnnspark.simulation.simulate import SimulatedFiles, simulate
 from tests.conftest import rows_of
 
 LENGTH, COVERAGE, READ_LENGTH = 120_000, 25.0, 150
@@ -370,7 +370,7 @@ def test_pieces_of_a_contig_are_simulated_one_by_one(
 ) -> None:
     """More pieces than one, and fewer fragments at once: a sorted BAM without loss all the same."""
     monkeypatch.setattr("cnnspark.simulation.genome.PIECE_BASES", 30_000)
-    monkeypatch.setattr("cnnspark.simulation.simulate._FRAGMENTS_AT_ONCE", 500)
+    monkeypatch.setattr("cnnspark.simulation.simulator._FRAGMENTS_AT_ONCE", 500)
     cut = simulate(tmp_path, seed=2, length=LENGTH, coverage=COVERAGE)
     assert digests(tmp_path)["reference.fa"] == digests(files.reference.parent)["reference.fa"]
     with pysam.AlignmentFile(str(cut.reads)) as bam, pysam.AlignmentFile(str(files.reads)) as whole:
