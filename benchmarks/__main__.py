@@ -1,12 +1,12 @@
-"""The benchmarks of what should be fast, one after the other, as tables and as one JSON, and what became slower.
+"""Runs the benchmarks of speed one after the other, prints tables, writes one JSON, and says what became slower.
 
     python -m benchmarks --data ../shared/data [--quick] [--only NAME] [--json results.json]
     python -m benchmarks --against benchmarks/baseline.json
     python -m benchmarks --write-baseline
 
-Every figure stands beside its limit, measured by turns in the same run, and has the ratio to it (1 is as fast as the
-limit). ``--against`` compares these ratios with a baseline's and ends with exit code 1 where one fell by more than a
-fifth. Seconds of two machines cannot be compared, ratios nearly; a baseline is still best written on an idle one.
+Every figure stands beside its limit, measured alternately in the same run, and has the ratio to it (1 is as fast as
+the limit). ``--against`` compares these ratios with a baseline's; the exit code is 1 if one fell by more than a fifth.
+Seconds of two machines cannot be compared, ratios nearly; still, write a baseline on an idle machine.
 
 Each benchmark runs in a process of its own, so that none warms the next one up. Accuracy (``python -m
 benchmarks.accuracy.accuracy``) takes longer and is run by itself.
@@ -73,7 +73,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "tasks": Benchmark(
         "benchmarks.scoring.rate", "two tasks on two cores", ("--only", "tasks"), ("--turns", "1", "--seconds", "4"),
     ),
-    # Of one size with --quick, too: what a merge costs beside a copy depends on how many records a shard has.
+    # --quick has the same sizes: what a merge costs beside a copy depends on how many records a shard has.
     "write": Benchmark(
         "benchmarks.execution.merging", "writing shards, merging them", ("--shards", "200", "--records", "400000"),
         ("--runs", "2"), takes_data=False,
@@ -111,7 +111,7 @@ class Results:
 
 
 def run_all(names: list[str], data: str, quick: bool) -> Results:
-    """Runs the benchmarks of these names; one that fails is named and the others go on."""
+    """Runs the benchmarks of these names. If one fails, its name is printed and the others go on."""
     results = Results(machine())
     with tempfile.TemporaryDirectory() as folder:
         for name in names:

@@ -5,13 +5,13 @@
 
 ``train`` builds the datasets it needs (once, in ``--work``), trains one model and keeps the scores that it gives to the
 test alleles; ``trees`` is scikit-learn's gradient boosting on site features and annotations (without these by ``--set
-train.use_annotations=false``, as of a network). ``measure`` makes the table of all that were trained on that set, in
-SNP and INDEL apart, with the difference to a baseline by a paired bootstrap over 40 kb stretches of the genome, and
-false alleles by mechanism where those are known, and says what each training took.
+train.use_annotations=false``, like a network). ``measure`` makes the table of all models that were trained on that set,
+for SNP and INDEL separately: the difference to a baseline by a paired bootstrap over 40 kb stretches of the genome,
+false alleles by mechanism if these are known, and what each training took.
 
 Sets: ``freebayes`` and ``bcftools`` are the simulated callsets with real sequence, the first 60 % of each contig's
 labelled alleles against the last 40 %; ``draws`` are the samples of ``benchmarks.training.draws``; ``all`` trains on
-both simulated callsets, whole, too: as the bundled models.
+both simulated callsets as well, whole, like the bundled models.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from cnnspark.variants.label_tables import read_causes
 from cnnspark.variants.score_fields import SCORE_DIGITS
 
 TREES = "trees"
-# More than scikit-learn's 100 where the data allow: it stops by itself on a tenth of the training alleles.
+# More than scikit-learn's 100 if there is enough data: it stops by itself on a tenth of the training alleles.
 MOST_TREES = 2000
 # How tensors are built for a model: a folder's suffix, whether with reads, and settings.
 KINDS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
@@ -77,7 +77,7 @@ class Part:
 
 
 def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
-    """What is trained on; of the draws the first ``limit``, 0 for all."""
+    """The parts to train on; of the draws the first ``limit``, or all if it is 0."""
     if on in sim.CALLSETS:
         return [sim_part(data, on, "first")]
     chosen = [draw_part(data, work, draw.name) for draw in draws.TRAINING[: limit or None]]
@@ -85,7 +85,7 @@ def training_parts(data: str, work: str, on: str, limit: int) -> list[Part]:
 
 
 def tested_parts(data: str, work: str, on: str) -> list[Part]:
-    """What is measured on: no allele of it is trained on."""
+    """The parts to measure on, of which no allele is trained on."""
     if on in sim.CALLSETS:
         return [sim_part(data, on, "rest")]
     parts = [draw_part(data, work, draw.name) for draw in draws.EVALUATION]
@@ -99,7 +99,7 @@ def tested_parts(data: str, work: str, on: str) -> list[Part]:
 
 
 def chosen_tests(options: argparse.Namespace) -> list[Part]:
-    """Those of :func:`tested_parts` that the command line names, or all."""
+    """The parts of :func:`tested_parts` that the command line names, or all."""
     parts = tested_parts(options.data, options.work, options.on)
     return [part for part in parts if not options.tests or part.name in options.tests]
 
@@ -155,7 +155,7 @@ def row_groups(dataset: Dataset, columns: Sequence[str] | None = None) -> Iterat
 def tabled(dataset: Dataset, with_annotations: bool = True) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Key columns (n,), and the columns of numbers (n,) by name: annotations and then site features, NaN if missing.
 
-    Without annotations site features alone.
+    ``with_annotations=False`` leaves the annotations out.
     """
     parts = list(row_groups(dataset, [*KEYS, "annotations", "site_features"]))
     keys = {name: np.concatenate([part[name] for part in parts]) for name in KEYS}
@@ -237,7 +237,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def kept_scores(part: Part, options: argparse.Namespace, name: str) -> np.ndarray:
-    """The scores (n,) of a training, anew where the part was not measured then."""
+    """The scores (n,) of a training; computed now if the part was not measured then."""
     folder = Path(options.work, options.on, name)
     kept = folder / f"{part.name}.npy"
     if not kept.exists():
@@ -267,7 +267,7 @@ def alleles_of(part: Part, options: argparse.Namespace, names: Sequence[str]) ->
 
 
 def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, Any]:
-    """What a card's calibration and thresholds come to on alleles that training never saw."""
+    """How well a card's calibration and thresholds hold on alleles that training never saw."""
     card = read_card(bundle)
     logits, is_true = card.calibration(alleles.scores[name]), alleles.label == 1
     chances = 1 / (1 + np.exp(-logits))
@@ -287,7 +287,7 @@ def kept_promises(alleles: AlleleScores, name: str, bundle: str) -> dict[str, An
 
 
 def passed_by_fdr(logits: np.ndarray, is_indel: np.ndarray, wanted: float) -> np.ndarray:
-    """Which alleles (n,) pass ``cnnspark filter --fdr``: its thresholds are the callset's own, SNP and INDEL apart."""
+    """Which alleles (n,) pass ``cnnspark filter --fdr``: its thresholds are the callset's own for each type."""
     scores, passed = np.round(logits, SCORE_DIGITS), np.zeros(len(logits), bool)
     for group in (is_indel, ~is_indel):
         threshold = fdr_threshold(ScoreCounts.of(scores[group]), wanted)
@@ -297,7 +297,7 @@ def passed_by_fdr(logits: np.ndarray, is_indel: np.ndarray, wanted: float) -> np
 
 
 def cost(name: str, bundle: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a training took, and what its network takes; ``alleles/s`` are those of scoring, tensors being there."""
+    """What a training took, and what its network costs; ``alleles/s`` is the rate of scoring tensors on disk."""
     row = {"scores": name, "model": facts["model"], "trained on": facts["alleles"], "epochs": facts.get("epochs", "")}
     row["training s"] = f"{facts['train_seconds']:,.0f}"
     row["MMAC"] = f"{bundle_summary(bundle)['mmac']:.2f}" if Path(bundle).exists() else ""
@@ -348,7 +348,7 @@ def measure_part(part: Part, options: argparse.Namespace, names: Sequence[str], 
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Prints the table of all that were trained on the set."""
+    """Prints the tables of all models that were trained on the set."""
     folder = Path(options.work, options.on)
     names = options.names or sorted(path.parent.name for path in folder.glob("*/facts.json"))
     if not names:
@@ -362,7 +362,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def names_of(text: str) -> list[str]:
-    """Names with commas between."""
+    """Splits names at commas."""
     return text.split(",")
 
 
@@ -375,10 +375,10 @@ def main() -> None:
         command.add_argument("--data", default=DATA)
         command.add_argument("--work", required=True, help="folder for samples, tensors, models and scores")
         command.add_argument("--on", choices=[*sim.CALLSETS, "draws", "all"], required=True)
-        command.add_argument("--tests", type=names_of, help="what is measured, of the set [all]")
+        command.add_argument("--tests", type=names_of, help="parts of the set to measure [all]")
     training_parser.add_argument("--model", choices=[*MODELS, TREES], required=True)
-    training_parser.add_argument("--name", help="under which it is kept [MODEL-SEED]")
-    training_parser.add_argument("--limit", type=int, default=0, help="so many of the draws [all]")
+    training_parser.add_argument("--name", help="name of the training [MODEL-SEED]")
+    training_parser.add_argument("--limit", type=int, default=0, help="number of draws to train on [all]")
     training_parser.add_argument("--epochs", type=int, default=10)
     training_parser.add_argument("--replicas", type=int, default=1)
     training_parser.add_argument("--seed", type=int, default=1)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.accuracy.awkward --data ../shared/data > table.md
 
-Each file of ``awkward/made`` goes through both commands, the specification's own files are added up by outcome. An
+Each file of ``awkward/made`` goes through both commands; the specification's own files are counted by outcome. An
 outcome is "works" (as many records out as in) or the sentence and the exit code; anything else ends the benchmark.
 """
 
@@ -30,9 +30,9 @@ from cnnspark.stages.requests import ScoreRequest
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Of the made-up callsets the sample is called so, while the reads say another name.
+# The sample's name in the made-up callsets; their reads have another.
 SAMPLE = "S1"
-# What every callset has.
+# Every callset has this.
 KEY, THRESHOLD = "QUAL", 20.0
 
 
@@ -49,7 +49,7 @@ def outcome(work: Callable[[], object]) -> str:
 
 
 def score(spark: SparkSession, paths: InputPaths, folder: Path) -> str:
-    """What ``score`` with the bundled ``features`` model makes of it."""
+    """The outcome of ``score`` with the bundled ``features`` model."""
     config = load_config()
 
     def once(chosen: InputPaths, out: str) -> str:
@@ -63,7 +63,7 @@ def score(spark: SparkSession, paths: InputPaths, folder: Path) -> str:
 
 
 def filtered(spark: SparkSession, vcf: Path, folder: Path) -> str:
-    """What ``filter --key QUAL --threshold 20`` makes of it."""
+    """The outcome of ``filter --key QUAL --threshold 20``."""
     config = load_config()
     target = str(folder / "filtered.vcf.gz")
     return outcome(
@@ -74,7 +74,7 @@ def filtered(spark: SparkSession, vcf: Path, folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=DATA)
-    parser.add_argument("--every", type=int, default=1, help="one in so many of the specification's files")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th of the specification's files")
     options = parser.parse_args()
     data = Path(options.data).absolute()
     set_quiet(True)
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _kind(said: str) -> str:
-    """Sentences that differ in names and numbers alone as one."""
+    """The sentence without names and numbers, so that sentences of one kind are counted together."""
     return re.sub(r"'[^']*'|\b\d+\b(?!:)|\S+\.vcf(\.gz)?", "…", said)[:90]
 
 

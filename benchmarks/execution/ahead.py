@@ -27,7 +27,7 @@ from cnnspark.tensors.block_tensors import Inputs
 
 
 def score(blocks: Sequence[Block], inputs: Inputs, model: str, read_ahead: int) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+    """Scores the blocks; returns seconds by the clock and of the processor."""
     work = ScoringTask(inputs, f"bundled:{model}", ScoreSettings(read_ahead=read_ahead)).work
     started, used = time.perf_counter(), time.process_time()
     with closing(in_turn(blocks, work)) as turns:
@@ -38,7 +38,7 @@ def score(blocks: Sequence[Block], inputs: Inputs, model: str, read_ahead: int) 
 
 
 def measure(blocks: Sequence[Block], inputs: Inputs, model: str, runs: int) -> list[dict[str, Any]]:
-    """A row for each number of cores, with and without."""
+    """A row for each number of cores, with and without reading ahead."""
     every = sorted(os.sched_getaffinity(0))
 
     def on_cores(cores: int, read_ahead: int) -> Callable[[], tuple[float, float]]:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.execution.balance --data ../shared/data [--model reads] [--json FILE]
 
-On the simulated sample's reads and reference: one SNV a kb, and one each 20 bases in 1 % of chr20, where each read is
+On the simulated sample's reads and reference: one SNV a kb, and one every 20 bases in 1 % of chr20, where each read is
 there five times. Our blocks, and as many regions of equal length, are scored by the function that the tasks call, in
-one process on one core; processor time of each, and of tasks that blocks are shared out to.
+one process on one core. Measured is the processor time of each block, and of tasks that blocks are shared out to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.tensors.block_tensors import Inputs
 
-# Where the simulated sample's reads lie.
+# The region of the simulated sample's reads.
 CONTIG, FIRST, LAST = "chr20", 60_000, 3_100_000
 DENSE_SHARE, DENSER, COPIES = 0.01, 50, 5
 SPACING = 1_000
@@ -34,7 +34,7 @@ TASKS = 8
 
 
 def skewed_reads(source: str, target: Path, dense: Region) -> str:
-    """The reads with those in the dense region COPIES times."""
+    """Writes the reads, those in the dense region COPIES times."""
     with pysam.AlignmentFile(source) as reads, pysam.AlignmentFile(str(target), "wb", template=reads) as out:
         for read in reads.fetch(CONTIG):
             name = read.query_name
@@ -46,7 +46,7 @@ def skewed_reads(source: str, target: Path, dense: Region) -> str:
 
 
 def skewed_callset(reference: str, target: Path, dense: Region) -> str:
-    """SNVs at even distances, closer in the dense region."""
+    """Writes SNVs at even distances, closer in the dense region."""
     source = ReferenceSource(reference)
     text = source.sequence(CONTIG, 0, LAST)
     close = range(dense.start, dense.end, SPACING // DENSER)
@@ -64,14 +64,14 @@ def skewed_callset(reference: str, target: Path, dense: Region) -> str:
 
 
 def equal_regions(blocks: Sequence[Block], count: int) -> list[Block]:
-    """As many regions of equal length, over the same stretch."""
+    """``count`` regions of equal length over the same stretch as the blocks."""
     first, last = blocks[0].first_start, blocks[-1].last_start + 1
     edges = np.linspace(first, last, count + 1).astype(int)
     return [Block(i, Region(CONTIG, int(a), int(b))) for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
 
 
 def spread(seconds: Sequence[float]) -> float:
-    """The largest over the mean."""
+    """The largest value divided by the mean."""
     return max(seconds) / (sum(seconds) / len(seconds))
 
 

@@ -3,9 +3,9 @@
     python -m benchmarks.execution.costs --data ../shared/data --work DIR [--json FILE]
 
 Blocks of the simulated callset, of HG002 and NA12878, whole and thinned, and of simulated samples of 8x to 250x are
-built, scored by every network and written, in one process on one core; processor time, the less of two runs. The
-constants are least squares of relative errors, none below 0. What is left out of a fit and predicted by the others says
-how far they carry.
+built, scored by every network and written, in one process on one core; processor time, the lesser of two runs. The
+constants are fitted by least squares of relative errors, and are not negative. Each sample is also left out of a fit
+and predicted from the others: this says how far the constants can be trusted.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ NETWORK_TERMS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A callset that is measured, in blocks of so many records."""
+    """A callset that is measured, in blocks of ``records`` records."""
 
     name: str
     inputs: Inputs
@@ -89,7 +89,7 @@ class Part:
 
 
 def thinned(vcf: str, each: int, folder: Path) -> str:
-    """Every so-many-th record of a callset: as far apart as a genome's."""
+    """Writes every ``each``-th record of a callset, so that records are as far apart as in a genome."""
     target = str(folder / f"{each}.{Path(vcf).name}")
     with VcfSource(vcf) as source, pysam.BGZFile(target, "wb", None) as out:
         out.write(source.header.text().encode("latin-1"))
@@ -101,7 +101,7 @@ def thinned(vcf: str, each: int, folder: Path) -> str:
 
 
 def parts(data: str, work: Path) -> Iterator[Part]:
-    """What is measured."""
+    """The callsets that are measured."""
     of_sim, truth = inputs_of(data, "sim"), truth_of_sim(data)
     yield Part("sim 23x", of_sim, truth=truth)
     yield Part("sim 23x, small blocks", of_sim, records=100, truth=truth)
@@ -134,7 +134,7 @@ def predict(bundle: Any, tensors: TensorBatch) -> None:
 
 
 def work_of(part: Part, lines: list[str]) -> Work:
-    """The work of a block of these lines, as a run predicts it."""
+    """The work of a block with these lines, as a run predicts it."""
     counted = Expected(BUILD, part.inputs.reads).open().block()
     for line in lines:
         columns = line.split("\t", 5)
@@ -144,7 +144,7 @@ def work_of(part: Part, lines: list[str]) -> Work:
 
 
 class Source:
-    """A part's tensors by what a network takes, with and without reads, and in GATK's encoding."""
+    """Builders of a part's tensors: with reads, without reads, and in GATK's encoding."""
 
     def __init__(self, part: Part):
         self.usual = tensor_source(part.inputs)
@@ -152,7 +152,7 @@ class Source:
         self.gatk = tensor_source(part.inputs, GATK_ANNOTATIONS, TensorSettings(encoding="gatk"))
 
     def of_model(self, card: Card, records: list[Record], block: Block) -> TensorBatch:
-        """The block's first alleles as the network takes them."""
+        """The tensors of the block's first alleles, as the model's network takes them."""
         source, most = self.gatk, GATK_ALLELES if card.model == "gatk_2d" else NETWORK_ALLELES
         if not card.model.startswith("gatk"):
             source = tensor_source(self.usual.inputs, card.annotation_names)
@@ -197,12 +197,12 @@ def measure(part: Part, bundles: dict[str, Any], folder: Path) -> Iterator[dict[
 
 
 def write_lines(folder: RunFolder, block: Block, header: str, output: shards.BlockOutput) -> None:
-    """A shard of lines that are there already."""
+    """Writes a shard of given lines."""
     shards.write_shard(folder, block, header, lambda _: output)
 
 
 def columns(rows: list[dict[str, Any]], step: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """(rows, terms) units of work, (rows,) seconds, and the names of the terms."""
+    """Units of work (rows, terms), seconds (rows,), and the names of the terms."""
     network = step.removeprefix("network ")
     terms = NETWORK_TERMS.get(network, ("block", "allele")) if step.startswith("network") else TERMS[step]
     units = []
@@ -214,7 +214,7 @@ def columns(rows: list[dict[str, Any]], step: str) -> tuple[np.ndarray, np.ndarr
 
 
 def fit(rows: list[dict[str, Any]], step: str) -> Costs:
-    """Constants for one step, by relative errors; of a difference of two times by absolute ones."""
+    """Constants for one step, by relative errors; by absolute ones for ``write tensors``, a difference of two times."""
     units, seconds, terms = columns(rows, step)
     scale = np.ones(len(seconds)) if step == "write tensors" else 1 / seconds
     found, _ = nnls(units * scale[:, None], seconds * scale)
@@ -222,7 +222,7 @@ def fit(rows: list[dict[str, Any]], step: str) -> Costs:
 
 
 def predicted(rows: list[dict[str, Any]], step: str, costs: Costs) -> np.ndarray:
-    """(rows,) seconds."""
+    """Predicted seconds (rows,)."""
     units, _, terms = columns(rows, step)
     return units @ np.array([getattr(costs, term) for term in terms])
 
@@ -230,7 +230,7 @@ def predicted(rows: list[dict[str, Any]], step: str, costs: Costs) -> np.ndarray
 def totals(rows: list[dict[str, Any]], network: str) -> dict[str, Any]:
     """How near cnnspark/stages/costs.py is to scoring whole blocks.
 
-    The network is measured on some of a block's alleles, and taken for all of them.
+    The network is measured on some of a block's alleles; its time is scaled up to all of them.
     """
     found: dict[str, list[float]] = {"predicted": [], "real": []}
     for row in rows:
@@ -269,13 +269,13 @@ def measure_all(data: str, work: Path) -> list[dict[str, Any]]:
 
 
 def family(row: dict[str, Any]) -> str:
-    """What a row is left out with: the sample, and the format or depth of its reads."""
+    """Rows of one family are left out together: of one sample and one format or depth of reads."""
     words = row["part"].split()
     return words[0] + words[-1][:1]
 
 
 def fit_row(rows: list[dict[str, Any]], step: str) -> dict[str, Any]:
-    """The fit of one step: its constants and errors, also of what is left out, and those of costs.py as they are."""
+    """One step's constants, their errors, the errors on samples left out, and the error of costs.py as it is."""
     # A difference of two times that noise has swallowed says nothing.
     given = [row for row in rows if row["seconds"].get(step, 0) > LEAST_SECONDS or step == "read records"]
     costs = fit(given, step)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.execution.growth --records 10000 100000 1000000
 
-A made-up genome with an SNV every 20 bases or so, and the bundled ``reference`` model, which needs no reads: the
-records' way through blocks, tasks, network, shards, conservation and merge is the same as with reads, and a million is
-done in minutes. Each size is a process of its own. Seconds are of the whole command and, without Spark's start and the
-loading of TensorFlow, of the work in the blocks; memory is the most that driver, JVM and any one worker held.
+A made-up genome with an SNV every 20 bases or so, and the bundled ``reference`` model, which needs no reads: records
+pass through the same blocks, tasks, network, shards and merge as with reads, and a million takes minutes. Each size is
+a process of its own. Seconds are those of the whole command, and those of the work in the blocks, without Spark's start
+and the loading of TensorFlow. Memory is the most that driver, JVM and any one worker held.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINE_BASES = 60
 
 
 def write_callset(folder: Path, records: int, seed: int = 1) -> None:
-    """A genome of one contig as ``ref.fa`` and SNVs on it as ``calls.vcf.gz``, both indexed."""
+    """Writes a genome of one contig as ``ref.fa`` and SNVs on it as ``calls.vcf.gz``, both indexed."""
     random = np.random.default_rng(seed)
     length = records * SPACING_BASES
     genome = np.frombuffer(b"ACGT", np.uint8)[random.integers(0, 4, length)]

@@ -39,7 +39,7 @@ STAGES = ("tensors", "score")
 
 
 def build(part: Iterable[Block], inputs: Inputs, truth: TruthPaths, folder: RunFolder) -> Iterator[int]:
-    """What one task of ``tensors`` does."""
+    """Does what one task of ``tensors`` does; yields the tensors of each block."""
     source = tensor_source(inputs)
     labeller = open_labeller(truth, source.vcf, inputs.reference)
     for block in part:
@@ -47,14 +47,14 @@ def build(part: Iterable[Block], inputs: Inputs, truth: TruthPaths, folder: RunF
 
 
 def score(part: Iterable[Block], inputs: Inputs, folder: RunFolder) -> Iterator[int]:
-    """What one task of ``score`` does."""
+    """Does what one task of ``score`` does; yields the records of each block."""
     task = ScoringTask(inputs, "bundled:reads")
     for block in part:
         yield write_shard(folder, block, task.header, task.work).records_out
 
 
 def cpu_seconds() -> float:
-    """Processor time so far of this process and of all its children that live."""
+    """Processor time so far of this process and all its living children."""
     process = psutil.Process()
     times = [each.cpu_times() for each in [process, *process.children(recursive=True)]]
     return sum(each.user + each.system for each in times)

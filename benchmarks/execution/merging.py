@@ -45,13 +45,13 @@ _INFO = (
 
 
 def header() -> str:
-    """Contigs, and the fields that the lines have."""
+    """The header: contigs and the columns' names."""
     contigs = "".join(f"##contig=<ID=chr{i + 1},length={CONTIG_BASES}>\n" for i in range(CONTIGS))
     return f"##fileformat=VCFv4.2\n{contigs}#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tSAMPLE\n"
 
 
 def made_tails(count: int, draw: random.Random) -> list[str]:
-    """QUAL to the sample's column of ``count`` records."""
+    """The columns from QUAL to the sample's, for ``count`` records."""
     tails = []
     for _ in range(count):
         dp, ac = draw.randrange(5, 80), draw.choice((1, 1, 2))
@@ -74,7 +74,7 @@ def lines_of(block: Block, records: int, tails: Sequence[str]) -> Iterator[str]:
 
 
 def make_shards(out: Path, shards: int, records: int) -> list[ShardRow]:
-    """``shards`` shards with ``records`` records in all, their indexes, and their rows."""
+    """Writes ``shards`` indexed shards with ``records`` records in all; returns their rows."""
     folder = shard_folder(str(out))
     folder.open({"stage": "benchmark"}, [], "fail")
     (out / "shards").mkdir()
@@ -93,7 +93,7 @@ def make_shards(out: Path, shards: int, records: int) -> list[ShardRow]:
 
 
 def copy(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
-    """The shards' bytes in one file."""
+    """Copies the shards' bytes into one file."""
     file_copy([out / row.file for row in rows], target)
 
 
@@ -102,7 +102,7 @@ def merge(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
 
 
 def merge_indexes(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
-    """The merge's part for the index alone."""
+    """Merges the indexes, as the merge does."""
     merger = IndexMerger()
     for row in rows:
         merger.add(parse_index((out / row.index).read_bytes()), row.block)
@@ -113,7 +113,7 @@ def merge_indexes(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
 
 
 def index_again(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
-    """What the merge did before it merged indexes: one more pass over the merged file."""
+    """Indexes the merged file by one more pass over it, as the merge did before it merged indexes."""
     pysam.tabix_index(str(out / MERGED), preset="vcf", force=True, index=str(target))
 
 
@@ -126,7 +126,7 @@ WORK: dict[str, Callable[[Path, Sequence[ShardRow], Path], None]] = {
 
 
 def measured(name: str, out: Path, rows: Sequence[ShardRow], target: Path) -> dict[str, float]:
-    """Seconds by the clock and of the processor, and the memory before and at its highest, of a fresh process."""
+    """Seconds by the clock and of the processor in this fresh process, and its memory before and at its highest."""
     before, used = peak_bytes(), resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     WORK[name](out, rows, target)
@@ -155,7 +155,7 @@ def measure_writing(out: Path, records: int, runs: int) -> dict[str, Any]:
 
 
 def measure(out: Path, shards: int, records: int, runs: int) -> dict[str, Any]:
-    """Makes the shards, runs everything alternately and gives medians."""
+    """Makes the shards, runs all works alternately and returns medians and figures."""
     rows = make_shards(out, shards, records)
 
     def in_own_process(name: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
     python -m benchmarks.execution.planned --data ../shared/data [--set sim --set HG002] [--model reads] [--json FILE]
 
 Each callset's blocks are cut, scored and written as shards by the functions that the tasks call, in one process on one
-core; processor time, what Spark adds left out. Memory is the process's own, all sets together.
+core: processor time, without what Spark adds. Memory is the process's own, for all sets together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_SETS = ("HG002", "NA12878-cram", "sim")
 
 
 def measure(name: str, inputs: Inputs, network: str, out: Path) -> dict[str, Any]:
-    """A row of the table."""
+    """What was predicted for a callset, and what scoring it took: a row of the table."""
     task = ScoringTask(inputs, f"bundled:{network}")
     started = time.monotonic()
     paths = InputPaths(vcf=inputs.vcf, reads=inputs.reads, reference=inputs.reference)

@@ -5,11 +5,11 @@
 Each run is the command in a process of its own, alternately, so that what else the machine does falls on all alike.
 Seconds by the clock are what a user waits; processor time, of all processes together, is what can be compared on a busy
 machine. The parts are those that the run's manifest has: Spark's start (the JVM and its session), the loading of the
-model in the process that scores (most of it is TensorFlow's import), and the only block. The rest is Python's own
-start, counting, the first task's worker and the merge.
+model in the process that scores (mostly TensorFlow's import), and the only block. The rest is Python's own start,
+counting, the first task's worker and the merge.
 
-Then the same callset several times in one session, cut into many blocks, as a sheet's callsets follow each other: all
-but the first find a worker that has the model, and what is left is Spark's share of small tasks.
+Then the same callset is scored several times in one session, cut into many blocks, like the callsets of a sheet: all
+except the first find a worker that has loaded the model, and what is left is Spark's share of small tasks.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def scored(*arguments: str) -> Run:
 
 
 def in_one_session(files: dict[str, Any], model: str, cores: int, times: int) -> list[float]:
-    """Seconds by the clock of each scoring, one after the other in a session."""
+    """Scores the callset ``times`` times in one session; returns the seconds of each by the clock."""
     from cnnspark import stages
     from cnnspark.config import InputPaths, load_config
     from cnnspark.execution.session import spark_session
@@ -69,7 +69,7 @@ def in_one_session(files: dict[str, Any], model: str, cores: int, times: int) ->
 
 
 def row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
-    """Medians, and of the whole command the fastest and the slowest."""
+    """A row of the table: medians, and the fastest and the slowest run of the whole command."""
     walls = [run["wall s"] for run in runs]
     of_each: dict[str, Any] = {"command": name, "runs": len(runs)}
     for key in ("wall s", "cpu s", "Spark s", "model s", "block s"):

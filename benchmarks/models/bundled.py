@@ -66,7 +66,7 @@ CASCADE_BY_DEFAULT = True
 
 
 def installed_card(card: Card) -> Card:
-    """The card as it is published: data by name, and what they are."""
+    """The card as it is published: data by name instead of path, and what kind they are."""
     training = {key: value for key, value in card.training.items() if key not in ("init", "picture", "log_dir")}
     names = [Path(path).name.partition(".")[0] for path in card.data["path"]]
     data = {**card.data, "path": names, "kind": "simulated reads on GRCh38 chr20 and chr21, no real ones"}
@@ -74,7 +74,7 @@ def installed_card(card: Card) -> Card:
 
 
 def install(bundle: Path, name: str) -> int:
-    """Copies a bundle into the package, with the model that comes first where there is one; returns bytes."""
+    """Copies a bundle into the package, with its first model if it has one; returns bytes."""
     target = PRETRAINED / name
     shutil.rmtree(target, ignore_errors=True)
     for part in ("", FIRST) if (bundle / FIRST).is_dir() else ("",):
@@ -87,7 +87,7 @@ def install(bundle: Path, name: str) -> int:
 
 
 def with_first(data: str, work: str) -> Path:
-    """The bundle of ``features`` before ``reads``: their band is chosen on what both held out of their training."""
+    """Makes the bundle of ``features`` before ``reads``; the band is chosen on blocks that neither was trained on."""
     features, reads, out = (Path(work, "all", f"{name}-1", "bundle") for name in ("features", "reads", "cascade"))
     datasets = [dataset_of(part, "reads", work) for part in training_parts(data, work, "all", 0)]
     made = make_cascade(
@@ -98,7 +98,7 @@ def with_first(data: str, work: str) -> Path:
 
 
 def trained(name: str, options: argparse.Namespace) -> Path:
-    """The bundle of a step, trained unless it is there, after the steps that it needs."""
+    """The bundle of a step; trains it, and first the steps that it needs, unless they exist."""
     for needed in NEEDED.get(name, ()):
         trained(needed, options)
     bundle = Path(options.work, "all", f"{name}-1", "bundle")

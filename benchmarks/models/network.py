@@ -3,11 +3,11 @@
     python -m benchmarks.models.network --data ../shared/data [--model reads] [--only scoring|expand|empty-rows|batches]
 
 ``scoring``: each network on the alleles of real/HG002 (31 reads each), in the batches that ``score`` makes of them,
-beside one large matrix product of as many operations on as many threads, which is one. ``expand``: padding to batches,
-and compact codes to channels, beside a copy in memory of the bytes that come out. ``empty-rows``: ``gatk_2d`` as it is
-and on all 128 rows, and how far the scores lie apart. ``batches`` compares ways to cut the batches and to run the
-graph, which is how the ones in use were chosen; ``TF_ENABLE_ONEDNN_OPTS=0`` before the command leaves oneDNN out.
-All in processor time, by turns in one process.
+beside one large matrix product of as many operations on one thread. ``expand``: padding to batches, and compact codes
+to channels, beside a copy in memory of the bytes that come out. ``empty-rows``: ``gatk_2d`` as it is and on all 128
+rows, and how much the scores differ. ``batches`` compares ways to cut the batches and to run the graph, which is how
+the ones in use were chosen; ``TF_ENABLE_ONEDNN_OPTS=0`` before the command turns oneDNN off. All is processor time,
+measured alternately in one process.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def bundle_of(name: str, data: str, folder: Path) -> Any:
 
 
 def measure_scoring(name: str, data: str, folder: Path, runs: int) -> list[dict[str, Any]]:
-    """One network."""
+    """The figure of scoring with one network."""
     bundle = bundle_of(name, data, folder)
     if name in BUNDLED:
         tensors = tensors_of(data, bundle.card.annotation_names)
@@ -100,7 +100,7 @@ def measure_scoring(name: str, data: str, folder: Path, runs: int) -> list[dict[
 
 
 def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
-    """Padding, and codes to channels as ``reads`` does it."""
+    """The figures of padding, and of turning codes into channels as ``reads`` does it."""
     import tensorflow as tf
 
     from cnnspark.models.networks.layers import BaseChannels, QualityChannels, RowChannels, RowMask, WindowChannels
@@ -139,7 +139,7 @@ def measure_expand(data: str, runs: int) -> list[dict[str, Any]]:
 
 
 def measure_empty_rows(data: str, folder: Path, runs: int) -> list[dict[str, Any]]:
-    """``gatk_2d`` on batches of as many rows as reads, and of 128.
+    """The figures of ``gatk_2d`` on batches with one row for each read, beside batches of 128 rows.
 
     Raises:
         SystemExit: If the scores differ by more than 1e-5.
@@ -209,7 +209,7 @@ def predict_by_step(bundle: Any, tensors: TensorBatch, step: int, size: int, row
 
 
 def measure_batches(name: str, data: str, folder: Path, runs: int, ways: Collection[str]) -> list[dict[str, Any]]:
-    """Other ways to run a network, of these names or all, each beside the one in use: its ratio is how much faster."""
+    """The figures of other ways to run a network (all if none is named); the ratio says how much faster each is."""
     bundle = bundle_of(name, data, folder)
     tensors = tensors_of(data, bundle.card.annotation_names)
     by_step, no_limit = partial(predict_by_step, bundle, tensors), 1 << 30

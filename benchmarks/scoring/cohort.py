@@ -72,7 +72,10 @@ def main() -> None:
         one = ["--vcf", str(folder / "S00" / "callset.vcf.gz"), "--reads", str(folder / "S00" / "reads.bam")]
         rows.append(score("alone", folder, *one, *shared, "--out", str(folder / "alone")))
         samples = json.loads((folder / "out" / "manifest.json").read_text())["samples"]
+    said = {row["run"]: row.pop("said") for row in rows}
     finish(options, rows, finished=len(finished), untouched=untouched)
+    for name, last in said.items():
+        print(f"{name}: {last}")
     print(f"{len(finished)} finished in the first run, {untouched} of them left as they were by the second")
     print(f"{sum(each['result'].get('records', 0) for each in samples)} records in all")
 

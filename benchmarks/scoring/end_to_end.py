@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 def by_allele_fraction(data: str, caller: str) -> dict[str, Any]:
-    """How well the share of reads with the ALT tells true alleles from false ones, on the alleles that are measured."""
+    """How well the share of reads with the ALT tells true from false alleles, on the alleles that are measured."""
     given = labelled_paths(data, "sim", caller)
     alleles = read_alleles(given["vcf"], given["labels"], CALLSETS[caller])
     cuts = split_positions(alleles)

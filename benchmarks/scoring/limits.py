@@ -17,9 +17,9 @@ _SIDE = 1024  # of the square matrices: far beyond what a call costs, and within
 
 
 def matrix_product(flops: float) -> Callable[[], None]:
-    """Work that multiplies large float32 matrices, with so many operations in all, by TensorFlow as the networks do.
+    """Work that multiplies large float32 matrices by TensorFlow, as the networks do, with ``flops`` operations in all.
 
-    The last product has fewer rows than the others, so that the operations are met to one row, 2 million of them.
+    The last product has fewer rows than the others, so the number is met to one row, which is 2 million operations.
     """
     import tensorflow as tf
 
@@ -36,7 +36,7 @@ def matrix_product(flops: float) -> Callable[[], None]:
 
 
 def file_copy(paths: Sequence[Path], target: Path, times: int = 1) -> None:
-    """The bytes of these files in one; so often, where once takes less than can be timed."""
+    """Copies the bytes of these files into one; ``times`` times, if once takes less than can be timed."""
     for _ in range(times):
         with target.open("wb") as whole:
             for path in paths:
@@ -45,13 +45,13 @@ def file_copy(paths: Sequence[Path], target: Path, times: int = 1) -> None:
 
 
 def compress(text: bytes, target: Path) -> None:
-    """The bytes through htslib's BGZF writer at its usual level."""
+    """Compresses the bytes by htslib's BGZF writer at its usual level."""
     with pysam.BGZFile(str(target), "wb", None) as out:
         out.write(text)
 
 
 def python_loop(rounds: int) -> int:
-    """Plain Python that touches no memory to speak of: what two cores give two processes that share nothing else."""
+    """Plain Python with almost no memory: what two cores give two processes that share nothing else."""
     total = 0
     for i in range(rounds):
         total += i & 7

@@ -1,22 +1,21 @@
-"""Records a second that a task of ``score`` does, end to end, and what a second task on a second core adds.
+"""Records a second that a task of ``score`` scores, end to end, and what a second task on a second core adds.
 
     python -m benchmarks.scoring.rate --data ../shared/data [--model reads] [--repeats 41] [--only rate|tasks]
         [--cascade DIR]
 
 ``rate``: the work of a task on a block (records read from the VCF, reads decoded, tensors, network, scores, shard with
 its index) in one process on one core, the 492 records of real/HG002 as one block again and again: 41 times are 20,172
-records. Nothing is kept from one time to the next but what a task keeps from block to block, so each decodes its reads
-anew. A callset in which each record stood 41 times would share the decoding, and say less. Start-up, which is loading
-the model and the first block, is left out and printed beside. ``..., genome`` is every third of the records, which are
-as far apart as those of a genome (1.6 a kb); the set itself has three times as many, called permissively. ``..., 3
-samples`` is a callset of three that all have these calls and these reads. ``--cascade`` takes a bundle of two models
-(``cnnspark cascade``); where the bundled ``reads`` is one, it is measured both ways without being asked.
+records. A task keeps from one time to the next only what it keeps from block to block, so it decodes the reads each
+time. Start-up (loading the model, and the first block) is left out and printed separately. ``..., genome`` is every
+third record, as far apart as those of a genome (1.6 a kb); the set itself has three times as many, called permissively.
+``..., 3 samples`` is a callset of three samples that all have these calls and these reads. ``--cascade`` takes a bundle
+of two models (``cnnspark cascade``); if the bundled ``reads`` is one, it is always measured both ways.
 
 The limit is what nothing can avoid: the same reads through plain pysam, the network's operations as one matrix product,
 and the shard's text compressed.
 
-``tasks``: two processes that do so at the same time against one, and two plain Python loops against one: what the
-second core is worth on this machine at all. By the clock; on a machine that does other work it says nothing.
+``tasks``: two such processes at the same time against one, beside two plain Python loops against one, which say what
+the second core of this machine is worth. Seconds by the clock: on a machine that does other work they say nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class Task(ScoringTask):
         return sum(block.records for block in self.blocks)
 
     def limit(self, folder: Path) -> Callable[[], None]:
-        """The least that has to be done for the same blocks."""
+        """Work that is the least that has to be done for the same blocks."""
         regions = read_regions(self.work, self.blocks) if self.looks_at_reads else []
         reads = self.inputs.reads or next((member.reads for member in self.inputs.members), None)
         bundle = predict.loaded_model(self.model, self.card.sha256, 1)
@@ -105,9 +104,9 @@ def measure_rate(
     data: str, name: str, model: str, repeats: int, runs: int, each: int = 1, samples: int = 1,
     with_first: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """The figure of one model, of every so-many-th record and so many samples with its calls; and its start-up.
+    """The figure of one model and its start-up, on every ``each``-th record and ``samples`` samples with its calls.
 
-    The limit of two models is that of the second alone: what the first spares may make the ratio exceed it.
+    The limit of two models is that of the second alone, so the ratio can exceed 1.
     """
     inputs = inputs_of(data, "HG002")
     with tempfile.TemporaryDirectory() as temporary:
@@ -140,7 +139,7 @@ def measure_rate(
 
 
 def _work_on(core: int, data: str, model: str, seconds: float, barrier: Any, answers: Any) -> None:
-    """One process of ``tasks``: says how often it did the work (of ``model``, or a plain loop) in so many seconds."""
+    """One process of ``tasks``: answers how often a second it did the work of ``model``, or a plain loop."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
@@ -194,7 +193,7 @@ def measure_tasks(data: str, model: str, turns: int, seconds: float) -> dict[str
 
 
 def models_of(models: Sequence[str], cascade: str | None) -> list[tuple[str, str, bool]]:
-    """Name and path of each model that is measured, and whether its first model scores first."""
+    """Name and path of each model that is measured, and whether its first model scores before it."""
     given = [(name, f"bundled:{name}", False) for name in models]
     both = cascade or ("bundled:reads" if "reads" in models else None)
     if both and read_card(both).cascade:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.scoring.real --data ../shared/data --work DIR bundled:reads bundled:features
 
-100 kb at 52x; some 190 true and 30 to 150 false labelled alleles, so nothing is said of accuracy. Labels are by a
+100 kb at 52x with some 190 true and 30 to 150 false labelled alleles: too few to measure accuracy. Labels are by a
 proxy of the confident regions.
 """
 

@@ -41,7 +41,7 @@ def read_alleles(vcf: str | Path, labels: str | Path, min_qual: float | None) ->
 
 
 def split_positions(alleles: list[tuple[str, int, int, float]]) -> dict[str, int]:
-    """For each contig the position up to which alleles are trained on."""
+    """The position on each contig up to which alleles are trained on."""
     positions: dict[str, list[int]] = {}
     for contig, pos, _, _ in alleles:
         positions.setdefault(contig, []).append(pos)
@@ -49,7 +49,7 @@ def split_positions(alleles: list[tuple[str, int, int, float]]) -> dict[str, int
 
 
 def parts(data: str, caller: str) -> dict[str, tuple[str, ...]]:
-    """The regions that are trained on (``first``) and those that are measured on (``rest``)."""
+    """The regions to train on (``first``) and those to measure on (``rest``)."""
     given = labelled_paths(data, "sim", caller)
     cuts = split_positions(read_alleles(given["vcf"], given["labels"], CALLSETS[caller]))
     return {

@@ -41,16 +41,16 @@ SETS["NA12878-cram"] = replace(SETS["NA12878"], reads="real/NA12878/NA12878.chr2
 
 
 def inputs_of(data: str, name: str) -> Inputs:
-    """The files of one of the sets, of the caller freebayes, as tasks take them."""
+    """The files of a set as tasks take them, with the callset of freebayes."""
     found, folder = SETS[name], Path(data).absolute()
     vcf = found.vcf.format(caller="freebayes")
     return Inputs(str(folder / vcf), str(folder / found.reads), str(folder / found.reference), found.sample)
 
 
 def labelled_paths(data: str, name: str, caller: str = "freebayes") -> dict[str, Any]:
-    """Callset, reads, reference and labels of one of the sets, by their names in :class:`cnnspark.config.InputPaths`.
+    """Callset, reads, reference and labels of a set, by their names in :class:`cnnspark.config.InputPaths`.
 
-    HG002 has no labels.
+    The labels of HG002 do not exist.
     """
     found, folder = SETS[name], Path(data).absolute()
     vcf = found.vcf.format(caller=caller)

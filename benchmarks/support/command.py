@@ -45,7 +45,7 @@ def use_one_core() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """The processor's name, its cores and the load average of the last minute: a figure is worth little without."""
+    """The processor's name, its cores and the load average of the last minute, which every figure needs beside it."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -21,12 +21,12 @@ class Timing:
 
     @classmethod
     def of(cls, runs: Iterable[tuple[float, float]]) -> Timing:
-        """Of the (clock, processor) seconds of each run."""
+        """The timing of runs from the (clock, processor) seconds of each."""
         wall, cpu = zip(*runs, strict=True)
         return cls(wall, cpu)
 
     def divided(self, times: int) -> Timing:
-        """Of one piece of work, if each run did it ``times`` times."""
+        """The timing of one piece of work, if each run did it ``times`` times."""
         return Timing(tuple(s / times for s in self.wall), tuple(s / times for s in self.cpu))
 
 

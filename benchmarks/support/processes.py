@@ -47,7 +47,7 @@ class Ended:
     said: str  # standard error if it failed, else standard output
 
     def require_success(self) -> Ended:
-        """The same; ends the benchmark with what the command said if it failed."""
+        """Returns itself; ends the benchmark with what the command said if it failed."""
         if self.code:
             sys.exit(self.said)
         return self
@@ -72,7 +72,7 @@ def run_cnnspark(*arguments: str) -> Ended:
 
 
 def file_arguments(files: dict[str, str]) -> Sequence[str]:
-    """``--vcf FILE --reads FILE ...`` of files by their names."""
+    """Files by the names of their options, as arguments: ``--vcf FILE --reads FILE``."""
     return [text for name, path in files.items() for text in (f"--{name}", path)]
 
 

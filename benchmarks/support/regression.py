@@ -1,8 +1,8 @@
-"""What became slower: the ratios of one run of the benchmarks against a committed baseline of ratios. Pure.
+"""What became slower: the ratios of one run of the benchmarks against a committed baseline of ratios.
 
-A ratio is a figure's limit divided by the figure, both measured by turns in one run: the seconds that a plain pysam
-decoding, a matrix product of as many operations or a copy of as many bytes takes, by those of our own work. So higher
-is better, 1 is as fast as the limit, and another machine has about the same ratios where it has other seconds.
+A ratio is a figure's limit divided by the figure, both measured alternately in one run: the seconds that a plain pysam
+decoding, a matrix product of as many operations or a copy of as many bytes takes, divided by those of our own work. So
+higher is better, 1 is as fast as the limit, and another machine has other seconds but about the same ratios.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All ratios that both have, and the names that only one has."""
+    """All ratios that baseline and run have in common, and the names that only one has."""
 
     changes: tuple[Change, ...]
     missing: tuple[str, ...]  # in the baseline alone
@@ -57,7 +57,7 @@ class Comparison:
         return [change for change in self.changes if change.moved(self.tolerance)]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A table's rows of all ratios, what moved furthest for the worse first."""
+        """The table of all ratios, the worst change first."""
         rows = []
         for change in sorted(self.changes, key=lambda change: change.share):
             verdict = "WORSE" if change.worse(self.tolerance) else "better" if change.moved(self.tolerance) else ""
@@ -86,7 +86,11 @@ class Comparison:
 
 
 def compare(before: Mapping[str, float], now: Mapping[str, float], tolerance: float = TOLERANCE) -> Comparison:
-    """Ratios by name, before and now. Raises ValueError on one that is no positive number."""
+    """Compares ratios by name, before and now.
+
+    Raises:
+        ValueError: If a ratio is not a positive number, or the tolerance is not between 0 and 1.
+    """
     for ratios in (before, now):
         for name, ratio in ratios.items():
             if not (math.isfinite(ratio) and ratio > 0):
@@ -103,7 +107,11 @@ def compare(before: Mapping[str, float], now: Mapping[str, float], tolerance: fl
 
 
 def ratios_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The ratios of a run by their names; figures without a limit have none. Raises ValueError where two share one."""
+    """The ratios of a run by their names; figures without a limit are left out.
+
+    Raises:
+        ValueError: If two figures have the same name.
+    """
     found: dict[str, float] = {}
     for figure in figures:
         if figure["ratio"] is None:
@@ -115,7 +123,11 @@ def ratios_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def read_baseline(path: Path) -> dict[str, float]:
-    """The ratios of a baseline by name. Raises ValueError where the file is none."""
+    """The ratios of a baseline by name.
+
+    Raises:
+        ValueError: If the file is not a baseline of this version.
+    """
     content = json.loads(path.read_text())
     if not isinstance(content, dict) or content.get("format") != FORMAT or "ratios" not in content:
         raise ValueError(f"{path} is no baseline of this version; write one with --write-baseline")

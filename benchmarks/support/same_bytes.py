@@ -36,7 +36,7 @@ MODELS = ("reads", "features", "reference")
 COMMANDS = ("score", "filter", "tensors", "evaluate")
 # Small blocks, so that several are merged.
 SETTINGS = ("--set", "blocks.records=200")
-# Entries of a manifest that two runs of one commit do not share, and 'config', which names modules.
+# Entries of a manifest that differ between two runs of one commit, and 'config', which names modules.
 UNSTABLE = re.compile(r"(^|_)(seconds|runtime|config|path|merged|out|changed|inputs_changed)$")
 EXCERPT = 60
 
@@ -82,7 +82,7 @@ class Checkout:
 
     @classmethod
     def of(cls, folder: Path, python: Path | None, work: Path, side: str) -> Checkout:
-        """Outputs of a commit are kept; those of uncommitted changes are removed."""
+        """A checkout; outputs of a commit are kept, those of uncommitted changes are removed."""
 
         def git(*arguments: str) -> str:
             command = ["git", "-C", str(folder), *arguments]
@@ -101,7 +101,11 @@ class Checkout:
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
     def check(self) -> None:
-        """Raises SystemExit if this Python would run another folder's cnnspark."""
+        """Checks that this Python runs this folder's cnnspark.
+
+        Raises:
+            SystemExit: If it would run another one.
+        """
         done = self.run("", ["-c", "import cnnspark; print(cnnspark.__file__)"])
         if done.returncode or not Path(done.stdout.strip()).is_relative_to(self.folder):
             raise SystemExit(f"{self.python} does not run the cnnspark of {self.folder}: {done.stdout}{done.stderr}")
@@ -195,7 +199,7 @@ def compare_text(what: str, before: Path, after: Path) -> Comparison:
 
 
 def _apart(before: str, after: str) -> str:
-    """Two texts from shortly before where they part."""
+    """Two texts, shown from shortly before their first difference."""
     start = max(0, len(os.path.commonprefix([before, after])) - EXCERPT // 3)
     return " -> ".join(f"'{text[start : start + EXCERPT]}'" for text in (before, after))
 
@@ -251,7 +255,7 @@ def stable_entries(value: Any, folder: str, name: str = "") -> Iterator[tuple[st
 
 
 def compare_json(what: str, before: Path, after: Path) -> Comparison:
-    """Compares two JSON files but for what no two runs share."""
+    """Compares two JSON files, without the entries that differ from run to run."""
     a, b = (
         dict(stable_entries(json.loads(path.read_text()), str(path.parents[1]))) for path in (before, after)
     )  # fmt: skip
@@ -263,7 +267,7 @@ def compare_json(what: str, before: Path, after: Path) -> Comparison:
 
 
 def needed(step: Step, wanted: Sequence[str]) -> bool:
-    """Whether a step is asked for, or scores what one of those takes."""
+    """Whether a step is asked for, or makes the scores that such a step reads."""
     command = step.name.split()[0]
     return command in wanted or (command == "score" and bool({"filter", "evaluate"} & {*wanted}))
 

@@ -37,7 +37,7 @@ class ScoringTask:
         Args:
             inputs: The callset's files.
             model: A bundle's path, or ``bundled:NAME``.
-            settings: Of scoring.
+            settings: How to score; the defaults if not given.
             with_first: Whether the first model of a bundle of two scores first; None leaves that to its card.
 
         Raises:
@@ -62,7 +62,7 @@ class ScoringTask:
         return ExpectedCosts(costs, self.inputs.reads, self.tensors.read_limit).open()
 
     def open_shards(self, out: Path, blocks: Sequence[Block]) -> None:
-        """A new folder for the shards of these blocks."""
+        """Makes a new folder for the shards of these blocks."""
         self.folder = shard_folder(str(out))
         self.folder.open({}, blocks, "overwrite")
         (out / SHARDS).mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """Generated inputs of the benchmarks: depths of 10x to 300x, other read lengths, long accurate reads, several samples.
 
-Short reads are those of ``cnnspark simulate`` on a made-up genome. It makes no long ones: these are written here, as
-alike to PacBio HiFi as decoding and tensors can tell (15 kb, no pairs, quality 40, an error in a thousand bases, half
-of those indels), and carry the true SNVs of the simulated sample on one haplotype.
+Short reads are those of ``cnnspark simulate`` on a made-up genome. It makes no long reads, so these are written here.
+For decoding and tensors they are like PacBio HiFi (15 kb, no pairs, quality 40, an error in a thousand bases, half of
+the errors indels), and they carry the true SNVs of the simulated sample on one haplotype.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _read(
 
 
 def several_samples(inputs: Inputs, samples: int, folder: Path) -> Inputs:
-    """A callset of one sample as one of so many that all have its calls and its reads: a column for each."""
+    """A callset of ``samples`` samples, a column each, that all have the calls and the reads of the given one."""
     target = folder / "samples.vcf.gz"
     names = [f"S{i + 1}" for i in range(samples)]
     with VcfSource(inputs.vcf) as source, pysam.BGZFile(str(target), "wb", None) as out:

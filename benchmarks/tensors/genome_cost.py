@@ -4,7 +4,7 @@
     python -m benchmarks.tensors.genome_cost --data ../shared/data --rates results.json
 
 Measured are the rate of a task at a genome's density and 30x (``score ..., genome`` of :mod:`benchmarks.scoring.rate`)
-and the bytes of real/HG002: 100 kb of reads, its records, its scored shard. All else is arithmetic, and said to be.
+and the bytes of real/HG002: 100 kb of reads, its records, its scored shard. Everything else is extrapolated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class GenomeBytes:
-    """What one genome moves over a network where its files are far from the executors; nothing is shuffled."""
+    """Bytes that one genome moves over a network if its files are far from the executors; nothing is shuffled."""
 
     reads: float  # decoded once, and those beside each block's ends once more
     callset: float  # read twice: to count records and cut blocks, and to score
@@ -61,7 +61,7 @@ def core_hours(records_per_second: float, records: int = RECORDS, genomes: int =
 
 
 def genome_bytes(sizes: Sizes, records: int = RECORDS, bases: int = GENOME_BASES) -> GenomeBytes:
-    """Bytes of a genome with so many records, evenly over it."""
+    """Bytes of a genome with ``records`` records, evenly spread over it."""
     settings = BlockSettings()
     blocks = max(records / settings.records, bases / settings.bases)
     beside = 1 + blocks * 2 * READ_REACH / bases
@@ -76,7 +76,7 @@ def genome_bytes(sizes: Sizes, records: int = RECORDS, bases: int = GENOME_BASES
 
 
 def measured_sizes(data: str, figures: Mapping[str, Mapping[str, Any]]) -> Sizes:
-    """Of real/HG002."""
+    """The sizes of real/HG002."""
     inputs = inputs_of(data, "HG002")
     assert inputs.reads is not None
     with VcfSource(inputs.vcf) as source:
@@ -88,7 +88,7 @@ def measured_sizes(data: str, figures: Mapping[str, Mapping[str, Any]]) -> Sizes
 
 
 def report(figures: Mapping[str, Mapping[str, Any]], sizes: Sizes) -> str:
-    """The two tables."""
+    """The tables of core-hours and of bytes, as text."""
     rows = []
     for name, figure in figures.items():
         if name.endswith(", genome"):

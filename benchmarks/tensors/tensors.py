@@ -3,10 +3,10 @@
     python -m benchmarks.tensors.tensors --data ../shared/data --set HG002 --set "generated 100x" --set "long reads"
 
 One process without Spark, pinned to one core. ``everything`` is what a task of ``cnnspark tensors`` or ``score`` does
-before the network: records of the callset, reads, tensor, features, annotations. The limit of all is ``pysam
-decoding``: the same reads through pysam, name, flag, position, mapping quality, CIGAR, bases and qualities of each into
-arrays, nothing more; a ratio above 1 says that a stage, or everything, takes less time than that alone. Rates are
-alleles a second of processor time, medians of several runs; low and high are the slowest and the fastest.
+before the network: records of the callset, reads, tensor, features, annotations. The limit of all stages is ``pysam
+decoding``: pysam reads name, flag, position, mapping quality, CIGAR, bases and qualities of the same reads into arrays.
+A ratio above 1 says that a stage takes less time than that. Rates are alleles a second of processor time, medians of
+several runs; low and high are the slowest and the fastest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.variants.annotations import AnnotationReader
 
-# What each stage calls: the place of the function, and the name under which its time is added up.
+# The functions of each stage: owner, name, and the stage that their time is added to.
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (reads.ReadSource, "read", "reading"),
     (pileup_kernels, "observe", "encoding"),
@@ -71,7 +71,7 @@ def stage_seconds() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def opened_set(data: str, name: str) -> Iterator[Inputs]:
-    """One of the sets, or of those that are generated, while the block runs."""
+    """The files of a set, of the shared data or generated; they exist while the block runs."""
     if name in SETS:
         yield inputs_of(data, name)
         return
@@ -80,7 +80,7 @@ def opened_set(data: str, name: str) -> Iterator[Inputs]:
 
 
 def pysam_decoding(inputs: Inputs, regions: list[tuple[str, int, int]]) -> int:
-    """The reads of these regions through pysam's objects into numpy arrays; returns how many."""
+    """Reads these regions through pysam's objects into numpy arrays; returns the number of reads."""
     count = 0
     assert inputs.reads is not None
     with pysam.AlignmentFile(inputs.reads, reference_filename=inputs.reference) as file:
@@ -108,7 +108,7 @@ def pysam_decoding(inputs: Inputs, regions: list[tuple[str, int, int]]) -> int:
 
 
 def read_regions(build: Callable[[Block], object], blocks: Sequence[Block]) -> list[tuple[str, int, int]]:
-    """The regions whose reads are asked for while the blocks are built."""
+    """The regions that are read while the blocks are built."""
     asked = []
     original = reads.ReadSource.read
 

@@ -39,7 +39,7 @@ from cnnspark.variants.score_fields import probability_of_score
 
 
 def measure_part(path: str, model: str, card: Card, first: FirstStage) -> dict[str, Any]:
-    """The figures of a labelled dataset with both models and with the second one alone."""
+    """The figures of a labelled dataset with both models, and with the second one alone."""
     dataset = Dataset(path)
     blocks = [block["block"] for block in dataset.blocks]
     cards = (read_card(first.model), card)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.training.dataset --data ../shared/data [--memory]
 
-The tensors are those of real/HG002 (30x), written by the jobs' own writer as often as is needed for blocks of a steady
-pass. Reading goes through Petastorm as in training: Parquet to arrays, to padded batches of 64, to ``tf.data`` tensors.
+The tensors are those of real/HG002 (30x), written several times by the jobs' own writer, to measure a steady pass.
+Reading goes through Petastorm as in training: Parquet to arrays, to padded batches of 64, to ``tf.data`` tensors.
 ``--memory`` runs a worker's work (read, build, write block after block) over 1,000, 10,000 and 100,000 variants of the
 simulated callset, each in a process of its own, and gives its peak memory: some two minutes.
 """
@@ -47,7 +47,7 @@ MEMORY_SIZES = (1_000, 10_000, 100_000)
 
 
 def write_copies(folder: str, batch: TensorBatch, sample: str, names: tuple[str, ...]) -> int:
-    """A dataset of COPIES blocks with the same tensors, half of them labelled true; returns the number of tensors."""
+    """Writes COPIES blocks of the same tensors, half of them labelled true; returns the number of tensors."""
     contig = batch.keys[0].contig
     blocks = [Block(i, Region(contig, i, i + 1), len(batch), len(batch)) for i in range(COPIES)]
     run = dataset.dataset_folder(folder)
@@ -59,7 +59,7 @@ def write_copies(folder: str, batch: TensorBatch, sample: str, names: tuple[str,
 
 
 def write_short_card(run: RunFolder, names: Sequence[str]) -> None:
-    """What a reader of the dataset needs of its card; the jobs' own, with summaries of the columns, takes Spark."""
+    """Writes the part of the card that a reader needs; the jobs write summaries of the columns with Spark."""
     rows = run.rows()
     card = {
         "format": dataset.FORMAT_VERSION,
@@ -104,7 +104,7 @@ def padded_batches(data: dataset.Dataset) -> Iterator[dict[str, np.ndarray]]:
 
 
 def through_tf_data(data: dataset.Dataset) -> int:
-    """One pass as ``tf.data`` tensors; returns how many alleles came."""
+    """Reads the dataset once as ``tf.data`` tensors; returns the number of alleles."""
     with quiet_stderr():
         import tensorflow as tf
 
@@ -162,7 +162,7 @@ def measure_dataset(data: str, runs: int) -> dict[str, Any]:
 
 
 def work_through(inputs: Inputs, variants: int, answer: Any) -> None:
-    """A worker's work over at least this many alleles, the callset again and again; puts its peak memory."""
+    """Does a worker's work on ``variants`` alleles, the callset again and again; answers with its peak memory."""
     source = tensor_source(inputs)
     blocks = blocks_of(inputs.vcf)
     done = 0

@@ -2,8 +2,9 @@
 
     python -m benchmarks.training.draws --data ../shared/data --work DIR
 
-Every sample is one call of ``cnnspark simulate`` with all mechanisms. What is measured has other seeds, other sequence
-(no training draw reaches into it) and other shares of the mechanisms. ``benchmarks.accuracy.accuracy`` trains on them.
+Every sample is one call of ``cnnspark simulate`` with all mechanisms. The samples to measure on have other seeds, other
+sequence (which no training draw contains) and other shares of the mechanisms. ``benchmarks.accuracy.accuracy`` trains
+on the others.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ TRAINING = (
     # Little depth; and false alleles of which few are paralogs: what holds for both, and for all above, holds for more.
     _draw("train-107", 107, TRAINED, coverage=12),
     _draw("train-108", 108, TRAINED, "paralogs=0.3 deamination=2 contamination=1.67 duplicates=2", coverage=16),
-    # True alleles as dense as where both haplotypes have long been apart: models took such clusters for paralogs.
+    # True alleles as dense as in regions of old, diverged haplotypes: models took such clusters for paralogs.
     _draw("train-109", 109, TRAINED, coverage=40, read_length=100, variants=3),
 )
 # "mechanisms" is the one of the tables; the others differ from it in one thing each.
@@ -89,7 +90,7 @@ def make_sample(name: str, reference: str, work: str) -> None:
 
 
 def make_samples(names: Iterable[str], reference: str, work: str) -> None:
-    """Simulates draws, one a core."""
+    """Simulates draws, one on each core."""
     with multiprocessing.Pool() as pool:
         pool.starmap(make_sample, [(name, reference, work) for name in names], chunksize=1)
 

@@ -1,4 +1,4 @@
-"""What pre-training without labels is worth where labels are few: 1 %, 10 % and all of a sample's.
+"""What pre-training without labels gains if few alleles are labelled: 1 %, 10 % and all of a sample's.
 
     python -m benchmarks.training.pretraining --data ../shared/data --work DIR --model features --seeds 1,2,3
     python -m benchmarks.training.pretraining --data ../shared/data --work DIR --model reads --name picture \
@@ -39,7 +39,7 @@ EPOCHS = {"0.01": 40, "0.1": 12, "1": 4}
 
 
 def labelled_part(whole: Part, share: float) -> Part:
-    """The share of a sample that is labelled: STRETCHES stretches of its regions, evenly spread."""
+    """The labelled share of a sample: STRETCHES stretches of its regions, evenly spread."""
     if share == 1:
         return whole
     regions = []
@@ -53,7 +53,7 @@ def labelled_part(whole: Part, share: float) -> Part:
 
 
 def isolation_forest(dataset: Dataset, seed: int) -> float:
-    """AUPRC of how common an allele's annotations are among the callset's own; missing values are the median."""
+    """AUPRC of an isolation forest: how common an allele's annotations are in the callset; the median if missing."""
     keys, values = tabled(dataset)
     columns = [values[name] for name in dataset.annotation_names if not np.isnan(values[name]).all()]
     matrix = np.stack([np.where(np.isnan(c), np.nanmedian(c), c) for c in columns], axis=1)
@@ -69,7 +69,7 @@ def learn(options: argparse.Namespace, dataset: str, out: str, seed: int, epochs
 
 
 def measure_seed(options: argparse.Namespace, seed: int, whole: Part, tested: str) -> Iterator[dict[str, Any]]:
-    """A row for each share of the labels, from pre-trained weights and from chance."""
+    """Yields a row for each share of the labels, trained from chance and from pre-trained weights."""
     folder = Path(options.work, "pretraining", options.name or options.model)
     labels = tabled(Dataset(tested))[0]["label"]
     begun, started = f"{folder}/pretrained-{seed}", time.monotonic()

@@ -1,4 +1,4 @@
-"""Training: what two replicas reach of two independent processes, and how fast each network trains and scores.
+"""Training: the pace of two replicas beside two independent processes, and how fast each network trains and scores.
 
     python -m benchmarks.training.training --data ../shared/data [--dataset DIR] [--model reads]
         [--only networks|replicas]
@@ -50,7 +50,7 @@ LARGEST = {"read_bases": 6, "read_quals": 41, "read_mapqs": 60, "read_support": 
 
 
 def random_batch(spec: ModelSpec, seed: int = 1, batch: int = BATCH, rows: int = ROWS) -> dict[str, np.ndarray]:
-    """Alleles of ``rows`` reads each whose fields hold what their codes may be."""
+    """Random alleles of ``rows`` reads each, with valid codes in every field."""
     rng = np.random.default_rng(seed)
     sizes = {"R": rows, "A": len(spec.annotation_names), "F": len(spec.feature_names), WINDOW: WINDOW}
     arrays: dict[str, np.ndarray] = {}
@@ -126,7 +126,7 @@ def networks(models: Sequence[str], runs: int) -> list[dict[str, Any]]:
 
 
 def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
-    """The job by ``count`` replicas of this machine, each a process as the barrier tasks start them, with one thread.
+    """Runs a job by ``count`` replicas on this machine, each a process of one thread, as the barrier tasks start them.
 
     Returns:
         The finished epochs' rows of the history.
@@ -168,13 +168,13 @@ def run_replicas(job: ReplicaJob, count: int) -> list[dict[str, Any]]:
 
 
 def in_parallel(functions: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What all return that run at the same time; raises what one raises."""
+    """Runs functions at the same time; returns their results, or raises what one raises."""
     with ThreadPoolExecutor(len(functions)) as pool:
         return [future.result() for future in [pool.submit(function) for function in functions]]
 
 
 def pace(rows: Sequence[dict[str, Any]]) -> float:
-    """Alleles a second over the epochs behind the first."""
+    """Alleles a second over the epochs after the first."""
     seconds = sum(1 / row["examples_per_second"] for row in rows[1:])
     return (len(rows) - 1) / seconds
 
@@ -209,7 +209,7 @@ def measure_replicas(dataset: str, model: str, replicas: int, epochs: int, turns
 
 
 def build_dataset(data: str, out: str) -> str:
-    """The labelled tensors of the simulated freebayes callset."""
+    """Builds the labelled tensors of the simulated freebayes callset."""
     from cnnspark import stages
     from cnnspark.execution.session import spark_session
 
