@@ -29,7 +29,7 @@ from cnnspark.execution.blocks import Block
 from cnnspark.formats import reads
 from cnnspark.formats.reference import CODE_OF_ASCII
 from cnnspark.formats.vcf import VcfSource
-from cnnspark.tensors import pileup_kernels, row_kernels, site_features
+from cnnspark.tensors import pileup_kernels, row_kernels, site_feature_kernels
 from cnnspark.tensors.block_tensors import BlockTensors, Inputs
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
@@ -58,7 +58,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (pileup_kernels, "observe", "encoding"),
     (row_kernels, "encode", "encoding"),
     (pileup_kernels, "pileup", "features"),
-    (site_features, "site_features", "features"),
+    (site_feature_kernels, "site_features", "features"),
     (AnnotationReader, "values", "annotations"),
 )
 
