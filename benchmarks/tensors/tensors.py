@@ -28,7 +28,7 @@ from benchmarks.tensors import generated
 from cnnspark.execution.blocks import Block
 from cnnspark.formats import reads
 from cnnspark.formats.reference import CODE_OF_ASCII
-from cnnspark.tensors import pileup_kernels, row_kernels, site_features
+from cnnspark.tensors import pileup_kernels, row_kernels, site_feature_kernels
 from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.variants.annotations import AnnotationReader
@@ -39,7 +39,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (pileup_kernels, "observe", "encoding"),
     (row_kernels, "encode", "encoding"),
     (pileup_kernels, "pileup", "features"),
-    (site_features, "site_features", "features"),
+    (site_feature_kernels, "site_features", "features"),
     (AnnotationReader, "values", "annotations"),
 )
 
