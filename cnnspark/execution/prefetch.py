@@ -28,6 +28,7 @@ class Steps(Generic[T, R]):
     ahead: int = 0  # how many blocks may be prepared before their turn
 
     def __call__(self, block: Block) -> R:
+        """Prepares and finishes the block."""
         return self.finish(block, self.prepare(block))
 
 

@@ -156,8 +156,9 @@ def _chosen(reads, begin_pos, end_pos, record_hash, limit):
 
 @kernel_part
 def _sort_letter(read, at, is_snp):
-    """The letter that a read's row is sorted by; ``at`` is the distance of POS (SNP) or of the base after it (else) from
-    the read's laid start.
+    """The letter that a read's row is sorted by.
+
+    ``at`` is the distance of POS (SNP) or of the base after it (else) from the read's laid start.
 
     SNP: the read's base that many bases behind its laid start, CIGAR ignored, the nearest one if the read has no base
     there. Else: the operation over the base after POS, its lengths all counted as read and reference alike; M gives

@@ -79,7 +79,7 @@ class Sites(NamedTuple):
 
 
 class Haplotypes(NamedTuple):
-    """REF and the scorable ALTs of each of n records over its span; ``offsets[record_offsets[r]]`` begins record r's."""
+    """REF and the scorable ALTs of n records over their spans; ``offsets[record_offsets[r]]`` begins record r's."""
 
     record_offsets: np.ndarray  # int64 (n + 1,)
     offsets: np.ndarray  # int64 (haplotypes + 1,), where each haplotype's bases begin

@@ -180,7 +180,7 @@ def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
 
 
 def _balance(call: Mapping[str, str], alt_count: str) -> float:
-    """freebayes' AB of a sample: the share of its reads that show the ALT if it is heterozygous, 0 if it is not.
+    """AB of a sample as freebayes has it: the share of reads that show the ALT if heterozygous, else 0.
 
     NaN if the genotype is not called or only half of it is.
     """

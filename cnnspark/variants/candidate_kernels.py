@@ -166,7 +166,7 @@ def observe(reads, begin, site_of_pos, n_expected):
 
 @jit
 def rank_sum_z(alternate, reference):
-    """z of the Mann-Whitney test (normal approximation with tie correction), as in GATK's RankSumTest annotations.
+    """The z of the Mann-Whitney test (normal approximation with tie correction), as in GATK's RankSumTest annotations.
 
     Args:
         alternate: int64 (n,), values of the reads that show ALT.

@@ -92,7 +92,7 @@ def merged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     lengths, size = request.param
     contigs = [name for name in lengths if name != "never"]
     lines = random_records(size, lengths, 300, contigs)
-    yield Merged(tmp_path_factory.mktemp("merged") / "run", lines, lengths, size, empty=size == 40)
+    return Merged(tmp_path_factory.mktemp("merged") / "run", lines, lengths, size, empty=size == 40)
 
 
 def answers(path: Path, regions: list[Region]) -> list[list[str]]:

@@ -56,7 +56,7 @@ class Undisturbed:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Every file and folder under a folder, hidden ones too."""
+    """Every file and folder under a folder, also hidden ones."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 

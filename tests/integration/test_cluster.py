@@ -35,7 +35,7 @@ def submit(job: str, arguments: list[str], folder: Path) -> subprocess.Completed
     environment.pop("PYSPARK_GATEWAY_PORT", None)
     command = [
         str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
-        # The README's line, but for what makes this machine the cluster.
+        # The README's line, and what makes this machine the cluster.
         "--properties-file", str(ROOT / "conf" / "spark" / "yarn.conf"), "--master", "local-cluster[2,1,1024]",
         "--conf", "spark.executor.cores=1", "--conf", "spark.eventLog.enabled=false",
         "--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false",

@@ -42,7 +42,7 @@ def size_of(folder: Path) -> int:
 
 def half_written(out: Path) -> list[Path]:
     """Files under temporary names. A task beside the one that failed may be at work when the driver has given up, and
-    takes its own away when it fails, too."""
+    also removes its own when it fails."""
     deadline = time.monotonic() + 60
     while (found := list(out.rglob(".*"))) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -207,7 +207,7 @@ def test_candidates_and_a_whole_run_with_a_model(
 def test_a_sheet_on_the_store(
     spark: SparkSession, sample: Sample, store: Store, remote: Sample, tmp_path: Path, nothing_left: None
 ) -> None:
-    """A sample whose name cannot be a folder's: htslib, too, must find what lies in it."""
+    """A sample whose name cannot be a folder's: htslib must also find what lies in it."""
     with pysam.BGZFile(str(sample.paths.vcf), "rb", None) as lines:
         text = b"".join(line + b"\n" for line in lines).decode()
     odd = tmp_path / "odd.vcf.gz"

@@ -230,7 +230,7 @@ def two(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     made = dataclasses.replace(card, model="reads", spec=spec, data={**card.data, "sha256": "", "path": []})
     second = tmp_path_factory.mktemp("second") / "reads"
     save_bundle(second, build_model("reads", spec), dataclasses.replace(made, known=None))
-    yield sample.model, str(second)
+    return sample.model, str(second)
 
 
 def test_a_model_takes_the_site_features_that_it_knows(sample: Sample, two: tuple[str, str]) -> None:

@@ -47,7 +47,7 @@ def rewritten(sample: Sample, path: Path, info: str, to: str) -> InputPaths:
 
 @pytest.fixture(scope="module")
 def cohort(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
-    """The same records with INFO/DP as of a cohort."""
+    """The same records with INFO/DP as a cohort has it."""
     return rewritten(sample, tmp_path_factory.mktemp("cohort") / "a.vcf.gz", r"(^|;)DP=(\d+)", r"\1DP=5\2")
 
 

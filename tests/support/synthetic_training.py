@@ -140,7 +140,7 @@ def prepare_job(
 
 
 def open_one_row_group(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
-    """The same as if it lay in one row group."""
+    """The same as if it were in one row group."""
     data = SyntheticData(paths[0])
     data.n_row_groups = 1
     return data

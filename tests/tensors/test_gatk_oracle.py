@@ -76,7 +76,7 @@ def test_every_record_has_the_reference_implementations_score(
         (e["contig"], e["pos"], e["ref"]) for e in expected
     ]
     scores = np.array([float(r.info_value(f"CNN_{kind.upper()}") or "nan") for r in records])
-    # Asked for are 0.01 on 99.5 % of them; all agree but for the third decimal's rounding.
+    # Asked for are 0.01 on 99.5 % of them; all agree except for the third decimal's rounding.
     np.testing.assert_allclose(scores, [float(e["score"]) for e in expected], rtol=0, atol=0.0011)
     assert len(scores) == 492 and scores.std() > 0.5
     # One score for the whole record, whichever the ALT.

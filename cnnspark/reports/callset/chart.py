@@ -74,7 +74,6 @@ def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an inline SVG without a fixed size; ids begin with ``name``, ``alt`` describes it."""
-
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
