@@ -34,7 +34,7 @@ def test_a_full_disk_is_named_and_the_space_is_freed(
     small_disk.fill(leave_bytes=1 << 15)
     path = small_disk.path / "a.gz"
     before = small_disk.free_bytes()
-    with pytest.raises(OSError, match="No space left on device") as caught, BgzfWriter(path) as out:  # noqa: PT012
+    with pytest.raises(OSError, match="No space left on device") as caught, BgzfWriter(path) as out:
         for _ in range(blocks):
             out.write(NOISE)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)

@@ -315,7 +315,7 @@ def test_a_failure_in_a_task_is_the_same_sentence(spark: Any, sample: Sample, tm
     original = preflight.REF_SAMPLE_RECORDS
     preflight.REF_SAMPLE_RECORDS = 1
     try:
-        with pytest.raises(Exception) as caught:  # noqa: PT011
+        with pytest.raises(Exception) as caught:
             paths = dataclasses.replace(sample.unlabelled, vcf=str(vcf))
             stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), config))
     finally:
