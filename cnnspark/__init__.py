@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cnnspark._version import __version__
+from cnnspark._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cnnspark.api import build_tensors, evaluate, explain, filter, score, train
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LocalSession",
-    "__version__",
     "build_tensors",
     "evaluate",
     "explain",
