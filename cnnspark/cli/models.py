@@ -33,7 +33,7 @@ def pretrain(**options: Any) -> None:
 @click.command()
 @data_option("Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.")
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", type=click.Choice(MODELS), help="The network [that of --init, else reads].")
+@click.option("--model", type=click.Choice(MODELS), help="The network; with --init, that of its bundle [reads].")
 @click.option("--init", metavar="DIR", help="Model bundle whose weights training starts from.")
 @click.option(
     "--by-parts",
