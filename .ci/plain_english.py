@@ -47,7 +47,9 @@ PHRASES = {
     r"\bnext to nothing\b": "'almost nothing'",
     r"\bnone of (GATK's|its own|ours)\b": "'not one of ...'",
 }
-PATTERNS = [(re.compile(pattern, re.IGNORECASE if pattern[0] != "(" else 0), better) for pattern, better in PHRASES.items()]
+PATTERNS = [
+    (re.compile(pattern, re.IGNORECASE if pattern[0] != "(" else 0), better) for pattern, better in PHRASES.items()
+]
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -38,7 +38,7 @@ DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 LONGEST = (
     *("training/test_train", "training/test_by_parts", "training/test_pretraining", "training/test_trainer"),
     *("training/test_warm_start", "integration/test_chaos", "training/test_faults", "integration/test_object_store"),
-    *("integration/test_documents", "stages/test_stages", "models/networks/test_networks", "training/test_data"),
+    *("integration/test_documents", "stages/test_stages", "models/test_bundle", "training/test_data"),
     *("reports/allele/test_explanation", "stages/test_without_reads"),
 )
 
@@ -143,7 +143,7 @@ class Sample:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
     """A simulated sample of 60 kb."""
-    from cnnspark.simulation.simulate import simulate
+    from cnnspark.simulation import simulate
 
     files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
     return InputPaths(
@@ -167,7 +167,7 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
         ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
     stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
 
 

@@ -16,7 +16,7 @@ from cnnspark.formats.reads import ReadBatch, ReadSource, no_reads
 from cnnspark.formats.reference import ReferenceSource, encode_bases
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record
-from cnnspark.tensors import pileup_kernels, row_kernels
+from cnnspark.tensors import kernel_tools, pileup_kernels, row_kernels, site_feature_kernels
 from cnnspark.tensors import site_features as features
 from cnnspark.tensors.chunks import Scorable, agreeing, chunks, empty_batch, record_hash, scorable_records
 from cnnspark.tensors.gatk_builder import build_gatk_tensors
@@ -43,6 +43,7 @@ class Edit:
 
     @property
     def is_indel(self) -> bool:
+        """Whether REF and ALT differ in length."""
         return len(self.ref) != len(self.alt)
 
 
@@ -152,7 +153,6 @@ def _run_kernels(
     sample: str,
     calls: np.ndarray,
 ) -> TensorBatch:
-    edits = [edit for site in sites for edit in site.edits]
     keys = [
         AlleleKey(
             contig=core.contig,
@@ -166,116 +166,63 @@ def _run_kernels(
         for site in sites
         for index in site.alt_indexes
     ]
-    record_starts = np.array([site.record.start for site in sites], np.int64)
-    record_ends = np.array([site.record.end for site in sites], np.int64)
-    span_starts = np.array([site.span_start for site in sites], np.int64)
-    span_ends = np.array([site.span_end for site in sites], np.int64)
-    has_indels = np.array([site.has_indels for site in sites], np.int64)
-    allele_offsets = _offsets([len(site.edits) for site in sites])
-    record_haplotypes = _offsets([len(site.haplotypes) for site in sites])
-    haplotype_offsets = _offsets([len(h) for site in sites for h in site.haplotypes])
-    edit_starts = np.array([edit.start for edit in edits], np.int64)
-    edit_ref_lengths = np.array([len(edit.ref) for edit in edits], np.int64)
-    edit_offsets = _offsets([len(edit.alt) for edit in edits])
-    edit_bases = encode_bases("".join(edit.alt for edit in edits))
-    shared = (batch.base_offsets, batch.bases, batch.quals, batch.cigar_offsets, batch.cigar_ops, batch.cigar_lengths)
-
-    sums, read_table = pileup_kernels.pileup(
-        batch.starts,
-        batch.ends,
-        batch.mapqs,
-        batch.base_offsets,
-        batch.bases,
-        batch.cigar_offsets,
-        batch.cigar_ops,
-        batch.cigar_lengths,
-        codes,
-        codes_start,
-        core.start,
-        core.end,
+    reads, reference = kernel_tools.reads_of(batch), kernel_tools.Reference(codes, codes_start)
+    kernel_sites, edits = _kernel_sites(sites, settings.seed, sample), _kernel_alleles(sites, keys)
+    pairs = pileup_kernels.observe(reads, reference, kernel_sites, _kernel_haplotypes(sites))
+    rows = row_kernels.encode(
+        reads, reference, kernel_sites, edits, pairs, settings.read_limit, settings.use_soft_clips
     )
-    pair_offsets, pair_reads, pair_haplotypes, pair_quals, pair_sites = pileup_kernels.observe(
-        batch.starts,
-        batch.ends,
-        np.maximum.accumulate(batch.ends),
-        *shared,
-        codes,
-        codes_start,
-        record_starts,
-        record_ends,
-        span_starts,
-        span_ends,
-        has_indels,
-        record_haplotypes,
-        haplotype_offsets,
-        encode_bases("".join(h for site in sites for h in site.haplotypes)),
-    )
-    encoded = row_kernels.encode(
-        batch.starts,
-        batch.flags,
-        batch.mapqs,
-        batch.name_hashes,
-        *shared,
-        codes,
-        codes_start,
-        record_starts,
-        np.array([record_hash(settings.seed, sample, site.record) for site in sites], np.uint64),
-        pair_offsets,
-        pair_reads,
-        pair_haplotypes,
-        allele_offsets,
-        edit_starts,
-        edit_ref_lengths,
-        edit_offsets,
-        edit_bases,
-        settings.read_limit,
-        settings.use_soft_clips,
-    )
-    site_features = features.site_features(
-        batch.starts,
-        batch.flags,
-        batch.mapqs,
-        batch.template_lengths,
-        batch.base_offsets,
-        read_table,
-        sums,
-        core.start,
-        contig_length,
-        codes,
-        codes_start,
-        record_starts,
-        span_starts,
-        span_ends,
-        has_indels,
-        np.array([len(site.record.alts) for site in sites], np.int64),
-        pair_offsets,
-        pair_reads,
-        pair_haplotypes,
-        pair_quals,
-        pair_sites,
-        allele_offsets,
-        np.array([key.variant_type for key in keys], np.int64),
-        edit_starts,
-        edit_ref_lengths,
-        edit_offsets,
-        edit_bases,
-        calls,
+    pileup = pileup_kernels.pileup(reads, reference, core.start, core.end)
+    site_features = site_feature_kernels.site_features(
+        reads, reference, kernel_sites, edits, pairs, pileup, contig_length, calls
     )
     column = annotations.sample_index(sample)
     values = [annotations.values(site.record, index, column) for site in sites for index in site.alt_indexes]
-    row_offsets, read_bases, read_quals, read_flags, read_mapqs, read_support, references, alternates = encoded
     return TensorBatch(
         keys=keys,
-        row_offsets=row_offsets,
-        read_bases=read_bases,
-        read_quals=read_quals,
-        read_flags=read_flags,
-        read_mapqs=read_mapqs,
-        read_support=read_support,
-        reference=references,
-        alternate=alternates,
+        row_offsets=rows.offsets,
+        read_bases=rows.bases,
+        read_quals=rows.quals,
+        read_flags=rows.flags,
+        read_mapqs=rows.mapqs,
+        read_support=rows.support,
+        reference=rows.references,
+        alternate=rows.alternates,
         annotations=np.array(values, np.float32).reshape(len(keys), len(annotations.names)),
         site_features=site_features,
+    )
+
+
+def _kernel_sites(sites: Sequence[Site], seed: int, sample: str) -> kernel_tools.Sites:
+    return kernel_tools.Sites(
+        starts=np.array([site.record.start for site in sites], np.int64),
+        ends=np.array([site.record.end for site in sites], np.int64),
+        span_starts=np.array([site.span_start for site in sites], np.int64),
+        span_ends=np.array([site.span_end for site in sites], np.int64),
+        has_indels=np.array([site.has_indels for site in sites], np.int64),
+        hashes=np.array([record_hash(seed, sample, site.record) for site in sites], np.uint64),
+        alt_counts=np.array([len(site.record.alts) for site in sites], np.int64),
+        allele_offsets=_offsets([len(site.edits) for site in sites]),
+    )
+
+
+def _kernel_haplotypes(sites: Sequence[Site]) -> kernel_tools.Haplotypes:
+    haplotypes = [haplotype for site in sites for haplotype in site.haplotypes]
+    return kernel_tools.Haplotypes(
+        record_offsets=_offsets([len(site.haplotypes) for site in sites]),
+        offsets=_offsets([len(haplotype) for haplotype in haplotypes]),
+        bases=encode_bases("".join(haplotypes)),
+    )
+
+
+def _kernel_alleles(sites: Sequence[Site], keys: Sequence[AlleleKey]) -> kernel_tools.Alleles:
+    edits = [edit for site in sites for edit in site.edits]
+    return kernel_tools.Alleles(
+        types=np.array([key.variant_type for key in keys], np.int64),
+        starts=np.array([edit.start for edit in edits], np.int64),
+        ref_lengths=np.array([len(edit.ref) for edit in edits], np.int64),
+        offsets=_offsets([len(edit.alt) for edit in edits]),
+        bases=encode_bases("".join(edit.alt for edit in edits)),
     )
 
 

@@ -1,7 +1,7 @@
 """``encoding: gatk``: tensors by the rules of GATK's NVScoreVariants, so that its networks' weights give its scores.
 
 The fields are those of every tensor (:mod:`cnnspark.tensors.schema`); the networks expand them to GATK's channels. The
-rules, defects included, stand in :mod:`cnnspark.tensors.gatk_kernels`. All reads are kept, duplicates too. The ALT is
+rules, defects included, stand in :mod:`cnnspark.tensors.gatk_kernels`. All reads are kept, also duplicates. The ALT is
 nowhere in them: ``alternate`` and ``read_support`` hold nothing, all ALTs of a record have the same tensor, and a key's
 variant type is that of the record. Where this differs from NVScoreVariants: docs/models.md.
 """
@@ -20,6 +20,7 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record
 from cnnspark.tensors import gatk_kernels
 from cnnspark.tensors.chunks import Scorable, agreeing, chunks, empty_batch, record_hash, scorable_records
+from cnnspark.tensors.kernel_tools import reads_of
 from cnnspark.tensors.schema import REF_COLUMN, WINDOW, AlleleKey, TensorBatch
 from cnnspark.variants.alleles import VariantType
 from cnnspark.variants.annotations import AnnotationReader
@@ -40,8 +41,10 @@ def build_gatk_tensors(
     annotations: AnnotationReader,
     sample: str,
 ) -> tuple[TensorBatch, Counter[str]]:
-    """:func:`cnnspark.tensors.builder.build_tensors` for this encoding. Without ``reads`` as for GATK's 1D network: no
-    rows, and no columns opened in the reference."""
+    """:func:`cnnspark.tensors.builder.build_tensors` for GATK's encoding.
+
+    Without ``reads`` tensors are as for GATK's 1D network: no rows, and no columns opened in the reference.
+    """
     skipped: Counter[str] = Counter()
     batches = []
     for chunk in chunks(list(scorable_records(records, skipped)), _CHUNK_GAP):
@@ -70,37 +73,25 @@ def _build_chunk(
     # POS may be 0, a telomere.
     start = max(records[0].start, 0)
     batch = no_reads() if reads is None else reads.read(Region(records[0].contig, start, max(end, start + 1)), None)
-    encoded = gatk_kernels.encode(
-        batch.starts,
-        batch.ends,
-        batch.flags,
-        batch.mapqs,
-        batch.name_hashes,
-        batch.base_offsets,
-        batch.bases,
-        batch.quals,
-        batch.cigar_offsets,
-        batch.cigar_ops,
-        batch.cigar_lengths,
-        np.array([record.start for record in records], np.int64),
-        np.array([record.end for record in records], np.int64),
-        np.array([sorts_as_snp(record) for record in records], np.bool_),
-        np.array([record_hash(settings.seed, sample, record) for record in records], np.uint64),
-        np.stack([reference_window(record, text, text_start) for record in records]),
-        settings.read_limit,
+    sites = gatk_kernels.GatkSites(
+        starts=np.array([record.start for record in records], np.int64),
+        ends=np.array([record.end for record in records], np.int64),
+        is_snp=np.array([sorts_as_snp(record) for record in records], np.bool_),
+        hashes=np.array([record_hash(settings.seed, sample, record) for record in records], np.uint64),
+        windows=np.stack([reference_window(record, text, text_start) for record in records]),
     )
-    row_offsets, read_bases, read_quals, read_flags, read_mapqs, references = encoded
+    rows = gatk_kernels.encode(reads_of(batch), sites, settings.read_limit)
     column = annotations.sample_index(sample)
     of_records = TensorBatch(
         keys=[],
-        row_offsets=row_offsets,
-        read_bases=read_bases,
-        read_quals=read_quals,
-        read_flags=read_flags,
-        read_mapqs=read_mapqs,
-        read_support=np.zeros(len(read_flags), np.uint8),
-        reference=references,
-        alternate=np.zeros_like(references),
+        row_offsets=rows.offsets,
+        read_bases=rows.bases,
+        read_quals=rows.quals,
+        read_flags=rows.flags,
+        read_mapqs=rows.mapqs,
+        read_support=rows.support,
+        reference=rows.references,
+        alternate=rows.alternates,
         annotations=np.zeros((len(records), len(annotations.names)), np.float32),
         site_features=np.zeros((len(records), 0), np.float32),
     )

@@ -1,118 +1,156 @@
-"""Compiled loops over reads: the pileup, and which haplotype each read supports at each record.
-
-Every function takes the flat arrays of :class:`cnnspark.formats.reads.ReadBatch`, and none calls compiled code of
-another module: numba's cache notices a change of a function's own file only. Positions are 0-based. CIGAR numbers: M0
-I1 D2 N3 S4 H5 P6 =7 X8.
-"""
+"""Compiled loops over reads: the pileup, and which haplotype each read supports at each record."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cnnspark.common.numba_jit import jit
+from cnnspark.tensors.kernel_tools import (
+    DELETION,
+    HARD_CLIP,
+    INSERTION,
+    SKIP,
+    SOFT_CLIP,
+    Pairs,
+    Pileup,
+    code_at,
+    is_aligned,
+    kernel_part,
+    read_at,
+)
 
-# Columns of the pileup's running sums.
+# Columns of a pileup's running sums.
 HET, HET_FRACTION, MISMATCHES, BASES, INDELS, CLIPS, COVER, LOW_MAPQ = range(8)
+# Columns of its table of reads: bases that differ from A C G T of the reference, all bases on such, indels, clipped
+# bases, the first aligned base's index in the read, one past the last's.
+READ_MISMATCHES, READ_ALIGNED, READ_INDELS, READ_CLIPPED, READ_FIRST, READ_LAST = range(6)
 # Fractions are summed as whole numbers of this unit: sums then do not depend on where they began.
 FRACTION_UNIT = 1 << 20
 # A column that looks heterozygous: its most frequent base other than REF has a share within these bounds.
 _HET_LOW, _HET_HIGH, _HET_MIN_DEPTH = 0.15, 0.85, 6
 _LOW_MAPQ_BELOW = 10
+# Columns of the counts of events: the last two are steps, +1 where a read begins to cover and -1 where it ends.
+_INDELS, _CLIPS, _COVER_STEPS, _LOW_MAPQ_STEPS = range(4)
 
 
 @jit
-def pileup(
-    starts,
-    ends,
-    mapqs,
-    base_offsets,
-    bases,
-    cigar_offsets,
-    cigar_ops,
-    cigar_lengths,
-    reference,
-    reference_start,
-    core_start,
-    core_end,
-):
-    """Running sums over the columns of [core_start, core_end), and what each whole read looks like.
+def pileup(reads, reference, core_start, core_end):
+    """Counts along the columns of [core_start, core_end), and what each whole read looks like.
 
-    ``reference`` are the codes from ``reference_start`` on and must cover all reads. Returns ``sums`` int64
-    (columns + 1, 8): ``sums[b] - sums[a]`` counts columns a to b; and int32 (n, 6) per read: mismatches, aligned bases
-    (on A C G T of the reference), indel events, clipped bases, first aligned base's index in the read, one past the
-    last's. An insertion counts at the position to its right, a deletion at its first base.
+    An insertion counts at the position to its right, a deletion at its first base.
+
+    Args:
+        reads: Reads.
+        reference: Reference; must cover all reads.
+        core_start: int, the position of the first column.
+        core_end: int, one past the last.
+
+    Returns:
+        Pileup: sums by the columns HET to LOW_MAPQ, reads by READ_MISMATCHES to READ_LAST.
     """
     size = core_end - core_start
     counts = np.zeros((size, 4), np.int32)
-    events = np.zeros((size + 1, 4), np.int64)  # indels, clips, and the steps of cover and low-MAPQ cover
-    reads = np.zeros((len(starts), 6), np.int32)
-    for i in range(len(starts)):
-        low = mapqs[i] < _LOW_MAPQ_BELOW
-        at = starts[i]
-        query = base_offsets[i]
-        first = np.int64(-1)
-        last = query
-        for k in range(cigar_offsets[i], cigar_offsets[i + 1]):
-            operation = cigar_ops[k]
-            length = np.int64(cigar_lengths[k])
-            if operation == 0 or operation == 7 or operation == 8:
-                if first < 0:
-                    first = query
-                for j in range(length):
-                    expected = reference[at + j - reference_start]
-                    if expected < 1 or expected > 4:
-                        continue
-                    base = bases[query + j]
-                    if base < 1 or base > 4:
-                        continue
-                    reads[i, 1] += 1
-                    if base != expected:
-                        reads[i, 0] += 1
-                    column = at + j - core_start
-                    if 0 <= column < size:
-                        counts[column, base - 1] += 1
-                query += length
-                last = query
-            elif operation == 1:
-                query += length
-            if length > 0 and (operation == 1 or operation == 2):
-                reads[i, 2] += 1
-                if core_start <= at < core_end:
-                    events[at - core_start, 0] += 1
-            if operation == 4 or operation == 5:
-                reads[i, 3] += length
-                where = at if at == starts[i] else at - 1
-                if length > 0 and core_start <= where < core_end:
-                    events[where - core_start, 1] += 1
-                if operation == 4:
-                    query += length
-            if operation == 0 or operation == 2 or operation == 7 or operation == 8:
-                begin = min(max(at - core_start, 0), size)
-                end = min(max(at + length - core_start, 0), size)
-                events[begin, 2] += 1
-                events[end, 2] -= 1
-                if low:
-                    events[begin, 3] += 1
-                    events[end, 3] -= 1
-            if operation == 0 or operation == 2 or operation == 3 or operation == 7 or operation == 8:
-                at += length
-        reads[i, 4] = max(first, base_offsets[i]) - base_offsets[i]
-        reads[i, 5] = last - base_offsets[i]
+    events = np.zeros((size + 1, 4), np.int64)
+    table = np.zeros((len(reads.starts), 6), np.int32)
+    for i in range(len(reads.starts)):
+        read = read_at(reads, i)
+        _count_bases(read, reference, core_start, counts, table[i])
+        _count_events(read, reads.mapqs[i] < _LOW_MAPQ_BELOW, core_start, events, table[i])
+    return Pileup(core_start, _running_sums(counts, events, reference, core_start), table)
+
+
+@kernel_part
+def _count_bases(read, reference, core_start, counts, looks):
+    """Adds a read's aligned bases to ``counts`` int32 (columns, 4) and sets its row ``looks`` of the table of reads."""
+    at = read.start
+    query = np.int64(0)
+    first = np.int64(-1)
+    last = np.int64(0)
+    aligned = 0
+    mismatches = 0
+    for k in range(len(read.ops)):
+        operation = read.ops[k]
+        length = np.int64(read.lengths[k])
+        if is_aligned(operation):
+            if first < 0:
+                first = query
+            for j in range(length):
+                expected = reference.codes[at + j - reference.start]
+                if expected < 1 or expected > 4:
+                    continue
+                base = read.bases[query + j]
+                if base < 1 or base > 4:
+                    continue
+                aligned += 1
+                if base != expected:
+                    mismatches += 1
+                column = at + j - core_start
+                if 0 <= column < len(counts):
+                    counts[column, base - 1] += 1
+            at += length
+            query += length
+            last = query
+        elif operation == INSERTION or operation == SOFT_CLIP:
+            query += length
+        elif operation == DELETION or operation == SKIP:
+            at += length
+    looks[READ_MISMATCHES] = mismatches
+    looks[READ_ALIGNED] = aligned
+    looks[READ_FIRST] = max(first, 0)
+    looks[READ_LAST] = last
+
+
+@kernel_part
+def _count_events(read, is_low_mapq, core_start, events, looks):
+    """Adds a read's indels, clips and cover to ``events``, and its indels and clips to ``looks``.
+
+    ``events`` is int64 (columns + 1, 4).
+    """
+    size = len(events) - 1
+    at = read.start
+    for k in range(len(read.ops)):
+        operation = read.ops[k]
+        length = np.int64(read.lengths[k])
+        if length > 0 and (operation == INSERTION or operation == DELETION):
+            looks[READ_INDELS] += 1
+            if 0 <= at - core_start < size:
+                events[at - core_start, _INDELS] += 1
+        if operation == SOFT_CLIP or operation == HARD_CLIP:
+            looks[READ_CLIPPED] += length
+            column = (at if at == read.start else at - 1) - core_start
+            if length > 0 and 0 <= column < size:
+                events[column, _CLIPS] += 1
+        if is_aligned(operation) or operation == DELETION:
+            begin = min(max(at - core_start, 0), size)
+            end = min(max(at + length - core_start, 0), size)
+            events[begin, _COVER_STEPS] += 1
+            events[end, _COVER_STEPS] -= 1
+            if is_low_mapq:
+                events[begin, _LOW_MAPQ_STEPS] += 1
+                events[end, _LOW_MAPQ_STEPS] -= 1
+            at += length
+        elif operation == SKIP:
+            at += length
+
+
+@kernel_part
+def _running_sums(counts, events, reference, core_start):
+    """The sums of a pileup, int64 (columns + 1, 8), from its counts of bases and of events."""
+    size = len(counts)
     sums = np.zeros((size + 1, 8), np.int64)
     cover = np.int64(0)
     low_cover = np.int64(0)
     for column in range(size):
-        cover += events[column, 2]
-        low_cover += events[column, 3]
+        cover += events[column, _COVER_STEPS]
+        low_cover += events[column, _LOW_MAPQ_STEPS]
         for j in range(8):
             sums[column + 1, j] = sums[column, j]
         after = sums[column + 1]
-        after[INDELS] += events[column, 0]
-        after[CLIPS] += events[column, 1]
+        after[INDELS] += events[column, _INDELS]
+        after[CLIPS] += events[column, _CLIPS]
         after[COVER] += cover
         after[LOW_MAPQ] += low_cover
-        position = column + core_start - reference_start
-        expected = reference[position] if 0 <= position < len(reference) else 0
+        expected = code_at(reference, column + core_start)
         if expected < 1 or expected > 4:
             continue
         depth = np.int64(0)
@@ -128,25 +166,158 @@ def pileup(
             if _HET_LOW <= fraction <= _HET_HIGH:
                 after[HET] += 1
                 after[HET_FRACTION] += np.int64(fraction * FRACTION_UNIT + 0.5)
-    return sums, reads
+    return sums
 
 
 @jit
-def _matching_haplotype(read, haplotype_offsets, haplotypes, first, last):
-    """The number, from 0, of the one of haplotypes ``first`` to ``last`` that the read's bases match best, or -1.
+def observe(reads, reference, sites, haplotypes):
+    """Pairs every record with the reads that overlap its REF, and says which haplotype each read shows there.
 
-    Of equal length and at most length // 8 mismatches; fewest mismatches win, a tie matches none.
+    A record compares over [span_start, span_end). If one of its ALTs is an indel the read must have the bases on both
+    sides of the span aligned, otherwise those at its ends: the anchors.
+
+    Args:
+        reads: Reads.
+        reference: Reference; must cover all reads.
+        sites: Sites.
+        haplotypes: Haplotypes of the sites.
+
+    Returns:
+        Pairs.
+    """
+    pairs = _pair(reads, sites)
+    bases = reads.bases
+    quals = reads.quals
+    for r in range(len(sites.starts)):
+        indel = sites.has_indels[r]
+        for pair in range(pairs.offsets[r], pairs.offsets[r + 1]):
+            i = pairs.reads[pair]
+            left, right, skipped, mismatches, indels = _walk(
+                reads, i, reference, sites.span_starts[r], sites.span_ends[r], indel
+            )
+            haplotype = -1
+            quality = np.float32(-1)
+            if left >= 0 and right >= left and not skipped:
+                haplotype = _matching_haplotype(bases[left + indel : right + 1 - indel], haplotypes, r)
+                total = np.int64(0)
+                for k in range(left, right + 1):
+                    total += quals[k]
+                if total > 0:
+                    quality = np.float32(total / (right - left + 1))
+            pairs.haplotypes[pair] = haplotype
+            pairs.quals[pair] = quality
+            pairs.left[pair] = left - reads.base_offsets[i] if left >= 0 else -1
+            pairs.right[pair] = right - reads.base_offsets[i] if right >= 0 else -1
+            pairs.mismatches[pair] = mismatches
+            pairs.indels[pair] = indels
+    return pairs
+
+
+@kernel_part
+def _pair(reads, sites):
+    """The pairs of records and reads, without what the reads show."""
+    n = len(sites.starts)
+    first = np.empty(n, np.int64)
+    last = np.empty(n, np.int64)
+    offsets = np.zeros(n + 1, np.int64)
+    for r in range(n):
+        first[r] = np.searchsorted(reads.furthest_ends, sites.starts[r], side="right")
+        last[r] = np.searchsorted(reads.starts, sites.ends[r], side="left")
+        count = 0
+        for i in range(first[r], last[r]):
+            if reads.ends[i] > sites.starts[r]:
+                count += 1
+        offsets[r + 1] = offsets[r] + count
+    total = offsets[n]
+    paired = np.empty(total, np.int64)
+    for r in range(n):
+        pair = offsets[r]
+        for i in range(first[r], last[r]):
+            if reads.ends[i] > sites.starts[r]:
+                paired[pair] = i
+                pair += 1
+    return Pairs(
+        offsets,
+        paired,
+        np.empty(total, np.int32),
+        np.empty(total, np.float32),
+        np.empty(total, np.int32),
+        np.empty(total, np.int32),
+        np.empty(total, np.int32),
+        np.empty(total, np.int32),
+    )
+
+
+@kernel_part
+def _walk(reads, i, reference, span_start, span_end, indel):
+    """Goes along read ``i``'s CIGAR over a span; ``indel`` is 1 if the anchors are the bases beside it, else 0.
+
+    Returns the index in ``reads.bases`` of the left and of the right anchor (-1 if not aligned), whether the read
+    skips (CIGAR N) bases between them, and its mismatches and indels within the span.
+    """
+    # Named once, arrays are not counted as in use for each read: that takes as long as the walk.
+    bases, ops, lengths, codes = reads.bases, reads.cigar_ops, reads.cigar_lengths, reference.codes
+    left = span_start - indel
+    right = span_end - 1 + indel
+    own_end = span_end + indel
+    at = reads.starts[i]
+    query = reads.base_offsets[i]
+    left_query = np.int64(-1)
+    right_query = np.int64(-1)
+    skipped = False
+    mismatches = 0
+    indels = 0
+    for k in range(reads.cigar_offsets[i], reads.cigar_offsets[i + 1]):
+        if at > right and at >= own_end:
+            break
+        operation = ops[k]
+        length = np.int64(lengths[k])
+        if is_aligned(operation):
+            if at <= left < at + length:
+                left_query = query + left - at
+            if at <= right < at + length:
+                right_query = query + right - at
+            for position in range(max(at, span_start), min(at + length, span_end)):
+                base = bases[query + position - at]
+                expected = codes[position - reference.start]
+                if base != expected and 1 <= base <= 4 and 1 <= expected <= 4:
+                    mismatches += 1
+            query += length
+            at += length
+        elif operation == INSERTION or operation == DELETION:
+            if length > 0 and span_start <= at < own_end:
+                indels += 1
+            if operation == INSERTION:
+                query += length
+            else:
+                at += length
+        elif operation == SKIP:
+            if at < right and at + length > left:
+                skipped = True
+            at += length
+        elif operation == SOFT_CLIP:
+            query += length
+    return left_query, right_query, skipped, mismatches, indels
+
+
+@kernel_part
+def _matching_haplotype(bases, haplotypes, r):
+    """The number, from 0, of the haplotype of record ``r`` that a read's bases match best, or -1.
+
+    Of equal length and at most length // 8 mismatches; fewest mismatches win, a tie matches no haplotype.
     """
     best = -1
     fewest = np.int64(1) << 40
-    for h in range(first, last):
-        length = haplotype_offsets[h + 1] - haplotype_offsets[h]
-        if length != len(read):
+    first = haplotypes.record_offsets[r]
+    for h in range(first, haplotypes.record_offsets[r + 1]):
+        begin = haplotypes.offsets[h]
+        length = haplotypes.offsets[h + 1] - begin
+        if length != len(bases):
             continue
         mismatches = np.int64(0)
         for k in range(length):
-            expected = haplotypes[haplotype_offsets[h] + k]
-            if read[k] != expected or expected > 4:
+            expected = haplotypes.bases[begin + k]
+            if bases[k] != expected or expected > 4:
                 mismatches += 1
                 if mismatches > length // 8:
                     break
@@ -158,126 +329,3 @@ def _matching_haplotype(read, haplotype_offsets, haplotypes, first, last):
         elif mismatches == fewest:
             best = -1
     return best
-
-
-@jit
-def observe(
-    starts,
-    ends,
-    furthest_ends,
-    base_offsets,
-    bases,
-    quals,
-    cigar_offsets,
-    cigar_ops,
-    cigar_lengths,
-    reference,
-    reference_start,
-    record_starts,
-    record_ends,
-    span_starts,
-    span_ends,
-    has_indels,
-    record_haplotypes,
-    haplotype_offsets,
-    haplotypes,
-):
-    """Every pair of a record and a read that overlaps its REF, and which haplotype the read shows there.
-
-    ``furthest_ends[i]`` is the largest end of reads 0 to i. Record ``r`` compares over [span_start, span_end) with
-    haplotypes ``record_haplotypes[r]:record_haplotypes[r + 1]``, REF first; with ``has_indels`` the read must have the
-    bases on both sides of the span aligned, else those at its ends. Returns offsets int64 (records + 1,) and per pair:
-    the read int64, the haplotype int32 (0 REF, k the k-th ALT, -1 none), the mean quality float32 over the compared
-    bases and the anchors (-1 where there is none), and int32 (pairs, 4): index in the read of the left and the right
-    anchor (-1 without), mismatches and indel events within the record's own span.
-    """
-    n = len(record_starts)
-    offsets = np.zeros(n + 1, np.int64)
-    for r in range(n):
-        begin = np.searchsorted(furthest_ends, record_starts[r], side="right")
-        end = np.searchsorted(starts, record_ends[r], side="left")
-        count = 0
-        for i in range(begin, end):
-            if ends[i] > record_starts[r]:
-                count += 1
-        offsets[r + 1] = offsets[r] + count
-    pairs = offsets[n]
-    pair_reads = np.empty(pairs, np.int64)
-    pair_haplotypes = np.empty(pairs, np.int32)
-    pair_quals = np.empty(pairs, np.float32)
-    pair_sites = np.empty((pairs, 4), np.int32)
-    for r in range(n):
-        begin = np.searchsorted(furthest_ends, record_starts[r], side="right")
-        end = np.searchsorted(starts, record_ends[r], side="left")
-        span_start = span_starts[r]
-        span_end = span_ends[r]
-        indel = np.int64(has_indels[r])
-        left = span_start - indel
-        right = span_end - 1 + indel
-        own_end = span_end + indel
-        pair = offsets[r]
-        for i in range(begin, end):
-            if ends[i] <= record_starts[r]:
-                continue
-            at = starts[i]
-            query = base_offsets[i]
-            left_query = np.int64(-1)
-            right_query = np.int64(-1)
-            skipped = False
-            own_mismatches = 0
-            own_indels = 0
-            for k in range(cigar_offsets[i], cigar_offsets[i + 1]):
-                if at > right and at >= own_end:
-                    break
-                operation = cigar_ops[k]
-                length = np.int64(cigar_lengths[k])
-                if operation == 0 or operation == 7 or operation == 8:
-                    if at <= left < at + length:
-                        left_query = query + left - at
-                    if at <= right < at + length:
-                        right_query = query + right - at
-                    for position in range(max(at, span_start), min(at + length, span_end)):
-                        base = bases[query + position - at]
-                        expected = reference[position - reference_start]
-                        if base != expected and 1 <= base <= 4 and 1 <= expected <= 4:
-                            own_mismatches += 1
-                    query += length
-                    at += length
-                elif operation == 1:
-                    if length > 0 and span_start <= at < own_end:
-                        own_indels += 1
-                    query += length
-                elif operation == 2:
-                    if length > 0 and span_start <= at < own_end:
-                        own_indels += 1
-                    at += length
-                elif operation == 3:
-                    if at < right and at + length > left:
-                        skipped = True
-                    at += length
-                elif operation == 4:
-                    query += length
-            haplotype = -1
-            quality = np.float32(-1)
-            if left_query >= 0 and right_query >= left_query and not skipped:
-                haplotype = _matching_haplotype(
-                    bases[left_query + indel : right_query + 1 - indel],
-                    haplotype_offsets,
-                    haplotypes,
-                    record_haplotypes[r],
-                    record_haplotypes[r + 1],
-                )
-                total = np.int64(0)
-                for k in range(left_query, right_query + 1):
-                    total += quals[k]
-                if total > 0:
-                    quality = np.float32(total / (right_query - left_query + 1))
-            pair_reads[pair] = i
-            pair_haplotypes[pair] = haplotype
-            pair_quals[pair] = quality
-            pair_sites[pair, 0] = left_query - base_offsets[i] if left_query >= 0 else -1
-            pair_sites[pair, 1] = right_query - base_offsets[i] if right_query >= 0 else -1
-            pair_sites[pair, 2] = own_mismatches
-            pair_sites[pair, 3] = own_indels
-            pair += 1
-    return offsets, pair_reads, pair_haplotypes, pair_quals, pair_sites

@@ -1,329 +1,306 @@
 """Compiled loops that lay reads, reference and ALT on the tensor's columns.
 
-Which reads, in which order, and which columns insertions open: DESIGN "Tensor". Arrays and conventions as in
-:mod:`cnnspark.tensors.pileup_kernels`.
+Which reads, in which order, and which columns insertions open: DESIGN "Tensor".
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cnnspark.common.numba_jit import jit
+from cnnspark.tensors.kernel_tools import (
+    DELETION,
+    GAP,
+    HARD_CLIP,
+    INSERTION,
+    PADDING,
+    SKIP,
+    SOFT_CLIP,
+    Row,
+    Rows,
+    is_aligned,
+    kernel_part,
+    read_at,
+    read_hash,
+    smallest,
+)
 from cnnspark.tensors.schema import MATE_ROW, REF_COLUMN, WINDOW
 
-_GAP = 6
 _MATE_ROW = np.uint16(MATE_ROW)
 _NO_MARK = np.uint16(0)
 
 
-@jit
-def _mix(value):
-    """splitmix64's finaliser (Steele, Lea and Flood 2014): every bit of the input reaches every bit of the output."""
-    value = (value + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+class _Layout(NamedTuple):
+    """Where positions stand in the tensor of an allele: position p at ``columns[p - start]``."""
+
+    start: int  # of the window, before columns are opened
+    columns: np.ndarray  # int64 (W,); may lie outside of the tensor
+    opened: np.ndarray  # int64 (W,), columns for insertions directly left of each
+
+
+class _Chosen(NamedTuple):
+    """The reads of a record that become rows, sorted by (start, hash)."""
+
+    pairs: np.ndarray  # int64 (rows,), numbers of Pairs
+    has_mate: np.ndarray  # bool (rows,), whether the read's mate is chosen as well
 
 
 @jit
-def _smallest(hashes, wanted):
-    """The ``wanted``-th smallest (from 1) of uint64, bit by bit from the highest; quicker to compile than a sort."""
-    found = np.uint64(0)
-    for shift in range(63, -1, -1):
-        with_bit = found | (np.uint64(1) << np.uint64(shift))
-        below = 0
-        for value in hashes:
-            if value < with_bit:
-                below += 1
-        if below < wanted:
-            found = with_bit
-    return found
+def encode(reads, reference, sites, alleles, pairs, read_limit, use_soft_clips):
+    """The tensors of all alleles of the records (DESIGN "Tensor").
+
+    Args:
+        reads: Reads.
+        reference: Reference.
+        sites: Sites.
+        alleles: Alleles of the sites.
+        pairs: Pairs of the sites and the reads.
+        read_limit: int, the most rows of an allele.
+        use_soft_clips: bool, whether clipped bases are laid out as if they were aligned.
+
+    Returns:
+        Rows.
+    """
+    rows = _empty_rows(sites, pairs, len(alleles.starts), read_limit)
+    columns = np.empty(WINDOW, np.int64)
+    opened = np.empty(WINDOW, np.int64)
+    longest = np.empty(WINDOW, np.int64)
+    no_quals = np.zeros(WINDOW, np.uint8)
+    for r in range(len(sites.starts)):
+        layout = _Layout(sites.starts[r] - REF_COLUMN, columns, opened)
+        chosen = _choose(reads, pairs, r, sites.hashes[r], read_limit)
+        _find_insertions(reads, pairs, chosen, layout.start, longest)
+        for a in range(sites.allele_offsets[r], sites.allele_offsets[r + 1]):
+            edit = alleles.bases[alleles.offsets[a] : alleles.offsets[a + 1]]
+            _open_columns(layout, longest, alleles.starts[a], alleles.ref_lengths[a], len(edit))
+            _lay_reference(Row(rows.references[a], no_quals), layout, reference)
+            for k in range(WINDOW):  # a copy in one statement takes four seconds to compile
+                rows.alternates[a, k] = rows.references[a, k]
+            _lay_edit(rows.alternates[a], layout, alleles.starts[a], alleles.ref_lengths[a], edit)
+            number = a - sites.allele_offsets[r] + 1
+            _lay_reads(rows, rows.offsets[a], layout, number, chosen, pairs, reads, use_soft_clips)
+    return rows
 
 
-@jit
-def _choose(pair_begin, pair_end, pair_reads, starts, flags, name_hashes, record_hash, limit):
-    """The pairs of a record with the ``limit`` smallest hashes, all where there are fewer, sorted by (start, hash)."""
-    n = pair_end - pair_begin
+@kernel_part
+def _empty_rows(sites, pairs, alleles, read_limit):
+    """Rows without reads, reference or ALT, the offsets set."""
+    offsets = np.zeros(alleles + 1, np.int64)
+    for r in range(len(sites.starts)):
+        count = min(pairs.offsets[r + 1] - pairs.offsets[r], read_limit)
+        for a in range(sites.allele_offsets[r], sites.allele_offsets[r + 1]):
+            offsets[a + 1] = offsets[a] + count
+    total = offsets[alleles]
+    return Rows(
+        offsets,
+        np.zeros((total, WINDOW), np.uint8),
+        np.zeros((total, WINDOW), np.uint8),
+        np.empty(total, np.uint16),
+        np.empty(total, np.uint8),
+        np.empty(total, np.uint8),
+        np.zeros((alleles, WINDOW), np.uint8),
+        np.zeros((alleles, WINDOW), np.uint8),
+    )
+
+
+@kernel_part
+def _choose(reads, pairs, r, record_hash, limit):
+    """The pairs of record ``r`` with the ``limit`` smallest hashes, all of them if there are no more."""
+    first = pairs.offsets[r]
+    n = pairs.offsets[r + 1] - first
     hashes = np.empty(n, np.uint64)
     for j in range(n):
-        read = pair_reads[pair_begin + j]
-        hashes[j] = _mix(_mix(name_hashes[read] ^ record_hash) ^ np.uint64(flags[read]))
-    chosen = np.empty(min(n, limit), np.int64)
-    kept = 0
-    if n > limit:
-        bound = _smallest(hashes, limit)
-        below = 0
-        for j in range(n):
-            if hashes[j] < bound:
-                below += 1
-        equal = limit - below
-        for j in range(n):
-            if hashes[j] < bound or (hashes[j] == bound and equal > 0):
-                if hashes[j] == bound:
-                    equal -= 1
-                chosen[kept] = j
-                kept += 1
-    else:
-        for j in range(n):
-            chosen[j] = j
+        hashes[j] = read_hash(reads, pairs.reads[first + j], record_hash)
+    chosen = smallest(hashes, limit)
     # Reads come in the order of their starts already: only runs of equal starts move.
     for a in range(1, len(chosen)):
         moving = chosen[a]
+        start = reads.starts[pairs.reads[first + moving]]
         b = a - 1
-        while (
-            b >= 0
-            and starts[pair_reads[pair_begin + chosen[b]]] == starts[pair_reads[pair_begin + moving]]
-            and hashes[chosen[b]] > hashes[moving]
-        ):
+        while b >= 0 and reads.starts[pairs.reads[first + chosen[b]]] == start and hashes[chosen[b]] > hashes[moving]:
             chosen[b + 1] = chosen[b]
             b -= 1
         chosen[b + 1] = moving
     for j in range(len(chosen)):
-        chosen[j] += pair_begin
-    return chosen
+        chosen[j] += first
+    return _Chosen(chosen, _with_mate(reads, pairs, chosen))
 
 
-@jit
-def _fill_opened(row, quals, column, opened, code):
-    """Sets the opened columns directly left of ``column`` to ``code``."""
-    for c in range(max(column - opened, 0), min(column, WINDOW)):
-        row[c] = code
-        quals[c] = 0
-
-
-@jit
-def _place(
-    row,
-    row_quals,
-    columns,
-    opened,
-    window_start,
-    start,
-    bases,
-    quals,
-    ops,
-    lengths,
-    use_soft_clips,
-):
-    """Lays one read on the columns. ``columns[p - window_start]`` is position p's column, ``opened[...]`` how many
-    insertion columns stand directly left of it."""
-    window_end = window_start + WINDOW
-    at = start
-    if use_soft_clips:
-        # Clipped bases are laid out as if they were aligned.
-        for k in range(len(ops)):
-            if ops[k] == 4:
-                at -= lengths[k]
-            elif ops[k] != 5 and ops[k] != 6:
-                break
-    query = np.int64(0)
-    inserted = np.int64(0)  # bases laid already into the columns opened left of ``at``
-    inside = False  # whether the base left of ``at`` belongs to the read, so that the boundary is spanned
-    for k in range(len(ops)):
-        operation = ops[k]
-        length = np.int64(lengths[k])
-        if operation == 4 and not use_soft_clips:
-            query += length
-            continue
-        if operation == 5 or operation == 6 or length == 0:
-            continue
-        if operation == 1:
-            if window_start <= at < window_end:
-                column = columns[at - window_start]
-                width = opened[at - window_start]
-                if inserted == 0:
-                    _fill_opened(row, row_quals, column, width, _GAP)
-                for j in range(length):
-                    c = column - width + inserted + j
-                    if 0 <= c < WINDOW:
-                        row[c] = bases[query + j]
-                        row_quals[c] = quals[query + j]
-            inserted += length
-            query += length
-            continue
-        if operation == 3:
-            at += length
-            inserted = np.int64(0)
-            inside = False
-            continue
-        # M, D, =, X, and S where it is used.
-        for position in range(max(at, window_start), min(at + length, window_end)):
-            column = columns[position - window_start]
-            width = opened[position - window_start]
-            spanned = position > at or (inside and inserted == 0)
-            if width > 0 and spanned:
-                _fill_opened(row, row_quals, column, width, _GAP)
-            if 0 <= column < WINDOW:
-                if operation == 2:
-                    row[column] = _GAP
-                else:
-                    row[column] = bases[query + position - at]
-                    row_quals[column] = quals[query + position - at]
-        at += length
-        inserted = np.int64(0)
-        inside = True
-        if operation != 2:
-            query += length
-
-
-@jit
-def _with_mate(chosen, pair_reads, flags, name_hashes):
-    """Whether each chosen read's mate is chosen, too: the same name, and the other of first and second in pair."""
+@kernel_part
+def _with_mate(reads, pairs, chosen):
+    """Whether each chosen read's mate is also chosen: the same name, and the other of first and second in pair."""
     found = np.zeros(len(chosen), np.bool_)
     for i in range(len(chosen)):
-        one = pair_reads[chosen[i]]
+        one = pairs.reads[chosen[i]]
         for j in range(i):
-            other = pair_reads[chosen[j]]
-            if name_hashes[one] == name_hashes[other] and (flags[one] ^ flags[other]) & 0xC0 == 0xC0:
+            other = pairs.reads[chosen[j]]
+            if (
+                reads.name_hashes[one] == reads.name_hashes[other]
+                and (reads.flags[one] ^ reads.flags[other]) & 0xC0 == 0xC0
+            ):
                 found[i] = found[j] = True
     return found
 
 
-@jit
-def encode(
-    starts,
-    flags,
-    mapqs,
-    name_hashes,
-    base_offsets,
-    bases,
-    quals,
-    cigar_offsets,
-    cigar_ops,
-    cigar_lengths,
-    reference,
-    reference_start,
-    record_starts,
-    record_hashes,
-    pair_offsets,
-    pair_reads,
-    pair_haplotypes,
-    allele_offsets,
-    edit_starts,
-    edit_ref_lengths,
-    edit_offsets,
-    edit_bases,
-    read_limit,
-    use_soft_clips,
-):
-    """The tensors of all alleles of the records (DESIGN "Tensor").
+@kernel_part
+def _find_insertions(reads, pairs, chosen, window_start, longest):
+    """Sets ``longest`` int64 (W,) to the most bases that a chosen read has inserted left of each position."""
+    longest[:] = 0
+    for pair in chosen.pairs:
+        read = read_at(reads, pairs.reads[pair])
+        at = read.start
+        inserted = np.int64(0)
+        for k in range(len(read.ops)):
+            operation = read.ops[k]
+            length = np.int64(read.lengths[k])
+            if operation == INSERTION:
+                inserted += length
+                if window_start <= at < window_start + WINDOW:
+                    longest[at - window_start] = max(longest[at - window_start], inserted)
+            elif length > 0 and (is_aligned(operation) or operation == DELETION or operation == SKIP):
+                at += length
+                inserted = np.int64(0)
+                if at >= window_start + WINDOW:
+                    break
 
-    Alleles ``allele_offsets[r]:allele_offsets[r + 1]`` are record r's scorable ALTs; allele ``a``, trimmed, replaces
-    ``edit_ref_lengths[a]`` bases at ``edit_starts[a]`` by ``edit_bases[edit_offsets[a]:edit_offsets[a + 1]]``.
-    Returns row offsets, read_bases, read_quals, read_flags, read_mapqs, read_support, reference, alternate.
+
+@kernel_part
+def _open_columns(layout, longest, edit_start, ref_length, edit_length):
+    """Sets the layout of an allele: columns for what reads have inserted, and for what it inserts itself."""
+    shared = min(edit_length, ref_length)
+    boundary = edit_start + shared - layout.start
+    opened = layout.opened
+    columns = layout.columns
+    for k in range(WINDOW):  # a copy in one statement takes four seconds to compile
+        opened[k] = longest[k]
+    if 0 <= boundary < WINDOW:
+        opened[boundary] = max(opened[boundary], edit_length - shared)
+    columns[REF_COLUMN] = REF_COLUMN
+    for k in range(REF_COLUMN + 1, WINDOW):
+        columns[k] = columns[k - 1] + 1 + opened[k]
+    for k in range(REF_COLUMN - 1, -1, -1):
+        columns[k] = columns[k + 1] - 1 - opened[k + 1]
+
+
+@kernel_part
+def _fill_opened(row, column, opened):
+    """Sets the opened columns directly left of ``column`` to gaps."""
+    for c in range(max(column - opened, 0), min(column, WINDOW)):
+        row.bases[c] = GAP
+        row.quals[c] = 0
+
+
+@kernel_part
+def _lay_reference(row, layout, reference):
+    """Lays the reference on a row, with gaps in the opened columns."""
+    for k in range(WINDOW):
+        column = layout.columns[k]
+        _fill_opened(row, column, layout.opened[k])
+        index = layout.start + k - reference.start
+        if 0 <= column < WINDOW and 0 <= index < len(reference.codes):
+            row.bases[column] = reference.codes[index]
+
+
+@kernel_part
+def _lay_edit(bases, layout, start, ref_length, edit):
+    """Replaces ``ref_length`` bases of the reference at ``start`` by those of ``edit``, in the row ``bases``."""
+    shared = min(len(edit), ref_length)
+    boundary = start + shared - layout.start
+    for j in range(max(len(edit), ref_length)):
+        k = start + j - layout.start
+        if j < ref_length:
+            if 0 <= k < WINDOW and 0 <= layout.columns[k] < WINDOW:
+                bases[layout.columns[k]] = edit[j] if j < shared else GAP
+        elif 0 <= boundary < WINDOW:
+            c = layout.columns[boundary] - layout.opened[boundary] + j - shared
+            if 0 <= c < WINDOW:
+                bases[c] = edit[j]
+
+
+@kernel_part
+def _lay_reads(rows, at_row, layout, number, chosen, pairs, reads, use_soft_clips):
+    """Lays the chosen reads on the rows from ``at_row`` on, for the ALT with this number among the scorable ones.
+
+    Rows are sorted by what they support: neither, REF, this ALT, another ALT.
     """
-    alleles = allele_offsets[len(record_starts)]
-    row_offsets = np.zeros(alleles + 1, np.int64)
-    for r in range(len(record_starts)):
-        rows = min(pair_offsets[r + 1] - pair_offsets[r], read_limit)
-        for a in range(allele_offsets[r], allele_offsets[r + 1]):
-            row_offsets[a + 1] = row_offsets[a] + rows
-    total = row_offsets[alleles]
-    read_bases = np.zeros((total, WINDOW), np.uint8)
-    read_quals = np.zeros((total, WINDOW), np.uint8)
-    read_flags = np.empty(total, np.uint16)
-    read_mapqs = np.empty(total, np.uint8)
-    read_support = np.empty(total, np.uint8)
-    references = np.zeros((alleles, WINDOW), np.uint8)
-    alternates = np.zeros((alleles, WINDOW), np.uint8)
-    longest = np.empty(WINDOW, np.int64)
-    opened = np.empty(WINDOW, np.int64)
-    columns = np.empty(WINDOW, np.int64)
-    no_quals = np.zeros(WINDOW, np.uint8)
-    for r in range(len(record_starts)):
-        window_start = record_starts[r] - REF_COLUMN
-        chosen = _choose(
-            pair_offsets[r],
-            pair_offsets[r + 1],
-            pair_reads,
-            starts,
-            flags,
-            name_hashes,
-            record_hashes[r],
-            read_limit,
-        )
-        with_mate = _with_mate(chosen, pair_reads, flags, name_hashes)
-        longest[:] = 0
-        for pair in chosen:
-            read = pair_reads[pair]
-            at = starts[read]
-            inserted = np.int64(0)
-            for k in range(cigar_offsets[read], cigar_offsets[read + 1]):
-                operation = cigar_ops[k]
-                length = np.int64(cigar_lengths[k])
-                if operation == 1:
-                    inserted += length
-                    if window_start <= at < window_start + WINDOW:
-                        longest[at - window_start] = max(longest[at - window_start], inserted)
-                elif length > 0 and (operation == 0 or operation == 2 or operation == 3 or operation >= 7):
-                    at += length
-                    inserted = np.int64(0)
-                    if at >= window_start + WINDOW:
-                        break
-        for a in range(allele_offsets[r], allele_offsets[r + 1]):
-            edit = edit_bases[edit_offsets[a] : edit_offsets[a + 1]]
-            shared = min(len(edit), edit_ref_lengths[a])
-            boundary = edit_starts[a] + shared - window_start
-            for k in range(WINDOW):  # a copy in one statement takes four seconds to compile
-                opened[k] = longest[k]
-            if 0 <= boundary < WINDOW:
-                opened[boundary] = max(opened[boundary], len(edit) - shared)
-            columns[REF_COLUMN] = REF_COLUMN
-            for k in range(REF_COLUMN + 1, WINDOW):
-                columns[k] = columns[k - 1] + 1 + opened[k]
-            for k in range(REF_COLUMN - 1, -1, -1):
-                columns[k] = columns[k + 1] - 1 - opened[k + 1]
+    for support in range(4):
+        for i in range(len(chosen.pairs)):
+            pair = chosen.pairs[i]
+            haplotype = pairs.haplotypes[pair]
+            if haplotype <= 0:
+                shown = haplotype + 1
+            else:
+                shown = 2 if haplotype == number else 3
+            if shown != support:
+                continue
+            read = pairs.reads[pair]
+            _lay_read(Row(rows.bases[at_row], rows.quals[at_row]), layout, read_at(reads, read), use_soft_clips)
+            rows.flags[at_row] = reads.flags[read] | (_MATE_ROW if chosen.has_mate[i] else _NO_MARK)
+            rows.mapqs[at_row] = reads.mapqs[read]
+            rows.support[at_row] = support
+            at_row += 1
 
-            row = references[a]
-            for k in range(WINDOW):
-                _fill_opened(row, no_quals, columns[k], opened[k], _GAP)
-                position = window_start + k - reference_start
-                if 0 <= columns[k] < WINDOW and 0 <= position < len(reference):
-                    row[columns[k]] = reference[position]
-            for k in range(WINDOW):
-                alternates[a, k] = row[k]
-            row = alternates[a]
-            for j in range(max(len(edit), edit_ref_lengths[a])):
-                k = edit_starts[a] + j - window_start
-                if j < shared:
-                    if 0 <= k < WINDOW and 0 <= columns[k] < WINDOW:
-                        row[columns[k]] = edit[j]
-                elif j < edit_ref_lengths[a]:
-                    if 0 <= k < WINDOW and 0 <= columns[k] < WINDOW:
-                        row[columns[k]] = _GAP
-                elif 0 <= boundary < WINDOW:
-                    c = columns[boundary] - opened[boundary] + j - shared
+
+@kernel_part
+def _lay_read(row, layout, read, use_soft_clips):
+    """Lays one read on a row of nothing."""
+    window_start = layout.start
+    window_end = window_start + WINDOW
+    at = read.start
+    if use_soft_clips:
+        # Clipped bases are laid out as if they were aligned.
+        for k in range(len(read.ops)):
+            if read.ops[k] == SOFT_CLIP:
+                at -= read.lengths[k]
+            elif read.ops[k] != HARD_CLIP and read.ops[k] != PADDING:
+                break
+    query = np.int64(0)
+    inserted = np.int64(0)  # bases laid already into the columns opened left of ``at``
+    inside = False  # whether the base left of ``at`` belongs to the read, so that the boundary is spanned
+    for k in range(len(read.ops)):
+        operation = read.ops[k]
+        length = np.int64(read.lengths[k])
+        if operation == SOFT_CLIP and not use_soft_clips:
+            query += length
+            continue
+        if operation == HARD_CLIP or operation == PADDING or length == 0:
+            continue
+        if operation == INSERTION:
+            if window_start <= at < window_end:
+                column = layout.columns[at - window_start]
+                width = layout.opened[at - window_start]
+                if inserted == 0:
+                    _fill_opened(row, column, width)
+                for j in range(length):
+                    c = column - width + inserted + j
                     if 0 <= c < WINDOW:
-                        row[c] = edit[j]
-
-            at_row = row_offsets[a]
-            this = a - allele_offsets[r] + 1
-            for support in range(4):
-                for i in range(len(chosen)):
-                    pair = chosen[i]
-                    haplotype = pair_haplotypes[pair]
-                    if haplotype <= 0:
-                        shown = haplotype + 1
-                    else:
-                        shown = 2 if haplotype == this else 3
-                    if shown != support:
-                        continue
-                    read = pair_reads[pair]
-                    _place(
-                        read_bases[at_row],
-                        read_quals[at_row],
-                        columns,
-                        opened,
-                        window_start,
-                        starts[read],
-                        bases[base_offsets[read] : base_offsets[read + 1]],
-                        quals[base_offsets[read] : base_offsets[read + 1]],
-                        cigar_ops[cigar_offsets[read] : cigar_offsets[read + 1]],
-                        cigar_lengths[cigar_offsets[read] : cigar_offsets[read + 1]],
-                        use_soft_clips,
-                    )
-                    read_flags[at_row] = flags[read] | (_MATE_ROW if with_mate[i] else _NO_MARK)
-                    read_mapqs[at_row] = mapqs[read]
-                    read_support[at_row] = support
-                    at_row += 1
-    return row_offsets, read_bases, read_quals, read_flags, read_mapqs, read_support, references, alternates
+                        row.bases[c] = read.bases[query + j]
+                        row.quals[c] = read.quals[query + j]
+            inserted += length
+            query += length
+            continue
+        if operation == SKIP:
+            at += length
+            inserted = np.int64(0)
+            inside = False
+            continue
+        # M, D, =, X, and S if soft clips are used.
+        for position in range(max(at, window_start), min(at + length, window_end)):
+            column = layout.columns[position - window_start]
+            width = layout.opened[position - window_start]
+            spanned = position > at or (inside and inserted == 0)
+            if width > 0 and spanned:
+                _fill_opened(row, column, width)
+            if 0 <= column < WINDOW:
+                if operation == DELETION:
+                    row.bases[column] = GAP
+                else:
+                    row.bases[column] = read.bases[query + position - at]
+                    row.quals[column] = read.quals[query + position - at]
+        at += length
+        inserted = np.int64(0)
+        inside = True
+        if operation != DELETION:
+            query += length

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnnspark.training.driver import TrainResult
 from cnnspark.training.settings import TrainSettings
-from cnnspark.training.train import TrainResult, train
+from tests.support.synthetic_training import OPENER, train
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,15 +20,16 @@ SETTINGS = TrainSettings(
     epochs=2,
     batch_size=32,
     timeout_seconds=60,
-    data_opener="tests.support.synthetic_training:open_synthetic",
 )
 
 
-def run(spark: SparkSession, data: str, out: Path, **changes: object) -> tuple[TrainResult, list[str]]:
+def run(
+    spark: SparkSession, data: str, out: Path, data_opener: str = OPENER, **changes: object
+) -> tuple[TrainResult, list[str]]:
     """The training of SETTINGS less the changes, and the lines that it showed."""
     lines: list[str] = []
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return train(spark, data, str(out), settings, lines.append), lines
+    return train(spark, data, str(out), settings, lines.append, data_opener), lines
 
 
 def epochs_of(lines: list[str]) -> list[str]:

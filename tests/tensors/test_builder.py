@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
 from cnnspark.tensors.builder import build_tensors
-from cnnspark.tensors.row_kernels import _smallest
+from cnnspark.tensors.kernel_tools import smallest
 from cnnspark.tensors.schema import FIELDS, MATE_ROW
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants import alleles
@@ -462,9 +463,12 @@ def test_overlapping_mates_are_both_kept_and_marked(tmp_path: Path) -> None:
 
 
 def test_the_smallest_hashes_are_numpys() -> None:
+    compiled = numba.njit(smallest)
     rng = np.random.default_rng(2)
     for n in (1, 7, 200):
         hashes = rng.integers(0, 2**64, n, np.uint64)
         hashes[: n // 3] = hashes[-1]  # ties
         hashes[0], hashes[n // 2] = 0, 2**64 - 1
-        assert [int(_smallest(hashes, k)) for k in range(1, n + 1)] == np.sort(hashes).tolist()
+        for limit in range(1, n + 3):
+            expected = np.sort(np.argsort(hashes, kind="stable")[:limit])
+            assert compiled(hashes, limit).tolist() == expected.tolist()
