@@ -15,8 +15,9 @@ from cnnspark.execution.shards import SHARDS, ShardRow, shard_folder, write_shar
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.models.bundle_files import absolute_model
 from cnnspark.models.card import model_tensors, read_card
-from cnnspark.scoring import cascade, multisample, score
+from cnnspark.scoring import cascade
 from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.scoring.score import score_header, score_work
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.costs import Expected as ExpectedCosts
 from cnnspark.stages.costs import Weigher, scoring_costs
@@ -49,12 +50,10 @@ class ScoringTask:
         self.inputs = inputs if self.looks_at_reads else replace(inputs, reads=None)
         self.tensors = model_tensors(self.model, self.card, TensorSettings())
         self.first = cascade.first_stage(self.model, self.card, with_first)
-        scorer: Any = multisample if inputs.members else score
+        plan = ScoringPlan(self.model, self.card, self.tensors, settings or ScoreSettings(), self.first)
         with VcfSource(inputs.vcf) as source:
-            self.header = scorer.score_header(source.header, inputs.vcf, self.card, self.first).text()
-        self.work = scorer.score_work(
-            self.inputs, ScoringPlan(self.model, self.card, self.tensors, settings or ScoreSettings(), self.first)
-        )
+            self.header = score_header(source.header, inputs.vcf, plan, inputs).text()
+        self.work = score_work(self.inputs, plan)
 
     def weigher(self) -> Weigher:
         """Predicts what the model's blocks cost."""

@@ -46,6 +46,7 @@ from cnnspark.tensors.settings import TensorSettings
 from cnnspark.tensors.site_features import SITE_FEATURES, feature_columns
 from cnnspark.training.data import hold_out
 from cnnspark.variants.alleles import UNKNOWN
+from cnnspark.variants.score_fields import log_odds
 from tests.conftest import Sample, read_lines
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def test_each_allele_has_the_score_of_the_stage_that_it_came_to(
     inputs: Inputs, alone: dict[str, list[Record]], tmp_path: Path
 ) -> None:
     band = Band(0.01, 0.97)
-    low, high = (float(x) for x in score.score(np.array([band.low, band.high])))
+    low, high = (float(x) for x in log_odds(np.array([band.low, band.high])))
     records, counts = worked(inputs, bundle_of(tmp_path / "m", band))
     seen: list[float] = []
     for record, first, second in zip(records, alone[FEATURES], alone[READS], strict=True):

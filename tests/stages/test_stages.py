@@ -129,7 +129,7 @@ def test_another_output_type_is_another_merge_and_nothing_else(
     shutil.copytree(scored, out)
     written = {path: path.stat().st_mtime_ns for name in ("shards", "manifest") for path in (out / name).iterdir()}
     request = ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config, "resume")
-    summary = stages.score_callset(spark, ScoreRequest(dataclasses.replace(request, output_type="b")))
+    summary = stages.score_callset(spark, dataclasses.replace(request, output_type="b"))
     assert sorted(path.name for path in out.glob("merged*")) == ["merged.bcf", "merged.bcf.csi"]
     assert summary["merged"] == str(out / "merged.bcf")
     with pysam.VariantFile(str(out / "merged.bcf")) as ours, pysam.VariantFile(str(scored / "merged.vcf.gz")) as theirs:
