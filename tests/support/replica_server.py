@@ -92,7 +92,8 @@ class Server:
         """Until standard input is closed."""
         while True:
             for key, _ in self._watched.select():
-                key.data()
+                if key.fd in self._watched.get_map():  # else an event before this one was the end of it
+                    key.data()
 
     def _load(self) -> None:
         """The imports of :func:`cnnspark.training.barrier_stage.replica_command`."""
@@ -105,9 +106,14 @@ class Server:
 
     def _accept(self, listening: socket.socket) -> None:
         connection, _ = listening.accept()
-        wanted, streams = received(connection)
+        try:
+            wanted, streams = received(connection)
+        except ConnectionError:
+            wanted, streams = {}, []
         if not wanted:  # the client was killed before it had said what it wants
             connection.close()
+            for stream in streams:
+                os.close(stream)
             return
         if not self._main:
             self._load()
