@@ -10,12 +10,14 @@ AT_ONCE ?= 2
 # Where the demo writes.
 OUT    ?= demo-out
 
-.PHONY: help demo test test-slow lint format bench clean install
+.PHONY: help demo test test-slow lint format hooks bench clean install
 
 help:
 	@echo "make demo        simulate a sample, train on it, filter it: ends with a VCF, metrics and a report"
 	@echo "make test        lint, types and tests"
 	@echo "make test-slow   the tests that take minutes, too"
+	@echo "make lint        lint, types, import layers, plain English"
+	@echo "make hooks       the same before each commit"
 	@echo "make bench       the benchmarks"
 	@echo "make clean       remove .venv and what the demo wrote"
 
@@ -45,13 +47,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/plain_english.py
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+hooks: install
+	$(BIN)/pre-commit install
+
 bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

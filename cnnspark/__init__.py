@@ -1,27 +1,46 @@
 """Filters variant callsets with a convolutional network, distributed on Apache Spark.
 
-For Python callers ``score``, ``filter``, ``evaluate``, ``build_tensors``, ``train`` and ``explain`` are what the
-commands of these names are (:mod:`cnnspark.api`); they are loaded when they are first used.
+For Python callers ``score``, ``filter``, ``evaluate``, ``build_tensors``, ``train``, ``explain`` and ``simulate`` do
+what the commands of these names do (:mod:`cnnspark.api`). ``LocalSession`` runs them without Spark, ``set_quiet`` hides
+progress. All of them are loaded when they are first used.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from cnnspark._version import __version__
+from cnnspark._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cnnspark.api import build_tensors, evaluate, explain, filter, score, train  # noqa: A004
+    from cnnspark.api import build_tensors, evaluate, explain, filter, score, train
+    from cnnspark.common.log import set_quiet
+    from cnnspark.execution.tasks import LocalSession
+    from cnnspark.simulation import simulate
 
-__all__ = ["__version__", "build_tensors", "evaluate", "explain", "filter", "score", "train"]
+__all__ = [
+    "LocalSession",
+    "build_tensors",
+    "evaluate",
+    "explain",
+    "filter",
+    "score",
+    "set_quiet",
+    "simulate",
+    "train",
+]
+# Names of other modules than cnnspark.api.
+_ELSEWHERE = {
+    "LocalSession": "cnnspark.execution.tasks",
+    "set_quiet": "cnnspark.common.log",
+    "simulate": "cnnspark.simulation",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'cnnspark' has no attribute '{name}'")
-    from cnnspark import api
-
-    return getattr(api, name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "cnnspark.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,8 @@
 """The stages for a Python caller: what the commands do, with paths in and a small result object out.
 
-``import cnnspark`` loads none of this; ``cnnspark.score`` does. A Spark session is made where none is active or given,
-and stays for the next call; Spark's own ``stop()`` ends it. With ``spark=cnnspark.execution.tasks.LocalSession()``
-scoring, filtering and evaluation run in this process, without Spark. Failures are raised as :mod:`cnnspark.errors` has
-them.
+``import cnnspark`` loads none of this; ``cnnspark.score`` does. A Spark session is made unless one is active or given;
+it stays for the next call, and Spark's own ``stop()`` ends it. With ``spark=cnnspark.LocalSession()`` scoring,
+filtering and evaluation run in this process, without Spark. Failures are raised as :mod:`cnnspark.errors`.
 """
 
 from __future__ import annotations
@@ -28,24 +27,33 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.execution.tasks import Session
-    from cnnspark.training.train import TrainResult
+    from cnnspark.training import TrainResult
 
 # A Config, a YAML file, or single settings by name: {"blocks.records": 200}.
-Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]  # noqa: UP007 (used at run time)
-Paths = Union[str, "os.PathLike[str]"]  # noqa: UP007
+Settings = Union[Config, str, "os.PathLike[str]", Mapping[str, Any], None]
+Paths = Union[str, "os.PathLike[str]"]
 S = TypeVar("S", bound="Session")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What scoring has come to. ``merged`` is None where shards were left."""
+    """Result of scoring a callset.
+
+    Attributes:
+        out: the run's folder.
+        merged: the merged callset; None if the shards were left.
+        key: of the score in INFO.
+        counts: alleles and records, by what was done with them.
+        statement: that no record was lost.
+        guard: which model inputs are distributed differently from the training data.
+    """
 
     out: str
     merged: str | None
-    key: str  # of the score in INFO
+    key: str
     counts: dict[str, int]
-    statement: str  # that no record was lost
-    guard: dict[str, Any] | None  # which inputs are not as the model knows them
+    statement: str
+    guard: dict[str, Any] | None
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each ALT of the merged callset: contig, pos (1-based), ref, alt, qual, filter, score."""
@@ -54,7 +62,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Filtered:
-    """What filtering has come to: how many records passed, by the counts of the manifest."""
+    """Result of filtering a callset: how many records passed, by the counts of the manifest."""
 
     out: str
     key: str
@@ -63,13 +71,13 @@ class Filtered:
     values: dict[str, Any] = field(repr=False)  # all that the stage says, cutoffs among it
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each ALT, as of :class:`Scored`."""
+        """A row for each ALT, as :meth:`Scored.to_pandas`."""
         return _table(self.out, self.key)
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What evaluation has come to: ``metrics[group][score][name]``, None where undefined."""
+    """Result of an evaluation: ``metrics[group][score][name]``, None if undefined."""
 
     out: str
     report: str
@@ -100,7 +108,7 @@ class BuiltTensors:
 
 @dataclass(frozen=True)
 class Explained:
-    """One call explained; ``values`` are all that the page shows."""
+    """Result of explaining one call; ``values`` are everything that the page shows."""
 
     out: str
     score: float
@@ -126,9 +134,26 @@ def score(
     cascade: bool | None = None,
     spark: Session | None = None,
 ) -> Scored:
-    """Scores a callset, as ``cnnspark score``. ``reads`` of several samples are given by sample.
+    """Scores a callset, as ``cnnspark score``.
 
-    ``cascade``: whether a faster first model scores alone what it is sure of; None leaves that to the model's card.
+    Args:
+        vcf: the callset.
+        reads: BAM or CRAM; of several samples, by sample.
+        reference: the FASTA.
+        model: a bundle's folder or the name of a bundled model; None for the default.
+        out: the run's folder.
+        sample: the callset's sample that the reads belong to.
+        regions: as ``chr20`` or ``chr20:1,000-2,000``; all of the callset if empty.
+        config: a Config, a YAML file, or single settings by name: ``{"blocks.records": 200}``.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        merge: whether the shards are merged to one file.
+        strict: whether a callset unlike the model's training data is an error.
+        output_type: of the merged file: ``z`` for .vcf.gz, ``b`` for .bcf.
+        cascade: whether a faster first model scores alone what it is sure of; None leaves that to the model's card.
+        spark: a SparkSession, or a LocalSession to run without Spark.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy; :mod:`cnnspark.errors` has the subclasses.
     """
     from cnnspark import stages
 
@@ -136,14 +161,12 @@ def score(
     if cascade is not None:
         settings = dataclasses.replace(settings, score=dataclasses.replace(settings.score, cascade=cascade))
     chosen = _text(model) or settings.model
-    found = _run(
-        stages.score_callset, _session(spark, "score"), paths, chosen, _text(out), settings, if_exists, merge,
-        strict, output_type,
-    )  # fmt: skip
+    request = stages.ScoreRequest(paths, chosen, _path(out), settings, if_exists, merge, strict, output_type)
+    found = _run(stages.score_callset, _session(spark, "score"), request)
     return Scored(str(out), found["merged"], found["key"], found["counts"], found["statement"], found["guard"])
 
 
-def filter(  # noqa: A001 (the command's name)
+def filter(
     vcf: Paths,
     out: Paths,
     *,
@@ -152,18 +175,27 @@ def filter(  # noqa: A001 (the command's name)
     spark: Session | None = None,
     **how: Any,
 ) -> Filtered:
-    """Sets FILTER by score, as ``cnnspark filter``; ``vcf`` may be a :class:`Scored`'s ``out``.
+    """Sets FILTER by score, as ``cnnspark filter``.
 
-    ``how`` says what is filtered: ``threshold=0``, ``precision=0.95``, ``sensitivity=0.99``, ``key="QUAL"`` and
-    whatever else :func:`cnnspark.stages.filter_callset` takes by name.
+    Args:
+        vcf: a scored callset, or a :class:`Scored`'s ``out``.
+        out: the callset to write.
+        config: as for :func:`score`.
+        if_exists: ``fail`` or ``overwrite``.
+        spark: as for :func:`score`.
+        **how: what to filter by: ``threshold=0``, ``precision=0.95``, ``sensitivity=0.99``, ``key="QUAL"`` and whatever
+            else :class:`cnnspark.stages.FilterOptions` has.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy.
     """
     from cnnspark import stages
 
     settings, _ = _settings(config)
     overwrite = _overwrite(if_exists)
-    found = _run(
-        stages.filter_callset, _session(spark, "filter"), _text(vcf), _text(out), settings, overwrite=overwrite, **how
-    )
+    options = stages.FilterOptions(**how)
+    session = _session(spark, "filter")
+    found = _run(stages.filter_callset, session, _path(vcf), _path(out), settings, options, overwrite)
     return Filtered(str(out), found["key"], found["counts"], found["statement"], found)
 
 
@@ -183,17 +215,30 @@ def evaluate(
 ) -> Evaluated:
     """Measures a callset's scores against a truth or a table of labels, as ``cnnspark evaluate``.
 
-    ``how`` is whatever else :func:`cnnspark.stages.evaluate_callset` takes by name: ``scores``, ``min_qual``,
-    ``causes``.
+    Args:
+        vcf: the callset, or a :class:`Scored`'s ``out``.
+        out: folder for figures and the report.
+        truth: the truth callset, with ``bed``.
+        bed: the regions in which the truth is complete.
+        labels: a table of labelled alleles, instead of a truth.
+        reference: the FASTA; a truth needs it.
+        regions: as for :func:`score`.
+        config: as for :func:`score`.
+        if_exists: ``fail`` or ``overwrite``.
+        spark: as for :func:`score`.
+        **how: whatever else :class:`cnnspark.stages.EvaluationRequest` has: ``scores``, ``min_qual``, ``causes``.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy.
     """
     from cnnspark import stages
 
     settings, paths = _settings(
         config, vcf=vcf, truth=truth, bed=bed, labels=labels, reference=reference, regions=regions
     )
-    overwrite = _overwrite(if_exists)
-    _run(stages.evaluate_callset, _session(spark, "evaluate"), paths, _text(out), settings, overwrite=overwrite, **how)
-    folder = location(str(_text(out)))
+    request = stages.EvaluationRequest(paths, _path(out), settings, overwrite=_overwrite(if_exists), **how)
+    _run(stages.evaluate_callset, _session(spark, "evaluate"), request)
+    folder = location(_path(out))
     stored = read_json(folder / "metrics.json", "the folder of an evaluation")
     return Evaluated(str(out), str(folder / "report.html"), stored["metrics"], stored["counts"])
 
@@ -213,14 +258,32 @@ def build_tensors(
     if_exists: str = "fail",
     spark: SparkSession | None = None,
 ) -> BuiltTensors:
-    """Builds a labelled tensor dataset for :func:`train`, as ``cnnspark tensors``."""
+    """Builds a labelled tensor dataset for :func:`train`, as ``cnnspark tensors``.
+
+    Args:
+        vcf: the callset.
+        reads: BAM or CRAM; None for models that take none.
+        reference: the FASTA.
+        out: the dataset's folder.
+        truth: the truth callset, with ``bed``.
+        bed: the regions in which the truth is complete.
+        labels: a table of labelled alleles, instead of a truth.
+        sample: the callset's sample that the reads belong to.
+        regions: as for :func:`score`.
+        config: as for :func:`score`.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        spark: a SparkSession.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy.
+    """
     from cnnspark import stages
 
     settings, paths = _settings(
         config, vcf=vcf, reads=reads, reference=reference, truth=truth, bed=bed, labels=labels, sample=sample,
         regions=regions,
     )  # fmt: skip
-    found = _run(stages.build_dataset, _session(spark, "tensors"), paths, _text(out), settings, if_exists)
+    found = _run(stages.build_dataset, _session(spark, "tensors"), paths, _path(out), settings, if_exists)
     return BuiltTensors(str(out), found["tensors"], found["labels"], found["counts"])
 
 
@@ -236,18 +299,30 @@ def train(
 ) -> TrainResult:
     """Trains a network on one dataset or several, as ``cnnspark train``.
 
-    ``settings`` are those of the command's flags: ``model``, ``init``, ``by_parts``, ``replicas``, ``epochs``,
-    ``batch_size``, ``patience``, ``log_dir``. The result has ``validation``, the figures of the best epoch,
-    and the model's ``card``.
+    Args:
+        data: the datasets' folders.
+        model_out: the bundle's folder.
+        validation: the share or the regions to hold out.
+        config: as for :func:`score`.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        spark: a SparkSession.
+        **settings: those of the command's flags: ``model``, ``init``, ``by_parts``, ``replicas``, ``epochs``,
+            ``batch_size``, ``patience``, ``log_dir``.
+
+    Returns:
+        The result with ``validation``, the figures of the best epoch, and the model's ``card``.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy.
     """
-    from cnnspark.training import train as training
+    from cnnspark.training import train as train_model
 
     folders = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     chosen = _settings(config)[0].train.with_flags(
         tuple(validation), if_exists=if_exists, objective="classify", **settings
     )
     return _run(
-        training.train, _session(spark, "train"), [str(_text(each)) for each in folders], _text(model_out), chosen,
+        train_model, _session(spark, "train"), [_path(each) for each in folders], _path(model_out), chosen,
         progress,
     )  # fmt: skip
 
@@ -264,11 +339,26 @@ def explain(
     sample: str | None = None,
     config: Settings = None,
 ) -> Explained:
-    """Says why one allele has its score, as ``cnnspark explain``; needs no Spark. ``at`` is ``"chr20:10000117"``."""
+    """Says why one allele has its score, as ``cnnspark explain``; needs no Spark.
+
+    Args:
+        vcf: the callset, or a :class:`Scored`'s ``out``, which knows reads, reference and model.
+        reads: as for :func:`score`.
+        reference: the FASTA.
+        model: as for :func:`score`; None for the one that scored the callset.
+        at: the record's position, ``"chr20:10000117"``.
+        alt: which ALT; None takes the first that can be scored.
+        out: the page to write, ``.html``.
+        sample: the callset's sample.
+        config: as for :func:`score`.
+
+    Raises:
+        CnnsparkError: one sentence with a remedy.
+    """
     from cnnspark.stages import explain
 
     settings, paths = _settings(config, vcf=vcf, reads=reads, reference=reference, sample=sample)
-    found = explain.explain(paths, _text(model) or settings.model, at, alt, str(_text(out)), settings)
+    found = explain.explain(paths, _text(model) or settings.model, at, alt, _path(out), settings)
     return Explained(str(out), found["score"], found["probability"], found["summary"], found)
 
 
@@ -290,8 +380,12 @@ def _session(spark: S | None, app: str) -> S | SparkSession:
     return active_session() or spark_session(app)
 
 
-def _text(path: Any) -> str | None:
+def _text(path: Paths | None) -> str | None:
     return None if path is None else os.fspath(path)
+
+
+def _path(path: Paths) -> str:
+    return os.fspath(path)
 
 
 def _overwrite(if_exists: str) -> bool:

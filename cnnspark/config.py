@@ -1,7 +1,7 @@
 """The configuration: frozen dataclasses, filled from defaults < YAML < ``--set key=value`` < flags.
 
-Every setting that changes the bytes of an output stands here, so that the resolved configuration in a run's folder
-says all of it. Spark's own settings never do: they belong to Spark's properties.
+Every setting that changes the bytes of an output is here, so that the resolved configuration in a run's folder says
+all of it. Spark's own settings belong to Spark's properties.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cnnspark.common.dataclass_settings import _put, build, check_share
+from cnnspark.common.dataclass_settings import build, check_share, set_value
 from cnnspark.common.storage import absolute, scheme_of
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import BlockSettings
@@ -26,7 +26,7 @@ from cnnspark.training.settings import TrainSettings
 from cnnspark.variants.candidates import CandidateSettings
 from cnnspark.variants.carriers import Member
 
-# What a run filters by where nothing is chosen.
+# What a run filters by if nothing is chosen.
 USUAL_PRECISION = 0.95
 PATHS = ("vcf", "reads", "reference", "truth", "bed", "labels")
 
@@ -43,7 +43,7 @@ class InputPaths:
     labels: str | None = None
     sample: str | None = None
     regions: tuple[str, ...] = ()
-    members: tuple[Member, ...] = ()  # of a multi-sample callset: the samples whose reads are at hand, then no reads
+    members: tuple[Member, ...] = ()  # of a multi-sample callset: the samples with reads of their own, instead of reads
 
     @property
     def has_reads(self) -> bool:
@@ -102,7 +102,7 @@ class Config:
 
 
 def differences(config: Config) -> list[str]:
-    """The settings that are not the defaults, as ``key.subkey=value``: what a run prints of its configuration."""
+    """The settings that differ from the defaults, as ``key.subkey=value``: what a run prints of its configuration."""
 
     def walk(chosen: Any, default: Any, path: str) -> list[str]:
         if is_dataclass(chosen):
@@ -115,9 +115,14 @@ def differences(config: Config) -> list[str]:
 
 
 def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config:
-    """The configuration from a YAML file and ``key.subkey=value`` settings (values in YAML's notation).
+    """The configuration from a YAML file and single settings.
 
-    Raises UsageError naming the key that is unknown or has the wrong kind of value.
+    Args:
+        path: the YAML file; paths in it are relative to its folder.
+        settings: ``key.subkey=value``, with values in YAML's notation; they win over the file.
+
+    Raises:
+        UsageError: a key that is unknown, or a value of the wrong kind; the key is named.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -136,7 +141,7 @@ def load_config(path: str | None = None, settings: Iterable[str] = ()) -> Config
         if not separator:
             raise UsageError(f"--set {text} has no value; write key=value")
         try:
-            _put(values, key.strip().split("."), yaml.safe_load(value))
+            set_value(values, key.strip().split("."), yaml.safe_load(value))
         except yaml.YAMLError:
             raise UsageError(f"--set {text}: the value is not YAML; quote it") from None
     return build(Config, values)

@@ -1,6 +1,6 @@
-"""Measures how well a callset's scores tell true alleles from false ones.
+r"""Measures how well a callset's scores tell true alleles from false ones.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/evaluate.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/evaluate.py \
         --vcf scored --truth truth.vcf.gz --bed confident.bed --reference ref.fa --out evaluation
 
 Takes the options of 'cnnspark evaluate'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

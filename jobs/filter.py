@@ -1,6 +1,6 @@
-"""Sets FILTER by score.
+r"""Sets FILTER by score.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/filter.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/filter.py \
         --in scored --out filtered.vcf.gz --precision 0.95
 
 Takes the options of 'cnnspark filter'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

@@ -1,6 +1,6 @@
-"""All stages in a row, from a YAML or flags.
+r"""All stages in a row, from a YAML or flags.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/pipeline.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/pipeline.py \
         --config conf/cluster.yaml --out run
 
 Takes the options of 'cnnspark run'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

@@ -1,6 +1,6 @@
-"""Trains a network without labels, to be finished by jobs/train.py with --init.
+r"""Trains a network without labels, to be finished by jobs/train.py with --init.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/pretrain.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/pretrain.py \
         --data unlabelled --model-out pretrained --replicas 4 --epochs 10
 
 Takes the options of 'cnnspark pretrain'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

@@ -1,6 +1,6 @@
-"""Scores a callset: VCF shards, manifest, and one merged, indexed VCF.
+r"""Scores a callset: VCF shards, manifest, and one merged, indexed VCF.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/score.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/score.py \
         --vcf sample.vcf.gz --reads sample.bam --reference ref.fa --model model --out scored
 
 Takes the options of 'cnnspark score'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

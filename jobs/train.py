@@ -1,6 +1,6 @@
-"""Trains a network on a dataset, one replica a task, gradients all-reduced.
+r"""Trains a network on a dataset, one replica a task, gradients all-reduced.
 
-    spark-submit --properties-file conf/spark/yarn.conf jobs/train.py \\
+    spark-submit --properties-file conf/spark/yarn.conf jobs/train.py \
         --data tensors --model-out model --replicas 4 --epochs 10
 
 Takes the options of 'cnnspark train'; --help lists them. Exit codes: 0 done, 2 usage or configuration,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import gc
 import os
 import socket
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
+from tests.support.replica_server import replica_server, run_replica_process
 from tests.support.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
@@ -35,9 +38,24 @@ DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 LONGEST = (
     *("training/test_train", "training/test_by_parts", "training/test_pretraining", "training/test_trainer"),
     *("training/test_warm_start", "integration/test_chaos", "training/test_faults", "integration/test_object_store"),
-    *("integration/test_documents", "stages/test_stages", "models/networks/test_networks", "training/test_data"),
+    *("integration/test_documents", "stages/test_stages", "models/test_bundle", "training/test_data"),
     *("reports/allele/test_explanation", "stages/test_without_reads"),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One server of replicas for all processes of a run, which inherit its address."""
+    gc.disable()  # hardly any of the million objects that the tests' imports make is garbage
+    if not hasattr(config, "workerinput"):
+        servers = contextlib.ExitStack()
+        servers.enter_context(replica_server())
+        config.add_cleanup(servers.close)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not looked at again by any collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,12 +82,16 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One session with two slots for all tests."""
+    """One session with two slots for all tests, whose workers and replicas are forks of processes with TensorFlow."""
     from cnnspark.execution.session import spark_session
+    from cnnspark.training import barrier_stage
 
-    session = spark_session("tests", "local[2]")
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(barrier_stage, "run_replica_process", run_replica_process)
+        daemon = {"spark.python.daemon.module": "tests.support.preloaded_daemon"}
+        session = spark_session("tests", "local[2]", daemon)
+        yield session
+        session.stop()
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +143,7 @@ class Sample:
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
     """A simulated sample of 60 kb."""
-    from cnnspark.simulation.simulate import simulate
+    from cnnspark.simulation import simulate
 
     files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
     return InputPaths(
@@ -145,7 +167,7 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
         ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
     stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
 
 

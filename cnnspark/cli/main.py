@@ -25,9 +25,10 @@ Exit codes: 0 done, 2 usage or configuration, 3 the inputs do not fit (preflight
 
 
 class NaturalOrderGroup(click.Group):
-    """Commands in the order in which the data goes through them, not the alphabet's."""
+    """Lists the commands in the order in which the data goes through them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order in which they were added."""
         return list(self.commands)
 
 

@@ -8,9 +8,8 @@ import click
 
 from cnnspark import errors
 from cnnspark.cli.options import (
-    common_options,
     config_options,
-    exists_option,
+    data_option,
     output_options,
     replace_option,
     training_options,
@@ -22,41 +21,19 @@ from cnnspark.models.names import MODELS
 
 
 @click.command()
-@click.option(
-    "--data",
-    required=True,
-    multiple=True,
-    metavar="DIR",
-    help="Dataset, the --out of 'cnnspark tensors', without labels or with; may be repeated.",
-)
+@data_option("Dataset, the --out of 'cnnspark tensors', without labels or with; may be repeated.")
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the bundle that 'train --init' takes.")
-@click.option("--model", type=click.Choice(MODELS), help="The network, none of GATK's [reads].")
-@training_options
-@click.option("--patience", type=int, metavar="N", help="End after N epochs without a lower validation loss [never].")
-@exists_option
-@common_options
-def pretrain(
-    data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if_exists: str, **options: Any
-) -> None:
-    """Train a network without labels: it learns to say what was hidden of reads, annotations and features."""
-    run = Run(common_values(options))
-    from cnnspark.training import train as training
-
-    settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="pretrain", **options)
-    result = training.train(run.spark("pretrain"), data, model_out, settings, progress)
-    run.show(result.to_dict(), result.text())
+@click.option("--model", type=click.Choice(MODELS), help="The network, not one of GATK's [reads].")
+@training_options("End after N epochs without a lower validation loss [never].")
+def pretrain(**options: Any) -> None:
+    """Train a network without labels: it learns to predict what was hidden of reads, annotations and features."""
+    _train("pretrain", "pretrain", options)
 
 
 @click.command()
-@click.option(
-    "--data",
-    required=True,
-    multiple=True,
-    metavar="DIR",
-    help="Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.",
-)
+@data_option("Dataset, the --out of 'cnnspark tensors'; may be repeated: trained on together.")
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
-@click.option("--model", type=click.Choice(MODELS), help="The network; that of --init where it is given [reads].")
+@click.option("--model", type=click.Choice(MODELS), help="The network; with --init, that of its bundle [reads].")
 @click.option("--init", metavar="DIR", help="Model bundle whose weights training starts from.")
 @click.option(
     "--by-parts",
@@ -64,28 +41,27 @@ def pretrain(
     default=None,
     help="Train 'reads' in three trainings: site features, picture, both together; slower, better.",
 )
-@training_options
-@click.option("--patience", type=int, metavar="N", help="End after N epochs without a better validation AUPRC [never].")
-@exists_option
-@common_options
-def train(data: tuple[str, ...], model_out: str, validation: tuple[str, ...], if_exists: str, **options: Any) -> None:
+@training_options("End after N epochs without a better validation AUPRC [never].")
+def train(**options: Any) -> None:
     """Train a network on one dataset or several, one replica a task, gradients all-reduced."""
-    run = Run(common_values(options))
-    from cnnspark.training import train as training
+    _train("train", "classify", options)
 
-    settings = run.config.train.with_flags(validation, if_exists=if_exists, objective="classify", **options)
-    result = training.train(run.spark("train"), data, model_out, settings, progress)
+
+def _train(app: str, objective: str, options: dict[str, Any]) -> None:
+    """Trains for an objective and prints the result; ``options`` are the command's."""
+    run = Run(common_values(options))
+    from cnnspark.training import train as train_model
+
+    data, model_out, validation = (options.pop(name) for name in ("data", "model_out", "validation"))
+    settings = run.config.train.with_flags(validation, objective=objective, **options)
+    result = train_model(run.spark(app), data, model_out, settings, progress)
     run.show(result.to_dict(), result.text())
 
 
 @click.command()
-@click.option(
-    "--data",
-    required=True,
-    multiple=True,
-    metavar="DIR",
-    help="Labelled dataset, the --out of 'cnnspark tensors'; may be repeated. Of those that a model was trained on the "
-    "blocks count that it held out.",
+@data_option(
+    "Labelled dataset, the --out of 'cnnspark tensors'; may be repeated. If a model was trained on it, only the blocks "
+    "that it held out count."
 )
 @click.option(
     "--first",
@@ -120,7 +96,7 @@ def cascade(data: tuple[str, ...], first: str | None, model: str, out: str, if_e
     type=click.Choice(["fail", "overwrite"]),
     default="fail",
     show_default=True,
-    help="What to do where --model-out is there already.",
+    help="What to do if --model-out exists.",
 )
 @output_options
 def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **options: Any) -> None:
@@ -138,7 +114,7 @@ def import_gatk(weights: str, kind: str, model_out: str, if_exists: str, **optio
 @click.option("--model", "name", type=click.Choice(MODELS), help="One network [all].")
 @click.option("--bundle", metavar="DIR|NAME", help="A trained network with its card: a folder or a bundled model.")
 @click.option("--rows", type=click.IntRange(8, 1000), default=32, show_default=True, help="Reads of the allele.")
-@click.option("--layers", is_flag=True, help="List every layer, too.")
+@click.option("--layers", is_flag=True, help="Also list every layer.")
 @output_options
 def model_summary(name: str | None, bundle: str | None, rows: int, layers: bool, **options: Any) -> None:
     """Print what the networks take and cost, or what a trained one was made from."""

@@ -1,7 +1,4 @@
-"""What the commands have in common: options that several take, and :class:`Run`, which acts on those that all take.
-
-Heavy packages are imported inside the functions, so that ``--help`` answers at once.
-"""
+"""Options that several commands take."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ config_options = _stack(
 )
 output_options = _stack(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and no progress text."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress lines."),
+    click.option("-q", "--quiet", is_flag=True, help="Hide progress."),
     click.option(
         "--log-format",
         type=click.Choice(FORMATS),
@@ -51,25 +48,25 @@ output_options = _stack(
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
 common_options = _stack(config_options, spark_options, output_options)
-local_option = click.option("--local", is_flag=True, help="Without Spark, in this process alone: for small callsets.")
+local_option = click.option("--local", is_flag=True, help="Run without Spark, in this process: for small callsets.")
 exists_option = click.option(
     "--if-exists",
     type=click.Choice(["fail", "resume", "overwrite"]),
     default="fail",
     show_default=True,
-    help="What to do where --out is there already.",
+    help="What to do if --out exists.",
 )
 replace_option = click.option(
     "--if-exists",
     type=click.Choice(["fail", "overwrite"]),
     default="fail",
     show_default=True,
-    help="What to do where --out is there already.",
+    help="What to do if --out exists.",
 )
 vcf_option = click.option("--vcf", metavar="FILE", help="Callset: .vcf.gz with index, .vcf or .bcf.")
 reads_option = click.option("--reads", metavar="FILE", help="Reads: indexed BAM or CRAM.")
 reference_option = click.option("--reference", metavar="FASTA", help="Reference: indexed FASTA.")
-sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads are of.")
+sample_option = click.option("--sample", metavar="NAME", help="The callset's sample that the reads belong to.")
 model_option = click.option(
     "--model",
     metavar="DIR|NAME",
@@ -80,13 +77,15 @@ region_option = click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="chr20 or chr20:1,000-2,000; may be repeated."
 )
 strict_option = click.option(
-    "--strict", is_flag=True, help="Exit 5, merging nothing, where the callset is not what the model was trained on."
+    "--strict",
+    is_flag=True,
+    help="Exit with code 5 and write no merged file if the callset differs from the model's training data.",
 )
 cascade_option = click.option(
     "--cascade/--no-cascade",
     default=None,
-    help="Let a faster first model score alone what it is sure of, as 'cnnspark cascade' has found it [as the model's "
-    "card says].",
+    help="In a bundle of 'cnnspark cascade', let the faster model score alone what it is sure of [as the model's card "
+    "says].",
 )
 sheet_options = _stack(
     click.option(
@@ -95,24 +94,49 @@ sheet_options = _stack(
         help="Sample sheet instead of one sample's files: columns sample, vcf, reads, truth, bed, labels.",
     ),
     click.option("--at-once", type=int, metavar="N", help="With --sheet: callsets at a time [the slots, at most 16]."),
-    click.option("--max-failed", type=int, metavar="N", help="With --sheet: begin no more once N+1 failed [no limit]."),
+    click.option(
+        "--max-failed",
+        type=int,
+        metavar="N",
+        help="With --sheet: start no new callset after more than N have failed [no limit].",
+    ),
 )
-# Of the commands that train a network.
-training_options = _stack(
+_TRAINING = (
     click.option("--replicas", type=int, metavar="N", help="Replicas, one Spark task each [1]."),
     click.option("--epochs", type=int, metavar="N", help="Passes over the training blocks [10]."),
     click.option("--batch-size", type=int, metavar="N", help="Alleles a step, over all replicas [32]."),
     click.option(
-        "--validation", "validation", multiple=True, metavar="SHARE|REGION", help="Held out, whole blocks [0.2]."
+        "--validation",
+        "validation",
+        multiple=True,
+        metavar="SHARE|REGION",
+        help="Blocks of the genome to hold out [0.2].",
     ),
     click.option("--log-dir", metavar="DIR", help="Write losses and figures for TensorBoard there."),
 )
+
+
+def data_option(text: str) -> Callable[[F], F]:
+    """``--data``, tensor datasets; ``text`` is its help."""
+    return click.option("--data", required=True, multiple=True, metavar="DIR", help=text)
+
+
+def training_options(patience: str) -> Callable[[F], F]:
+    """The options of the commands that train a network; ``patience`` is the help of --patience."""
+    stop = click.option("--patience", type=int, metavar="N", help=patience)
+    return _stack(*_TRAINING, stop, exists_option, common_options)
+
+
 # How 'filter' finds a threshold: for both types, and for one of them.
 _FILTER_WAYS = (
-    ("threshold", "X", "Filter records whose score is below this."),
-    ("precision", "P", "... below the threshold that gives this precision, by the model's card."),
-    ("sensitivity", "S", "... that keeps this share of the true alleles, by the model's card."),
-    ("fdr", "F", "... above which this share of alleles is expected to be false, by their own scores."),
+    ("threshold", "X", "Filter records whose score is below this number."),
+    ("precision", "P", "Filter below the threshold that gives this precision, by the model's card."),
+    ("sensitivity", "S", "Filter below the threshold that keeps this share of the true alleles, by the model's card."),
+    (
+        "fdr",
+        "F",
+        "Keep the alleles whose expected false discovery rate, from their calibrated scores, is at most this.",
+    ),
 )
 filter_options = _stack(
     *(click.option(f"--{name}", type=float, metavar=letter, help=text) for name, letter, text in _FILTER_WAYS),
@@ -142,7 +166,9 @@ filter_options = _stack(
     ),
     click.option("--key", metavar="KEY", help="INFO key of the score, or QUAL [CNN_2D, else CNN_1D]."),
     click.option("--invalidate-previous-filters", is_flag=True, help="Drop the callset's own FILTERs."),
-    click.option("--strict", is_flag=True, help="Errors, not warnings, where a type cannot be filtered as asked."),
+    click.option(
+        "--strict", is_flag=True, help="Exit with an error, not a warning, if a type cannot be filtered as asked."
+    ),
 )
 truth_options = _stack(
     click.option("--truth", metavar="VCF", help="Truth callset, bgzipped and indexed."),

@@ -28,9 +28,7 @@ from cnnspark.cli.run import Run, common_values, with_setting
 @reads_option
 @reference_option
 @truth_options
-@click.option(
-    "--model", metavar="DIR|NAME", help="As of 'cnnspark score'; without it one is trained on --truth, if there is one."
-)
+@click.option("--model", metavar="DIR|NAME", help="As for 'cnnspark score' [trained on --truth, if there is one].")
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything.")
 @region_option
 @sample_option
@@ -43,20 +41,20 @@ from cnnspark.cli.run import Run, common_values, with_setting
 def run_(out: str, model: str | None, cascade: bool | None, strict: bool, if_exists: str, **options: Any) -> None:
     """Do all of it, from a YAML or flags, for one callset or for a sheet's.
 
-    Candidates where there is no callset, tensors and train where there is no model, score, filter, and evaluate where
-    there is a truth.
+    Candidates without --vcf, tensors and train without --model, score, filter, and evaluate with --truth.
     """
     run = Run(with_setting(common_values(options), "score.cascade", cascade))
-    if given := run.sheet(options):
+    given = run.sheet(options)
+    from cnnspark.stages import RunRequest, pipeline
+
+    request = RunRequest(run.paths(**options), out, run.config, model, if_exists, strict)
+    if given:
         from cnnspark.stages.sheet_stages import run_sheet
 
-        sheet, cohort = given
-        paths = run.paths(**options)
-        run.show_sheet(run_sheet(run.spark("run"), sheet, paths, out, run.config, model, if_exists, strict, cohort))
+        sheet, settings = given
+        run.show_sheet(run_sheet(run.spark("run"), sheet, request, settings))
         return
-    from cnnspark.stages import pipeline
-
-    result = pipeline.run_all(run.session("run"), run.paths(**options), out, run.config, model, if_exists, strict)
+    result = pipeline.run_all(run.session("run"), request)
     run.show(result.to_dict(), result.text())
 
 

@@ -41,7 +41,7 @@ from cnnspark.cli.run import Run, common_values
 @click.option(
     "--stratify", multiple=True, metavar="NAME=BED", help="Measure inside and outside these regions; may be repeated."
 )
-@click.option("--sample", metavar="NAME", help="The callset's sample that the truth is of, where it has several.")
+@click.option("--sample", metavar="NAME", help="The callset's sample that the truth belongs to.")
 @click.option("--min-qual", type=float, metavar="Q", help="Leave out records with a lower QUAL.")
 @click.option("--causes", metavar="TSV", help="Why false alleles are there, as 'cnnspark simulate' writes it.")
 @region_option
@@ -56,19 +56,11 @@ def evaluate(
     run = Run(common_values(options))
     from cnnspark import stages
 
-    result = stages.evaluate_callset(
-        run.session("evaluate"),
-        run.paths(vcf=vcfs[0] if vcfs else None, **options),
-        out,
-        run.config,
-        scores,
-        min_qual,
-        overwrite=if_exists == "overwrite",
-        causes=causes,
-        stratify=stratify,
-        compare=compare,
-        others=vcfs[1:],
-    )
+    request = stages.EvaluationRequest(
+        run.paths(vcf=vcfs[0] if vcfs else None, **options), out, run.config, scores, min_qual,
+        overwrite=if_exists == "overwrite", causes=causes, stratify=stratify, compare=compare, others=vcfs[1:],
+    )  # fmt: skip
+    result = stages.evaluate_callset(run.session("evaluate"), request)
     run.show(result.measured.to_dict(), f"{result.measured.text()}\n\n{out}/report.html")
 
 
@@ -132,7 +124,7 @@ def show_(data: str | None, at: str, alt: str | None, out: str, **options: Any) 
 @reads_option
 @reference_option
 @click.option(
-    "--model", metavar="DIR|NAME", help="As of 'cnnspark score' [that which the callset was scored with, if bundled]."
+    "--model", metavar="DIR|NAME", help="As for 'cnnspark score' [the one that scored the callset, if it is bundled]."
 )
 @click.option("--at", required=True, metavar="CONTIG:POS", help="POS of the record, as chr20:10000117.")
 @click.option("--alt", metavar="ALT", help="Which ALT [the first].")

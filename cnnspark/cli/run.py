@@ -27,7 +27,7 @@ class Run:
     def __init__(self, options: dict[str, Any]):
         from cnnspark.config import differences, load_config
 
-        # A program that reads the result may still log what is said as JSON.
+        # A program that reads the result may still want progress as JSON.
         set_quiet(options["quiet"] or (options["as_json"] and options["log_format"] == "text"))
         set_format(options["log_format"])
         self.options = options
@@ -55,6 +55,7 @@ class Run:
         return LocalSession()
 
     def spark(self, app: str) -> SparkSession:
+        """The Spark session of the command's options; SIGINT then ends the command."""
         from cnnspark.execution.session import read_properties, spark_session
 
         properties: dict[str, str] = {}
@@ -66,7 +67,7 @@ class Run:
                 raise errors.UsageError(f"--conf-spark {text} has no value; write key=value")
             properties[key] = value
         session = spark_session(app, self.options["master"], properties)
-        # What it logs is raised, too.
+        # Errors that it logs are raised as well.
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler calls the JVM from within another call to it, which fails, and goes on.
@@ -74,7 +75,7 @@ class Run:
         return session
 
     def sheet(self, options: dict[str, Any]) -> tuple[str, SheetSettings] | None:
-        """The sheet and how it is worked off, taken out of a command's ``options``; None where none is given."""
+        """The sheet and how it is processed, taken out of a command's ``options``; None without --sheet."""
         from cnnspark.stages.sheet_runner import SheetSettings
 
         sheet, at_once, max_failed = (options.pop(name) for name in ("sheet", "at_once", "max_failed"))
@@ -87,17 +88,21 @@ class Run:
         return sheet, SheetSettings(at_once, max_failed)
 
     def show_sheet(self, result: SheetResult) -> None:
-        """What became of a sheet, on stdout; raises RunError where not all of it is done."""
+        """Prints the outcome of a sheet.
+
+        Raises:
+            RunError: a callset is not done.
+        """
         self.show(result.to_dict(), result.text())
         result.require_all()
 
     def show(self, result: dict[str, Any], text: str) -> None:
-        """The result on stdout: ``text`` for a person, JSON with --json."""
+        """Prints the result on stdout: ``text``, or JSON with --json."""
         click.echo(json.dumps(result, sort_keys=True, default=str) if self.options["as_json"] else text)
 
 
 def with_setting(kept: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """The common values with one setting more, which a flag stands for; as they are where the flag was not given."""
+    """The common values with one setting more, for a flag that stands for it; unchanged if the flag was not given."""
     if value is None:
         return kept
     text = str(value).lower() if isinstance(value, bool) else value
@@ -105,7 +110,7 @@ def with_setting(kept: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 
 
 def common_values(options: dict[str, Any]) -> dict[str, Any]:
-    """What :class:`Run` takes, taken out of a command's ``options``: the rest is the command's own."""
+    """The options that :class:`Run` takes, removed from a command's ``options``; the rest is the command's own."""
     of_spark = ("master", "conf_spark", "properties_file")
     names = ("config_path", "settings", *of_spark, "local", "as_json", "quiet", "log_format", "debug")
     return {name: options.pop(name) for name in names if name in options}

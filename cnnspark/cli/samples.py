@@ -37,7 +37,7 @@ from cnnspark.cli.run import Run, common_values
     "--mechanisms",
     multiple=True,
     metavar="NAME=SHARE",
-    help="How much of a cause of false alleles: 1 is usual, 0 none.",
+    help="How much of a cause of false alleles: 1 as usual, 0 nothing.",
 )
 @config_options
 @output_options
@@ -49,7 +49,7 @@ def simulate(out: str, mechanisms: tuple[str, ...], reference: str, regions: tup
     import dataclasses
 
     from cnnspark.common.storage import local_folder
-    from cnnspark.simulation.simulate import simulate as make
+    from cnnspark.simulation import simulate as make
     from cnnspark.variants.label_tables import counts_by_cause
 
     run = Run({"conf_spark": (), **common_values(options)})

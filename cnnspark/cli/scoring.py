@@ -1,4 +1,4 @@
-"""Commands that score, filter, measure and explain callsets. Heavy packages are imported inside them."""
+"""Commands that plan, score and filter. Heavy packages are imported inside them."""
 
 from __future__ import annotations
 
@@ -100,33 +100,21 @@ def score(
     kept = with_setting(common_values(options), "tensors.on_ref_mismatch", on_ref_mismatch)
     run = Run(with_setting(kept, "score.cascade", cascade))
     model = model or run.config.model
-    if given := run.sheet(options):
+    given = run.sheet(options)
+    from cnnspark import stages
+    from cnnspark.scoring.score import counts_text
+
+    request = stages.ScoreRequest(
+        run.paths(**options), model, out, run.config, if_exists, not no_merge, strict, output_type
+    )
+    if given:
         from cnnspark.stages.sheet_stages import score_sheet
 
-        sheet, cohort = given
-        paths = run.paths(**options)
-        run.show_sheet(
-            score_sheet(
-                run.spark("score"), sheet, paths, model, out, run.config, if_exists, not no_merge, strict, cohort,
-                output_type,
-            )
-        )  # fmt: skip
+        sheet, settings = given
+        run.show_sheet(score_sheet(run.spark("score"), sheet, request, settings))
         return
-    from cnnspark import stages
-    from cnnspark.scoring import score as scoring
-
-    result = stages.score_callset(
-        run.session("score"),
-        run.paths(**options),
-        model,
-        out,
-        run.config,
-        if_exists,
-        not no_merge,
-        strict,
-        output_type,
-    )
-    run.show(result, f"{result['statement']}\n{scoring.counts_text(result['counts'])}\n{result['merged'] or out}")
+    result = stages.score_callset(run.session("score"), request)
+    run.show(result, f"{result['statement']}\n{counts_text(result['counts'])}\n{result['merged'] or out}")
 
 
 @click.command("filter")
@@ -137,16 +125,18 @@ def score(
 @local_option
 @common_options
 def filter_(vcf: str, out: str, invalidate_previous_filters: bool, if_exists: str, **options: Any) -> None:
-    """Set FILTER by score: by a number, by the precision or sensitivity that the model's card promises, by an expected
-    false discovery rate, or by tranches of sensitivity to known variants."""
+    """Set FILTER by score, by one of four ways to a threshold, or by tranches of sensitivity to known variants.
+
+    A threshold is a number, or the one that gives a precision or a sensitivity by the model's card, or the one with an
+    expected false discovery rate.
+    """
     run = Run(common_values(options))
     from cnnspark import stages
-    from cnnspark.filtering import thresholds
+    from cnnspark.filtering.thresholds import filter_text
 
     ways = ("threshold", "precision", "sensitivity", "fdr")
     snp, indel = ({way: options.pop(f"{kind}_{way}") for way in ways} for kind in ("snp", "indel"))
-    result = stages.filter_callset(
-        run.session("filter"), vcf, out, run.config, snp=snp, indel=indel, keep_filters=not invalidate_previous_filters,
-        overwrite=if_exists == "overwrite", **options,
-    )  # fmt: skip
-    run.show(result, thresholds.filter_text(result, out))
+    chosen = stages.FilterOptions(snp=snp, indel=indel, keep_filters=not invalidate_previous_filters, **options)
+    session = run.session("filter")
+    result = stages.filter_callset(session, vcf, out, run.config, chosen, overwrite=if_exists == "overwrite")
+    run.show(result, filter_text(result, out))

@@ -16,12 +16,26 @@ T = TypeVar("T")
 
 
 def check_share(name: str, share: float | None) -> None:
-    """Raises UsageError where a precision or sensitivity is given that none can be."""
+    """Refuses a precision or sensitivity that is not a share; None is not checked.
+
+    Raises:
+        UsageError: if ``share`` is not between 0 and 1; ``name`` says which setting it is.
+    """
     if share is not None and not 0 < share < 1:
         raise UsageError(f"{name} is {share:g}; give a number between 0 and 1")
 
 
-def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+def set_value(values: dict[str, Any], path: list[str], value: Any) -> None:
+    """Puts a value into nested settings, in place, and makes the groups on the way to it.
+
+    Args:
+        values: settings as YAML gives them, groups as dicts.
+        path: the names of the groups and, last, of the setting: ``["blocks", "records"]``.
+        value: what the setting becomes; its type is checked later, by :func:`build`.
+
+    Raises:
+        UsageError: if a name before the last one is a value, not a group.
+    """
     for name in path[:-1]:
         inner = values.setdefault(name, {})
         if not isinstance(inner, dict):
@@ -31,7 +45,19 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def build(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """An instance of the dataclass ``kind`` from plain values, nested dataclasses included; kinds are checked."""
+    """A dataclass from plain values, nested dataclasses included; the type of each value is checked.
+
+    Args:
+        kind: the dataclass; its annotations may be numbers, text, booleans, None, tuples, unions and dataclasses.
+        values: settings as YAML gives them; what is not named keeps its default.
+        path: where ``values`` stand among all settings, for messages: "" at the top, else ``blocks``.
+
+    Returns:
+        An instance of ``kind``, its lists as tuples.
+
+    Raises:
+        UsageError: if a setting is unknown or a value is of another type, or if the dataclass refuses its values.
+    """
     if not isinstance(values, Mapping):
         raise UsageError(f"'{path}' must be a group of settings, not {values!r}")
     hints = typing.get_type_hints(kind)
@@ -52,7 +78,7 @@ def build(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as ``kind``. Raises UsageError where it is something else."""
+    """``value`` as ``kind``, a type annotation; UsageError if it is of another type."""
     if is_dataclass(kind):
         return build(kind, value if value is not None else {}, where)  # type: ignore[arg-type]
     origin = typing.get_origin(kind)
@@ -71,7 +97,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)  # YAML 1.1 takes 1e-3 for text
+        return float(value)  # YAML 1.1 reads 1e-3 as text
     elif kind is str and isinstance(value, str):
         return value
     elif origin is tuple and isinstance(value, (list, tuple)):
@@ -80,6 +106,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
 
 
 def _name(kind: Any) -> str:
+    """A type annotation in words, for messages."""
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return " or ".join(_name(option) for option in typing.get_args(kind))
@@ -87,7 +114,7 @@ def _name(kind: Any) -> str:
 
 
 def number_of(text: str) -> float | None:
-    """The number that the text is, None where it is none."""
+    """The number that a setting's text is, or None if it is another word."""
     try:
         return float(text)
     except ValueError:

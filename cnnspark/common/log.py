@@ -1,7 +1,7 @@
-"""What a run says while it runs: on stderr, so that stdout holds results alone.
+"""The lines that a run writes on stderr while it works; stdout holds results alone.
 
-As lines for a person, or with ``--log-format json`` as one JSON object a line. A line that begins with ``warning:`` is
-a warning in both.
+They are text for a person, or with ``--log-format json`` one JSON object a line. A message that begins with
+``warning:`` is a warning in both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
@@ -25,35 +25,38 @@ _ERASE_LINE = "\r\x1b[2K"  # ECMA-48: erase in line
 _started = time.monotonic()
 _quiet = False
 _format = "text"
-_live = False  # whether the terminal's last line is one that will be overwritten
-_unsilenced: TextIO | None = None  # the process's stderr while quiet_stderr keeps others from it
-_lock = threading.Lock()  # a line comes from the driver's main thread, and from those that follow the work
+_live = False  # whether the terminal's last line is one that the next line overwrites
+_unsilenced: TextIO | None = None  # a copy of the process's stderr while quiet_stderr sends all other lines nowhere
+_lock = threading.Lock()  # the driver's main thread writes lines, and so do the threads that follow the work
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("fields", default={})  # noqa: B039 (never changed in place)
 
 
 def set_quiet(quiet: bool) -> None:
-    """Turns progress lines off (``--json``, ``-q``) or on."""
+    """Turns progress lines and warnings off (``--json``, ``-q``) or on; a failure is still reported."""
     global _quiet
     _quiet = quiet
 
 
 def set_format(name: str) -> None:
-    """How lines are written: one of FORMATS."""
+    """Chooses how lines are written: one of FORMATS."""
     global _format
     _format = name
 
 
 def is_quiet() -> bool:
-    """Whether nothing but errors is said."""
+    """Whether only failures are reported."""
     return _quiet
 
 
 @contextmanager
 def about(**fields: Any) -> Iterator[None]:
-    """What the lines within, of this thread, are about (stage, sample, callset of a sheet): fields of their JSON, and
-    part of the names of Spark's jobs. Lines of text begin with the callset, for those of several come mixed.
+    """Says what the work within is about: its stage, its sample, its callset of a sheet.
 
-    Also a decorator. Empty fields are left out.
+    The fields become part of this thread's JSON lines and of the names of Spark's jobs. Lines of text begin with the
+    callset, because the lines of several callsets come mixed. It is a context manager and a decorator.
+
+    Args:
+        fields: names and values; empty values are left out, and inner contexts add to outer ones.
     """
     token = _fields.set({**_fields.get(), **{name: value for name, value in fields.items() if value}})
     try:
@@ -63,34 +66,34 @@ def about(**fields: Any) -> Iterator[None]:
 
 
 def subject() -> Mapping[str, Any]:
-    """The fields of :func:`about` that hold here."""
+    """The fields of the :func:`about` contexts that this thread is in."""
     return _fields.get()
 
 
 def progress(message: str, **fields: Any) -> None:
-    """One line: for a person with the seconds since the start, as JSON with ``fields`` and those of :func:`about`."""
+    """Writes one line: as text with the seconds since the start, as JSON with ``fields`` and those of :func:`about`."""
     if _quiet:
         return
     if _format == "json":
         level = "warning" if message.startswith(_WARNING) else "info"
         _write(_json_line(level, message.removeprefix(_WARNING), fields))
     else:
-        whose = f"{callset}: " if (callset := _fields.get().get("callset")) else ""
-        _write(f"[{time.monotonic() - _started:6.1f} s] {whose}{message}")
+        prefix = f"{callset}: " if (callset := _fields.get().get("callset")) else ""
+        _write(f"[{time.monotonic() - _started:6.1f} s] {prefix}{message}")
 
 
 def fail(message: str, code: int) -> None:
-    """The sentence that a run ends with; said with ``-q``, too."""
+    """Writes the sentence that a failed run ends with, even with ``-q``; ``code`` is the exit code."""
     _write(_json_line("error", message, {"exit_code": code}) if _format == "json" else f"cnnspark: {message}")
 
 
 def has_terminal() -> bool:
-    """Whether a person watches: then :func:`live` says how far it is."""
+    """Whether a person watches, so that :func:`live` is of use."""
     return _format == "text" and _stderr().isatty() and os.environ.get("TERM") != "dumb"
 
 
 def live(text: str) -> None:
-    """The terminal's last line, overwritten by the next one; empty takes it away."""
+    """Shows ``text`` as the terminal's last line, which the next line overwrites; an empty text removes it."""
     global _live
     if _quiet:
         return
@@ -112,7 +115,7 @@ def _write(line: str) -> None:
 
 
 def _stderr() -> TextIO:
-    """Where lines go. A test's or a notebook's own stderr is not the process's, and nothing keeps lines from it."""
+    """The stream for lines; :func:`quiet_stderr` does not silence the stderr that a test or a notebook has put in."""
     if _unsilenced is None or sys.stderr is not sys.__stderr__:
         return sys.stderr
     return _unsilenced
@@ -124,12 +127,23 @@ def _json_line(level: str, message: str, fields: Mapping[str, Any]) -> str:
     return json.dumps(line | {"elapsed_seconds": round(time.monotonic() - _started, 3)}, default=str)
 
 
+def listed(names: Sequence[object], at_most: int = 8, letters: int | None = 40) -> str:
+    """Names in a sentence: ``a, b, c and 4 more``; empty if there are none.
+
+    Args:
+        names: what to name; each is shown as ``str`` gives it.
+        at_most: how many are shown; the others are counted.
+        letters: where a long name (an ALT of thousands of bases) is cut; None shows all of it.
+    """
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(str(name)[:letters] for name in names[:at_most]) + more
+
+
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Nothing but this module's lines reaches the process's stderr: TensorFlow writes lines when it is loaded that no
-    log level holds back.
+    """Lets only this module's lines reach the process's stderr.
 
-    Exceptions are raised as ever.
+    TensorFlow writes lines when it is loaded that no log level holds back. Exceptions pass through unchanged.
     """
     global _unsilenced
     sys.stderr.flush()
@@ -137,7 +151,7 @@ def quiet_stderr() -> Iterator[None]:
         try:
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
-            # Without Spark other threads still have something to say meanwhile.
+            # Without Spark, other threads go on writing lines.
             with _lock:
                 _unsilenced = kept
             yield

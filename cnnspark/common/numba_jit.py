@@ -1,11 +1,11 @@
 """numba's compiler with the settings of all kernels, and a place for its cache.
 
-Compiling takes seconds, so compiled code is kept on disk. A package folder that this user cannot write to (a system
-installation, a read-only container) would make every Python worker compile anew; a private folder takes its place.
+Compiling takes seconds, so compiled code is kept on disk, beside its module. If this user cannot write there (a system
+installation, a read-only container), every Python worker would compile anew; then the cache is in a private folder.
 
-Kernels are written for quick compiling, too: arrays are copied one by one, for a copy in one statement brings numba's
-message of shapes that differ (four seconds), and what takes a column's number is called in a loop, for each number
-written out is compiled by itself.
+Kernels are also written so that they compile quickly. They copy arrays element by element, because a copy in one
+statement compiles numba's message about shapes that differ (four seconds). A function that takes a column's number is
+called in a loop, because numba compiles it anew for each number that is written out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any
 
 
 def _private_cache_folder() -> str | None:
-    """A folder of this user alone (mode 0700), or None where that cannot be had: code is loaded from it."""
+    """A folder of this user alone (mode 0700), or None if it cannot be made.
+
+    Compiled code is loaded from it, so nobody else may be able to write there.
+    """
     folder = os.path.join(tempfile.gettempdir(), f"cnnspark-numba-{os.getuid()}")
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -37,5 +40,5 @@ import numba  # noqa: E402  (after its cache folder is known)
 
 
 def jit(function: Any) -> Any:
-    """Compiles a kernel: no Python objects inside, the interpreter's lock released, the result cached on disk."""
+    """Compiles a kernel: without Python objects, with the interpreter's lock released, cached on disk."""
     return numba.njit(cache=True, nogil=True)(function)

@@ -1,9 +1,9 @@
-"""Where a block's time goes: a stopwatch that the steps of a block's work find by themselves, and the run's report.
+"""Where a block's time goes: a stopwatch that each step of a block's work finds by itself.
 
-``measured`` goes around the work on one block, ``part`` around a step of it, wherever that is; a step within a step
-stops the outer one's clock, so that the parts add up to the whole (where a block is prepared ahead in another thread,
-:mod:`cnnspark.execution.prefetch`, to the work of both threads). Without ``measured`` around it ``part`` does
-nothing. Times are seconds of wall clock, memory is MiB.
+:func:`measured` goes around the work on one block, :func:`part` around a step of it, in whatever module that is. A
+step within a step stops the outer one's clock, so the parts add up to the whole (to the work of both threads, if a
+block is prepared ahead in another thread, :mod:`cnnspark.execution.prefetch`). Outside of ``measured``, ``part`` does
+nothing. Times are seconds of wall clock, memory is MiB. :mod:`cnnspark.execution.block_times` makes the run's report.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+# The steps of a block's work; the names are columns of blocks.tsv.
 PARTS = ("read", "encode", "label", "predict", "write")
-_WAITING = ""  # for what another thread does: no part
+_WAITING = ""  # waiting for another thread, whose own stopwatch counts the work: reported as no part
 
 
 class Stopwatch:
-    """The time since it was made, by part; ``base`` is the part of everything that is in no other."""
+    """The time since it was made, by part, and counts of what was worked on.
+
+    ``seconds`` has the time of each of PARTS, ``counts`` the ``reads`` and ``alleles``.
+    """
 
     def __init__(self, base: str):
+        """Starts the clock; ``base``, one of PARTS, gets all time that is in no other part."""
         self.seconds = dict.fromkeys((*PARTS, _WAITING), 0.0)
         self.counts: Counter[str] = Counter()
         self._part = base
@@ -40,6 +45,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Counts the time within as this part, instead of the part around it."""
         outer = self._switch(name)
         try:
             yield
@@ -54,17 +60,17 @@ class Stopwatch:
         return before
 
     def stop(self) -> None:
-        """Counts what has passed until now."""
+        """Counts the time until now; the clock goes on."""
         self._switch(self._part)
 
     def add(self, other: Stopwatch) -> None:
-        """Adds parts and counts of work that was done beside, or before."""
+        """Adds the parts and counts of another stopwatch, of work done before or in another thread."""
         self.counts.update(other.counts)
         for name, seconds in other.seconds.items():
             self.seconds[name] += seconds
 
     def report(self) -> dict[str, Any]:
-        """What a block's row says of its work: plain values."""
+        """The measurements of a block's row, as plain JSON values."""
         self.stop()
         return {
             "seconds": round(self._since - self._started, 3),
@@ -80,19 +86,25 @@ class Stopwatch:
         }
 
 
-# What this process does once, before its first block: Spark's start in the driver, loading the model in a worker.
+# Seconds of what this process does once, before its first block: Spark's start in the driver, loading the model in a
+# worker.
 _start_seconds: dict[str, float] = {}
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
 def start_seconds() -> dict[str, float]:
-    """Seconds of what this process did once, before its first block, by name."""
+    """The seconds of each start that this process has measured (:func:`starting`), by name."""
     return dict(_start_seconds)
 
 
 @contextmanager
 def starting(name: str, adds: bool = False) -> Iterator[None]:
-    """Measures the start of ``name`` within, for the report of the run; ``adds`` to what that took before."""
+    """Measures something that a process does once, before its first block, for the run's report.
+
+    Args:
+        name: what is measured, as the report names it: ``starting Spark``, ``loading the model``.
+        adds: whether the time is added to an earlier one of the same name, instead of replacing it.
+    """
     started = time.perf_counter()
     yield
     before = _start_seconds.get(name, 0.0) if adds else 0.0
@@ -101,7 +113,7 @@ def starting(name: str, adds: bool = False) -> Iterator[None]:
 
 @contextmanager
 def measured(base: str) -> Iterator[Stopwatch]:
-    """Measures the work within, or as a decorator each call."""
+    """Measures the work within, or each call if it decorates a function; ``base`` as for :class:`Stopwatch`."""
     stopwatch = Stopwatch(base)
     token = _stopwatch.set(stopwatch)
     try:
@@ -113,7 +125,10 @@ def measured(base: str) -> Iterator[Stopwatch]:
 
 @contextmanager
 def part(name: str) -> Iterator[None]:
-    """The work within, or as a decorator each call, is this part of what is measured. Nothing may be yielded within."""
+    """Counts the work within, or each call if it decorates a function, as one of PARTS of what is measured.
+
+    Nothing may be yielded within: the consumer's time would be counted as this part.
+    """
     stopwatch = _stopwatch.get()
     if stopwatch is None:
         yield
@@ -123,14 +138,20 @@ def part(name: str) -> Iterator[None]:
 
 
 def add_count(name: str, number: int) -> None:
-    """Adds to the counts of what is measured: "reads" or "alleles"."""
+    """Adds to a count of what is measured: ``reads`` or ``alleles``."""
     if stopwatch := _stopwatch.get():
         stopwatch.counts[name] += number
 
 
 def joined(future: Future[tuple[T, Stopwatch]]) -> T:
-    """Waits for what another thread does and measures. The wait is no part; the work's parts are added to those of what
-    is measured here."""
+    """Waits for work that another thread does and measures, and adds that work's parts to what is measured here.
+
+    Args:
+        future: gives the work's result and the stopwatch around it.
+
+    Returns:
+        The work's result. The time spent waiting counts as no part.
+    """
     stopwatch = _stopwatch.get()
     if stopwatch is None:
         return future.result()[0]
@@ -141,23 +162,23 @@ def joined(future: Future[tuple[T, Stopwatch]]) -> T:
 
 
 def report() -> dict[str, Any]:
-    """Of the work that is being measured, so far; empty where none is."""
+    """The measurements so far (:meth:`Stopwatch.report`); empty outside of :func:`measured`."""
     stopwatch = _stopwatch.get()
     return stopwatch.report() if stopwatch else {}
 
 
 def peak_mib() -> int:
-    """The most memory that this process ever held, whatever it was for (proc(5)'s VmHWM, elsewhere getrusage)."""
+    """The most memory that this process ever held, in MiB (VmHWM of proc(5); getrusage on other systems)."""
     with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
         for line in status:
-            if line.startswith("VmHWM:"):  # in kB; ru_maxrss would have the parent's, too
+            if line.startswith("VmHWM:"):  # in kB; ru_maxrss would include the parent's
                 return int(line.split()[1]) >> 10
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes >> 20
 
 
 def task_name() -> str:
-    """Stage, partition and attempt of the Spark task that this is, as 3.12.0; empty outside of one."""
+    """The Spark task that this code runs in: stage, partition and attempt as ``3.12.0``; empty outside of a task."""
     if "pyspark" not in sys.modules:
         return ""
     from pyspark import TaskContext

@@ -1,9 +1,9 @@
-"""Where files lie: this machine's folders, and object stores (``s3://``).
+"""Files on this machine's folders and in object stores (``s3://``).
 
-The one module that knows of object stores. Outputs are :data:`Location`: a local ``Path``, or a ``UPath`` with the same
-interface over a store (universal_pathlib, fsspec, s3fs). What is written appears whole or not at all: a local file by a
-rename, an object by one upload, which stores show only when it is done. A store has no folders to make and no
-temporary objects to clean up. Inputs are opened by htslib (:mod:`cnnspark.formats.htslib`).
+This is the one module that talks to object stores. Outputs are :data:`Location`: a local ``Path``, or a ``UPath`` with
+the same interface over a store (universal_pathlib, fsspec, s3fs). What is written appears whole or not at all: a local
+file by a rename, an object by one upload, which stores show only when it is done. A store has no folders to make and
+no temporary objects to clean up. Inputs are opened by htslib (:mod:`cnnspark.formats.htslib`).
 
 Settings and credentials come from the environment alone (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` and the other
 names of the AWS tools), never from a path: paths stand in manifests and messages.
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cnnspark.errors import CnnsparkError, InputError, RunError, UsageError
+from cnnspark.common.error_translation import store_error
+from cnnspark.errors import CnnsparkError, InputError, UsageError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -37,33 +38,33 @@ if TYPE_CHECKING:
 
     Location: TypeAlias = Path | UPath
 
-# What htslib reads and nothing here writes.
+# Schemes that htslib reads and this module cannot write.
 _READ_ONLY = ("http", "https", "ftp", "s3+http", "s3+https")
 # The Python package that fsspec needs for a store.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-# What is held of files that are read ahead, and how many requests are under way.
+# How much is held of files that are read ahead, and how many requests run at once.
 _AHEAD_BYTES, _AHEAD_AT_ONCE = 64 << 20, 8
-# Parameters of a URL that are as good as a password.
+# Parameters of a URL that grant access, like a password.
 _SECRET = re.compile(r"signature|sig|token|credential|secret|password|key|awsaccesskeyid", re.IGNORECASE)
-
-_DIGEST_BYTES = 1 << 20
+_DIGEST_BYTES = 1 << 20  # read at once
 
 
 def scheme_of(path: str) -> str:
-    """What stands before ``://``, in lower case; "" of a plain path."""
+    """The part before ``://``, in lower case; "" for a plain path."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
     return found[1].lower() if found else ""
 
 
 def is_url(path: str) -> bool:
-    """Whether the path is on no file system of this machine."""
+    """Whether the path is a URL other than ``file://``."""
     return scheme_of(path) not in ("", "file")
 
 
 def absolute(path: str) -> str:
-    """A local path made absolute, ``file://`` taken off; a URL as it is, ``s3a://`` as ``s3://``.
+    """The path as any process can use it: a local one absolute and without ``file://``, ``s3a://`` as ``s3://``.
 
-    Raises UsageError where a URL carries credentials: it would be written into manifests.
+    Raises:
+        UsageError: if a URL carries credentials (manifests would show them), or ``file://`` names another machine.
     """
     scheme = scheme_of(path)
     if not scheme:
@@ -86,9 +87,10 @@ def absolute(path: str) -> str:
 
 
 def location(path: str | Path | UPath) -> Location:
-    """Where something is written, or a folder that cnnspark wrote is read: absolute, for any process.
+    """The place of an output, or of a folder that cnnspark wrote: absolute, usable in any process.
 
-    Raises UsageError where the URL is none that can be written, or the store's package is not installed.
+    Raises:
+        UsageError: if a URL cannot be written to or carries credentials, or the store's package is not installed.
     """
     if not isinstance(path, str):
         return path.absolute()
@@ -104,30 +106,19 @@ def location(path: str | Path | UPath) -> Location:
     try:
         from upath import UPath
 
-        # Executors write what the driver lists, so that a listing must never come from memory.
+        # The driver lists what executors write, so a listing must never come from a cache.
         found = UPath(path, use_listings_cache=False) if scheme == "s3" else UPath(path)
         found.fs  # noqa: B018 - opens the store's package
     except ImportError:
         remedy = "pip install 'cnnspark[s3]'" if scheme == "s3" else f"pip install {package}"
         raise UsageError(f"{scheme}:// needs {package}; '{remedy}' on every machine") from None
     except ValueError as error:
-        raise UsageError(f"{path} is no place to write to ({error}); give a path or s3://bucket/folder") from None
+        raise UsageError(f"{path} cannot be written to ({error}); give a path or s3://bucket/folder") from None
     return found
 
 
-def store_identity(path: str) -> dict[str, object]:
-    """Size and ETag of an object; empty where that cannot be known."""
-    if scheme_of(path) != "s3":
-        return {}
-    try:
-        facts = _store(location(path)).fs.info(_store(location(path)).path)
-    except Exception:  # htslib reads by its own means, and says what is wrong with the file
-        return {}
-    return {"bytes": facts.get("size"), "etag": str(facts.get("ETag", "")).strip('"')}
-
-
 def is_remote(path: Location) -> bool:
-    """Whether a location lies on an object store."""
+    """Whether a location is in an object store."""
     return not isinstance(path, Path)
 
 
@@ -136,27 +127,64 @@ def _store(path: Location) -> UPath:
 
 
 def has_files(folder: Location) -> bool:
-    """Whether a folder is there and not empty."""
+    """Whether a folder exists and is not empty."""
     with explained(folder):
         return folder.exists() and any(folder.iterdir())
 
 
+def require_free(
+    path: str | Location,
+    exist_ok: bool,
+    flag: str = "--out",
+    choices: str = "overwrite",
+    empty_ok: bool = False,
+    note: str = "",
+) -> None:
+    """Refuses an output that exists already, before any work, unless the user said what to do with it.
+
+    Args:
+        path: the output, spelled as the message shall show it.
+        exist_ok: whether the user chose something else than ``--if-exists fail``.
+        flag: the option that names the output.
+        choices: what else the command's ``--if-exists`` takes: ``overwrite``, or ``resume or overwrite``.
+        empty_ok: whether an empty folder counts as free.
+        note: what the message says of an output that exists, after a comma of its own.
+
+    Raises:
+        UsageError: if the output exists and must not.
+    """
+    if exist_ok:
+        return
+    place = location(path)
+    with explained(path):
+        free = not place.exists() or (empty_ok and place.is_dir() and not any(place.iterdir()))
+    if not free:
+        raise UsageError(f"{path} exists{note}; choose another {flag}, or --if-exists {choices}")
+
+
 def local_folder(path: str, flag: str = "--out") -> Path:
-    """A folder or file for what is written to this machine's file systems alone. Raises UsageError for a URL."""
+    """The absolute path of an output that can only be written to this machine's file systems.
+
+    Raises:
+        UsageError: if ``path`` is a URL; ``flag`` is the option that named it.
+    """
     if is_url(path):
         raise UsageError(f"{flag} {path} is a URL, this command writes local files only; give a path")
     return Path(absolute(path))
 
 
 def make_parents(path: Location) -> None:
-    """Makes a local file's folder; stores have none."""
+    """Makes the folder of a local file; in a store there is nothing to make."""
     if not is_remote(path):
         path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def make_folder(folder: Location, flag: str = "--out") -> None:
-    """Makes a folder for what is to be written. Raises UsageError, naming the ``flag``, where it cannot be made or
-    nothing can be written into it: before the work, not after."""
+    """Makes a folder for an output, and tries to write into it: better to fail before the work than after it.
+
+    Raises:
+        UsageError: if the folder cannot be made or written; ``flag`` is the option that named it.
+    """
     with explained(folder):
         if is_remote(folder):
             probe = folder / f".cnnspark-{uuid.uuid4().hex}"
@@ -172,16 +200,20 @@ def make_folder(folder: Location, flag: str = "--out") -> None:
 
 
 def make_room(folder: Location, flag: str = "--out") -> None:
-    """Checks before the work that ``folder``, which a run is yet to make, can be made and written."""
+    """Checks before the work that a run will be able to make and write ``folder``.
+
+    Raises:
+        UsageError: if the folder around it cannot be made or written; ``flag`` is the option that named it.
+    """
     make_folder(folder if is_remote(folder) else folder.parent, flag)
 
 
 @contextmanager
 def private_file(target: Location) -> Iterator[Path]:
-    """A local file of this attempt's own, for :func:`commit`: two attempts of one task must not write into one file.
+    """The path of a local file that only this attempt writes, for :func:`commit`; it is removed afterwards.
 
-    Beside a local target, under a name that begins with a dot; else in a private folder under the temporary directory.
-    It is gone afterwards.
+    Spark may run two attempts of one task at once, which must not write into the same file. For a local target the file
+    is beside it, under a name that begins with a dot; for an object it is in a private temporary folder.
     """
     if is_remote(target):
         with tempfile.TemporaryDirectory(prefix="cnnspark-", ignore_cleanup_errors=True) as folder:
@@ -197,7 +229,7 @@ def private_file(target: Location) -> Iterator[Path]:
 
 
 def commit(temporary: Path, target: Location) -> None:
-    """Gives a local file its place: by a rename, or by one upload to a store. Nobody sees a part of it."""
+    """Moves a local file to its target, by a rename or by one upload; nobody ever sees a part of it."""
     if is_remote(target):
         _store(target).fs.put_file(str(temporary), _store(target).path)
         temporary.unlink()
@@ -206,7 +238,7 @@ def commit(temporary: Path, target: Location) -> None:
 
 
 def write_text(target: Location, text: str) -> None:
-    """Writes a small file so that a reader sees all of it or nothing."""
+    """Writes a small file (UTF-8) so that a reader sees all of it or nothing."""
     if is_remote(target):
         _store(target).fs.pipe_file(_store(target).path, text.encode())
         return
@@ -219,7 +251,7 @@ def write_text(target: Location, text: str) -> None:
 
 
 def read_texts(paths: Sequence[Location]) -> list[str]:
-    """The content of small files, in their order; from a store many at a time."""
+    """The content of small files, in the order of ``paths``; a store is asked for many at a time."""
     if paths and is_remote(paths[0]):
         names = [_store(path).path for path in paths]
         found = _store(paths[0]).fs.cat(names) if len(names) > 1 else {names[0]: paths[0].read_bytes()}
@@ -228,9 +260,17 @@ def read_texts(paths: Sequence[Location]) -> list[str]:
 
 
 def read_ahead(paths: Sequence[Location], sizes_bytes: Sequence[int]) -> Generator[BinaryIO, None, None]:
-    """The files, opened, one after the other; a store's are fetched ahead, _AHEAD_BYTES of them at most.
+    """Opens files one after the other; those of a store are fetched ahead.
 
-    A store answers each request in its own good time: one after the other, a hundred thousand shards would take hours.
+    Each request to an object store has a high latency: fetched one by one, 100,000 shards would take hours. At most
+    _AHEAD_BYTES are held, and always one file.
+
+    Args:
+        paths: the files, all local or all in one store.
+        sizes_bytes: the size of each.
+
+    Yields:
+        Each file, opened for reading, in the order of ``paths``.
     """
     if not paths or not is_remote(paths[0]):
         for path in paths:
@@ -252,7 +292,7 @@ def read_ahead(paths: Sequence[Location], sizes_bytes: Sequence[int]) -> Generat
 
 
 def size(path: Location) -> int | None:
-    """The size of a file in bytes, None where there is none."""
+    """The size of a file in bytes; None if there is no such file."""
     try:
         return int(path.stat().st_size) if not path.is_dir() else None
     except FileNotFoundError:
@@ -260,7 +300,15 @@ def size(path: Location) -> int | None:
 
 
 def sizes(folder: Location, names: Sequence[str]) -> dict[str, int]:
-    """The sizes of those of the files, named relative to the folder, that are there; of a store by one listing."""
+    """The sizes in bytes of those files of a folder that exist; a store is listed once.
+
+    Args:
+        folder: where the files are.
+        names: their names, relative to the folder.
+
+    Returns:
+        Size by name, without the files that are missing.
+    """
     if is_remote(folder) and len(names) > 1:
         root = _store(folder).path.rstrip("/") + "/"
         found = _store(folder).fs.find(root, detail=True)
@@ -271,7 +319,7 @@ def sizes(folder: Location, names: Sequence[str]) -> dict[str, int]:
 
 
 def remove(path: Location) -> None:
-    """Removes a file, or a folder with everything in it, where it is there."""
+    """Removes a file, or a folder with everything in it, if it exists."""
     if is_remote(path):
         store = _store(path)
         if store.exists():
@@ -284,9 +332,9 @@ def remove(path: Location) -> None:
 
 @contextmanager
 def fetched(folder: Location, names: Sequence[str]) -> Iterator[Path]:
-    """A folder with the named files on this machine: itself, or a private copy of a store's that is gone afterwards.
+    """A local folder with the named files: ``folder`` itself, or a copy of a store's files that is removed afterwards.
 
-    Files that are not there are left out.
+    Files that do not exist are left out of the copy.
     """
     if not is_remote(folder):
         yield Path(str(folder))
@@ -299,29 +347,14 @@ def fetched(folder: Location, names: Sequence[str]) -> Iterator[Path]:
         yield Path(private)
 
 
-def store_error(text: str, path: object = "the object store") -> CnnsparkError | None:
-    """What a store's error, as text, means to the user; None where it is none. Nothing of the text is repeated."""
-    if re.search(r"NoCredentialsError|PartialCredentialsError|Unable to locate credentials", text):
-        return UsageError(
-            f"there are no credentials for {path}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the driver and, "
-            "as spark.executorEnv.*, for the executors, or give the machines a role"
-        )
-    if re.search(r"NoSuchBucket|[Tt]he specified bucket does not exist", text):
-        return UsageError(f"{path} is in a bucket that does not exist; make it first, or check its name")
-    refused = r"AccessDenied|Access Denied|Forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken"
-    if re.search(r"PermissionError|ClientError", text) and re.search(refused, text):
-        return UsageError(f"the object store refuses access to {path}; check the credentials and what they may do")
-    if re.search(r"EndpointConnectionError|ConnectTimeoutError|Could not connect to the endpoint", text):
-        return RunError(
-            f"the object store does not answer for {path}; check AWS_ENDPOINT_URL and the network, and run again with "
-            "--if-exists resume"
-        )
-    return None
-
-
 @contextmanager
 def explained(path: object) -> Iterator[None]:
-    """A store's errors as cnnspark's own, in one sentence."""
+    """Turns a store's failures within into errors of cnnspark's own; other exceptions pass through unchanged.
+
+    Raises:
+        UsageError: if there are no credentials, no such bucket, or no access to ``path``.
+        RunError: if the store does not answer.
+    """
     try:
         yield
     except CnnsparkError:
@@ -334,12 +367,24 @@ def explained(path: object) -> Iterator[None]:
 
 
 def write_json(path: Location, value: Any) -> None:
-    """Writes a JSON file so that a reader sees all of it or nothing. NaN is refused: it is not JSON."""
+    """Writes a JSON file so that a reader sees all of it or nothing.
+
+    Raises:
+        ValueError: if ``value`` holds a NaN, which is not JSON.
+    """
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: Location, what: str) -> Any:
-    """Raises InputError where the file is missing or not JSON; ``what`` says whose it is."""
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        what: what its folder should be, for the message: "a run".
+
+    Raises:
+        InputError: if the file is missing or not JSON.
+    """
     try:
         with explained(path):
             return json.loads(path.read_text())
@@ -350,9 +395,11 @@ def read_json(path: Location, what: str) -> Any:
 
 
 def file_identity(path: str) -> dict[str, Any]:
-    """What a run remembers of an input to notice that it changed: name, size and time of change.
+    """What a run remembers of an input, to notice that it changed.
 
-    Of an object of ``s3://`` that its ETag says, where s3fs is installed; of other URLs nothing but their name.
+    Returns:
+        The path, and of a local file its size and its time of change, of an object in ``s3://`` its size and ETag (if
+        s3fs is installed). Of other URLs only the path is known.
     """
     path = absolute(path)
     if is_url(path):
@@ -361,8 +408,19 @@ def file_identity(path: str) -> dict[str, Any]:
     return {"path": path, "bytes": status.st_size, "changed": status.st_mtime_ns}
 
 
+def store_identity(path: str) -> dict[str, object]:
+    """Size and ETag of an object in an ``s3://`` store; empty if they cannot be found out."""
+    if scheme_of(path) != "s3":
+        return {}
+    try:
+        facts = _store(location(path)).fs.info(_store(location(path)).path)
+    except Exception:  # htslib has its own access to the file, and reports what is wrong with it
+        return {}
+    return {"bytes": facts.get("size"), "etag": str(facts.get("ETag", "")).strip('"')}
+
+
 def file_digest(path: str) -> str:
-    """SHA-256 of a local file of any size."""
+    """The SHA-256 of a local file of any size, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while part := file.read(_DIGEST_BYTES):

@@ -1,4 +1,4 @@
-"""Figures as text: for people, columns side by side; for programs, a TSV."""
+"""Tables as text: aligned columns for people, TSV for programs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ Value = float | int | None
 
 
 def format_value(value: Value) -> str:
-    """Three decimals for a ratio, thousands separated for a count, ``-`` for what is not defined."""
+    """A number for people: three decimals for a ratio, thousands separated for a count, ``-`` for None."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def format_interval(low: Value, high: Value) -> str:
-    """``0.912-0.934``, with signs where an end is below 0; ``-`` where there is none."""
+    """An interval for people: ``0.912-0.934``, with signs if ``low`` is below 0, ``-`` if an end is None."""
     if low is None or high is None:
         return "-"
     return f"{low:.3f}-{high:.3f}" if low >= 0 else f"{low:+.3f} to {high:+.3f}"
 
 
 def format_rows(rows: Sequence[Sequence[str | Value]], n_left: int = 1) -> str:
-    """A plain-text table, the first row its headings; the first ``n_left`` columns are set left, the others right."""
+    """Formats a table with aligned columns.
+
+    Args:
+        rows: the headings first; numbers are formatted by :func:`format_value`. All rows are equally long.
+        n_left: how many columns, from the first, are aligned left; the others are aligned right.
+
+    Returns:
+        The lines, without a line end after the last.
+    """
     texts = [[cell if isinstance(cell, str) else format_value(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
     lines = []
@@ -34,12 +42,20 @@ def format_rows(rows: Sequence[Sequence[str | Value]], n_left: int = 1) -> str:
 
 
 def tsv(columns: Sequence[str], rows: Sequence[Sequence[str | Value]]) -> str:
-    """A table of tab-separated values, floats with six significant digits, ``NA`` for what is not defined."""
+    """Formats a table as tab-separated values.
+
+    Args:
+        columns: the headings.
+        rows: floats are written with six significant digits, None as ``NA``.
+
+    Returns:
+        The lines, each with its line end.
+    """
 
     def text(cell: str | Value) -> str:
         if cell is None:
             return "NA"
-        # A score's name comes from a file; a tab in it would be a column more.
+        # A score's name comes from a file; a tab in it would make one more column.
         return f"{cell:.6g}" if isinstance(cell, float) else " ".join(str(cell).split())
 
     return "\n".join("\t".join(map(text, row)) for row in [columns, *rows]) + "\n"

@@ -1,9 +1,9 @@
 """Intervals by drawing blocks of the genome with replacement.
 
 Blocks are drawn, not alleles (block bootstrap; Künsch 1989, doi:10.1214/aos/1176347265): neighbours share reads,
-mapping errors and repeats, so single alleles would give intervals that are too narrow. An interval is that of
-percentiles (Efron 1979, doi:10.1214/aos/1176344552). A difference of two scores takes both from the same draws: what
-makes both better or worse cancels out, so its interval is narrower than those of the two would suggest.
+mapping errors and repeats, so single alleles would give intervals that are too narrow. The ends of an interval are
+percentiles (Efron 1979, doi:10.1214/aos/1176344552). For a difference, both scores are taken from the same draws: what
+makes both better or worse cancels out, so its interval is narrower than those of the two scores suggest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from cnnspark.evaluation.ranking import Ranking, two_classes
 from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT
 
 REPLICATES = 1000
-# Percentiles of fewer draws say nothing.
+# Percentiles of fewer draws mean nothing.
 LEAST_REPLICATES = 100
-# Draws times alleles of one score: some seconds of one core. Of a whole genome's callset fewer draws are enough: its
+# Draws times alleles of one score: a few seconds on one core. A whole genome's callset needs fewer draws, because its
 # intervals are narrow.
 _MOST_WORK = 2_000_000_000
-# The precision at which recall has an interval, too.
+# Recall at this precision is the second figure with an interval.
 PRECISION = 0.99
 FIGURES = ("auprc", f"recall_at_precision_{PRECISION:.2f}")
 
@@ -37,21 +37,32 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """By score, and by pair of scores (first, second) of the second less the first: figure -> interval."""
+    """Intervals of the figures (:data:`FIGURES`).
+
+    Attributes:
+        scores: score -> figure -> interval.
+        differences: (first, second) -> figure -> interval of the second score's figure minus the first one's.
+    """
 
     scores: dict[str, dict[str, Interval]] = field(default_factory=dict)
     differences: dict[tuple[str, str], dict[str, Interval]] = field(default_factory=dict)
 
 
 def replicates_for(alleles: int, wanted: int = REPLICATES) -> int:
-    """How many draws so many alleles get: ``wanted``, fewer where these are millions."""
+    """The number of draws for this many alleles: ``wanted``, or fewer for millions of alleles."""
     return min(wanted, max(LEAST_REPLICATES, _MOST_WORK // max(1, alleles)))
 
 
 def draws(n_blocks: int, n_replicates: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each block was drawn, int64 (n_blocks,): as many draws of one block as there are blocks.
+    """Draws blocks with replacement, each time as many as there are.
 
-    None where there are fewer than two. Deterministic for a seed.
+    Args:
+        n_blocks: How many blocks there are. With fewer than two, nothing is drawn.
+        n_replicates: How many times to draw.
+        seed: The same seed gives the same draws.
+
+    Yields:
+        How often each block was drawn: int64 (n_blocks,), with a sum of n_blocks.
     """
     if n_blocks < 2:
         return
@@ -61,7 +72,7 @@ def draws(n_blocks: int, n_replicates: int, seed: int = 0) -> Iterator[np.ndarra
 
 
 def interval_of(values: Sequence[float] | np.ndarray) -> Interval | None:
-    """The 95% percentile interval, None of no values."""
+    """The interval from the 2.5th to the 97.5th percentile; None without values."""
     if not len(values):
         return None
     low, high = np.percentile(values, [2.5, 97.5])
@@ -78,9 +89,18 @@ def bootstrap(
 ) -> Intervals:
     """The intervals of AUPRC and of recall at precision .99 (:data:`FIGURES`) of each score and of each pair.
 
-    Draws without both classes are left out. Empty where there are fewer than two blocks or no two classes.
+    Args:
+        labels: (n,), 1 for true alleles and 0 for false ones.
+        scores: By name, float64 (n,) each, higher is better; NaN if missing.
+        blocks: int64 (n,), the number of each allele's block of the genome.
+        pairs: Of scores' names, (first, second), whose difference gets an interval.
+        n_replicates: How many times to draw.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        The intervals; empty with fewer than two blocks or only one class. Draws that miss a class are left out.
     """
-    # Loads numba, which a training, that draws nothing, would wait for.
+    # This import loads numba; a training draws nothing and should not wait for it.
     from cnnspark.evaluation.bootstrap_kernel import drawn_figures
 
     labels = np.asarray(labels)
@@ -104,7 +124,7 @@ def bootstrap(
 
 
 def _ranked(labels: np.ndarray, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best first: the alleles' blocks, int64, whether they are true, and their places, int8; each (n,)."""
+    """The alleles from best to worst: their blocks (int64), whether they are true, their places (int8); (n,) each."""
     ranking = Ranking(labels, scores)
     return numbers[ranking.order], labels[ranking.order] == TRUE_VARIANT, ranking.places()
 

@@ -1,8 +1,8 @@
 """What a callset is made of, before and after its FILTER: kinds of alleles, Ti/Tv, heterozygous and homozygous calls.
 
-These need no truth, so they are of all records, not only of those inside confident regions. The transitions of a
-human genome are about 2.0-2.1 times its transversions (about 3 in exomes; DePristo et al. 2011, doi:10.1038/ng.806),
-and random errors have .5: a filter that takes errors away brings the ratio closer to that of its region.
+This needs no truth, so it covers all records, not only those inside confident regions. A human genome has about
+2.0-2.1 times as many transitions as transversions (about 3 in exomes; DePristo et al. 2011, doi:10.1038/ng.806), random
+errors have .5: a filter that removes errors brings the ratio closer to that of its region.
 """
 
 from __future__ import annotations
@@ -19,21 +19,28 @@ BEFORE, AFTER = "before", "after"
 _PASSING = ("PASS", ".", "")
 # Rows of the table: name -> the kinds of alleles that it counts.
 _KINDS = {"SNV": ("SNV",), "MNV": ("MNV",), "indels": ("INSERTION", "DELETION", "MIXED")}
-# What one count says, in the order of the table.
+# The counts, in the order of the table.
 _COUNTS = ("records", "alleles", "SNV", "MNV", "INSERTION", "DELETION", "MIXED", "other", "transition", "transversion",
            "heterozygous", "homozygous")  # fmt: skip
 
 
 def passes(record: Record) -> bool:
-    """Whether a record passes its FILTER: PASS, or nothing was decided."""
+    """Whether a record passes its FILTER: PASS, or no FILTER was set."""
     return record.filter in _PASSING
 
 
 def composition(records: Sequence[Record], sample: int | None = 0) -> Counter[str]:
-    """Counts by ``before`` (all records) and ``after`` (those that pass), as ``before SNV``; counts of parts add up.
+    """Counts of records, alleles and genotypes before and after FILTER.
 
-    ``sample`` is the number of the column whose genotypes are counted, by records: heterozygous where two of its
-    alleles differ, homozygous where all are one ALT. None counts no genotypes.
+    Genotypes are counted per record: heterozygous if two of the called alleles differ, homozygous if all are the same
+    ALT.
+
+    Args:
+        records: Part of a callset. Counts of parts add up to those of the whole.
+        sample: The number of the sample's column whose genotypes are counted; None counts no genotypes.
+
+    Returns:
+        Counts under keys like ``before SNV`` (all records) and ``after SNV`` (those that pass).
     """
     counts: Counter[str] = Counter()
     for record in records:
@@ -62,12 +69,12 @@ def _of_genotype(record: Record, sample: int | None) -> list[str]:
     if not set(called) - {"0", ".", ""} or "." in called:
         return []
     if len(called) < 2:
-        return []  # of a haploid call there is nothing to tell
+        return []  # a haploid call is neither
     return ["heterozygous" if len(set(called)) > 1 else "homozygous"]
 
 
 def composition_summary(counts: Mapping[str, int]) -> dict[str, dict[str, Value]]:
-    """The counts and ratios by ``before`` and ``after``, ready for JSON; a ratio over nothing is None."""
+    """The counts and ratios by ``before`` and ``after``, ready for JSON; a ratio over 0 is None."""
     summary: dict[str, dict[str, Value]] = {}
     for when in (BEFORE, AFTER):
         values: dict[str, Value] = {name.lower(): counts.get(f"{when} {name}", 0) for name in _COUNTS}

@@ -1,7 +1,7 @@
-"""Several callsets of one sample side by side: each allele once, with the scores that each callset gives it.
+"""Collects labelled alleles of one or several callsets: each allele once, with the scores that each callset gives it.
 
 An allele that a callset lacks has none of its scores, and so ranks below all others there: recall is of the alleles
-that any of the callsets holds. The same allele is found under any spelling that trimming and left-normalisation undo.
+that any of the callsets holds. Trimming and left-normalisation make different spellings of an allele the same.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.callset_composition import composition
-from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.metrics import AlleleScores
-from cnnspark.evaluation.score_reader import ScoreReader, callset_counts, declaration
+from cnnspark.evaluation.score_reader import ScoreReader, declaration, record_counts
 from cnnspark.evaluation.strata import RegionFile, StratumReader
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.reference import ReferenceSource
@@ -27,30 +27,30 @@ from cnnspark.variants.label_tables import read_causes
 from cnnspark.variants.labeller import TruthPaths, open_labeller
 from cnnspark.variants.truth import TRUTH, TRUTH_FOUND
 
-# (start, ref, alt), trimmed and left-normalised; contigs are those of the block.
+# (0-based start, ref, alt), trimmed and left-normalised; the contig is that of the block.
 NormalisedName = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
 class MeasuredCallset:
-    """One callset of an evaluation, in a form that tasks can be given."""
+    """One callset of an evaluation, in a form that can be sent to tasks."""
 
-    name: str  # of the callset, before its scores' names where there are several
+    name: str  # of the callset (callset_names)
     path: str
     header: VcfHeader
     keys: tuple[str, ...]  # its scores, as it declares them
     sample: int | None  # the column that is measured
-    prefix: str = ""  # "name:" where there are several callsets
+    prefix: str = ""  # of its scores' names: "name:" if there are several callsets
 
     @property
     def key(self) -> str:
-        """The score that a report is about: the first that is not QUAL."""
+        """The score that a report is about: the first one other than QUAL, if any."""
         return next((key for key in self.keys if key != "QUAL"), "QUAL")
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """What tasks need to collect labelled alleles, all of it small."""
+    """What a task needs to collect labelled alleles. It is small."""
 
     callsets: tuple[MeasuredCallset, ...]
     truth: TruthPaths
@@ -62,17 +62,25 @@ class EvaluationTask:
 
 @dataclass
 class BlockAlleles:
-    """What a task hands to the driver of one block: alleles, and by callset the counts of its records."""
+    """What a task returns for one block.
+
+    Attributes:
+        block: The block's number.
+        alleles: The labelled alleles of all callsets.
+        counts: By callset, labels by reason and records.
+        composition: By callset, what it is made of (:func:`cnnspark.evaluation.callset_composition.composition`).
+        callset_counts: The counts for the report, of the first callset.
+    """
 
     block: int
     alleles: AlleleScores
     counts: list[Counter[str]] = field(default_factory=list)
     composition: list[Counter[str]] = field(default_factory=list)
-    tally: CallsetTally = field(default_factory=lambda: CallsetTally(""))  # of the first callset
+    callset_counts: CallsetCounts = field(default_factory=lambda: CallsetCounts(""))
 
 
 def callset_names(paths: Sequence[str]) -> list[str]:
-    """A short name of each: the file's or folder's, less its endings; a number behind one that comes again."""
+    """A short name for each callset: that of its file or folder without endings; repeated names get a number."""
     names: list[str] = []
     for path in paths:
         stem = re.sub(r"(\.vcf|\.bcf|\.gz)+$", "", path.rstrip("/").rpartition("/")[2])
@@ -83,9 +91,18 @@ def callset_names(paths: Sequence[str]) -> list[str]:
 
 
 def keys_of_each(names: Sequence[str], headers: Sequence[VcfHeader], wanted: Sequence[str]) -> list[list[str]]:
-    """By callset the scores asked for: ``name:KEY`` is of that callset, ``KEY`` of all that declare it.
+    """The wanted scores of each callset.
 
-    Raises UsageError for a name that no callset has, and for a score that none declares.
+    Args:
+        names: The callsets' names.
+        headers: The callsets' headers, in the same order.
+        wanted: ``name:KEY`` is a score of that callset, ``KEY`` one of each callset that declares it.
+
+    Returns:
+        For each callset the keys, without the name.
+
+    Raises:
+        UsageError: If a name is not that of a callset, or no callset declares a score.
     """
     keys: list[list[str]] = [[] for _ in names]
     for text in wanted:
@@ -105,7 +122,11 @@ def keys_of_each(names: Sequence[str], headers: Sequence[VcfHeader], wanted: Seq
 
 
 def pairs_of(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """``A,B`` as --compare takes it. Raises UsageError where one is not two different scores."""
+    """Pairs of scores from texts like ``A,B``, as --compare takes them, each pair once.
+
+    Raises:
+        UsageError: If a text is not two different scores.
+    """
     pairs = []
     for text in texts:
         names = [name.strip() for name in text.split(",")]
@@ -118,10 +139,13 @@ def pairs_of(texts: Sequence[str]) -> list[tuple[str, str]]:
 def pairs_to_compare(
     wanted: Sequence[tuple[str, str]], callsets: Sequence[MeasuredCallset]
 ) -> tuple[tuple[str, str], ...]:
-    """The pairs asked for, by the names that the scores have in the tables.
+    """The pairs to compare, by the names that the scores have in the tables.
 
-    With several callsets ``KEY,KEY`` is compared within each that has both; without any pair, each score that the first
-    callset shares with another, first against other. Raises UsageError for a pair that cannot be.
+    With several callsets a pair ``KEY,KEY`` is compared within each callset that has both. If no pair is wanted, each
+    score of the first callset is compared with the same score of every other callset that has it.
+
+    Raises:
+        UsageError: If a pair is not two scores of one callset, nor two full names of scores.
     """
     first = callsets[0]
     if not wanted:
@@ -144,7 +168,7 @@ def pairs_to_compare(
 
 
 class BlockCollector:
-    """Collects the labelled alleles of one block after another. Make it inside the task."""
+    """Collects the labelled alleles of one block after another. Create it inside the task: it opens files."""
 
     def __init__(self, task: EvaluationTask):
         self._task = task
@@ -164,10 +188,10 @@ class BlockCollector:
             for callset in task.callsets
         ]
         first = task.callsets[0]
-        self._tallier = Tallier(first.header, first.key, task.min_qual, first.sample)
+        self._counter = CallsetCounter(first.header, first.key, task.min_qual, first.sample)
 
     def collect(self, block: Block) -> BlockAlleles:
-        """Labels, scores and strata of the block's alleles, and counts of its records."""
+        """Labels, scores and strata of a block's alleles, and counts of its records."""
         result = BlockAlleles(block.index, AlleleScores.concatenate([]))
         tables, names = [], []
         for callset, source, labeller, reader in zip(
@@ -176,14 +200,14 @@ class BlockCollector:
             records = list(source.records(block.region, max(0, block.first_record)))
             labels, counts = labeller.labels(records, block.region)
             if len(callset.header.samples) > 1:
-                # Of the truth that all samples together hold; what one of them carries may be less.
+                # These count the truth that all samples together hold; one of them may carry less.
                 del counts[TRUTH], counts[TRUTH_FOUND]
             chosen = reader.chosen(records, labels, self._task.min_qual)
             if callset is self._task.callsets[0]:
-                result.tally = self._tallier.tally(records, chosen)
+                result.callset_counts = self._counter.count(records, chosen)
             tables.append(reader.table(chosen))
             names.append([self._name(record, number) for record, number, _ in chosen] if callset.prefix else [])
-            result.counts.append(counts + callset_counts(records))
+            result.counts.append(counts + record_counts(records))
             result.composition.append(composition(records, callset.sample))
         prefixes = [callset.prefix for callset in self._task.callsets]
         result.alleles = join_alleles(tables, names, prefixes) if len(tables) > 1 else tables[0]
@@ -201,19 +225,23 @@ class BlockCollector:
 def join_alleles(
     tables: Sequence[AlleleScores], names: Sequence[Sequence[NormalisedName]], prefixes: Sequence[str]
 ) -> AlleleScores:
-    """One table of the alleles of several callsets on one contig, in the order of their normalised starts.
+    """Joins the alleles of several callsets on one contig, in the order of their normalised starts.
 
-    ``names`` are the alleles' own, in the order of the tables. An allele is true where one of them says so; kind,
-    place, cause and strata are those of the first table that holds it. A callset that holds it twice gives the higher
-    score.
+    An allele is true if any table says so. Its type, position, cause and strata are those of the first table that holds
+    it. If a callset holds it twice, the higher score counts.
+
+    Args:
+        tables: The alleles of each callset.
+        names: For each table, the normalised names of its alleles.
+        prefixes: For each table, what its scores' names get in front.
     """
-    rows: dict[NormalisedName, tuple[int, int]] = {}  # of the first table that holds it: table, row
+    rows: dict[NormalisedName, tuple[int, int]] = {}  # table and row that first hold the allele
     for number, of_table in enumerate(names):
         for row, name in enumerate(of_table):
             rows.setdefault(name, (number, row))
     order = sorted(rows)
     at = {name: i for i, name in enumerate(order)}
-    # The tables one after the other, and of each allele the row that it was first met in.
+    # The tables one below the other, and for each allele the row in which it comes first.
     offsets = np.cumsum([0, *(len(table) for table in tables)])
     first = np.array([offsets[rows[name][0]] + rows[name][1] for name in order], np.int64)
     bare = [AlleleScores(t.contig, t.start, t.variant_type, t.label, {}, t.cause, t.strata) for t in tables]

@@ -1,26 +1,26 @@
 """What a report draws of labelled alleles, as plain numbers: curves, operating points, histograms and reliability.
 
-The alleles themselves may be millions; a curve is a few hundred points, so that it can be stored beside the metrics and
-drawn again without the callset.
+There may be millions of alleles; a curve is a few hundred points, so that it can be stored beside the metrics and drawn
+again without the callset.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from cnnspark.evaluation.calibration import Reliability, reliability
 from cnnspark.evaluation.metrics import GROUPS, AlleleScores, thresholds_by_precision
 from cnnspark.evaluation.ranking import Ranking
 from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT
-from cnnspark.variants.score_fields import is_log_odds, probability_of_score
+from cnnspark.variants.score_fields import is_log_odds
 
 MAX_POINTS = 300
-HISTOGRAM_BINS, RELIABILITY_BINS = 40, 10
-# The outermost half per cent is drawn at a histogram's edges.
+HISTOGRAM_BINS = 40
+# The highest and the lowest half per cent of the scores are drawn at the histogram's edges.
 _EDGE_PERCENT = 0.5
 # Precisions whose thresholds are marked on the curves.
 MARKED = (0.90, 0.99)
@@ -28,7 +28,7 @@ MARKED = (0.90, 0.99)
 
 @dataclass(frozen=True)
 class Mark:
-    """A threshold's place on the curves."""
+    """The point of a threshold on the curves."""
 
     precision_wanted: float
     threshold: float
@@ -39,7 +39,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class ScoreCurves:
-    """Precision over recall and true over false alleles kept, of one score on one group; thresholds ascending."""
+    """The points of one score's curves for one group of alleles.
+
+    ``precision`` over ``recall`` with thresholds ascending; ``true_kept`` over ``false_kept`` with thresholds
+    descending.
+    """
 
     recall: tuple[float, ...]
     precision: tuple[float, ...]
@@ -50,7 +54,7 @@ class ScoreCurves:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Alleles by score: ``edges`` (b + 1), the counts (b) of each label."""
+    """Alleles by score: ``edges`` of b bins (b + 1), and the counts (b) of true and of false alleles."""
 
     edges: tuple[float, ...]
     true: tuple[int, ...]
@@ -60,19 +64,8 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Reliability:
-    """One bin of probabilities: what was predicted, what is true, with Wilson's 95% interval."""
-
-    predicted: float  # mean
-    true: float  # share
-    low: float
-    high: float
-    alleles: int
-
-
-@dataclass(frozen=True)
 class Curves:
-    """Everything that is drawn of labelled alleles."""
+    """Everything that a report draws of labelled alleles."""
 
     n_true: int
     n_false: int
@@ -80,7 +73,7 @@ class Curves:
     groups: dict[str, dict[str, ScoreCurves]]  # by group and score
     histograms: dict[str, Histogram]  # by score
     reliability: dict[str, tuple[Reliability, ...]]  # by score, of those that are log odds
-    regions: tuple[str, ...] = ()  # that were compared with the truth; none: all
+    regions: tuple[str, ...] = ()  # that were compared with the truth; empty: all
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -88,7 +81,11 @@ class Curves:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Curves:
-        """What :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: If the values are something else.
+        """
 
         def score_curves(of: Mapping[str, Any]) -> ScoreCurves:
             columns = {name: tuple(map(float, of[name])) for name in _CURVE_COLUMNS}
@@ -97,7 +94,7 @@ class Curves:
         def histogram(of: Mapping[str, Any]) -> Histogram:
             columns = {name: tuple(of[name]) for name in ("edges", "true", "false")}
             if not len(columns["edges"]) - 1 == len(columns["true"]) == len(columns["false"]):
-                raise ValueError("a histogram has not a count for each bin")
+                raise ValueError("a histogram's counts are not one for each bin")
             return Histogram(**columns, median_true=of["median_true"], median_false=of["median_false"])
 
         return Curves(
@@ -115,7 +112,12 @@ _CURVE_COLUMNS = ("recall", "precision", "false_kept", "true_kept")
 
 
 def draw_curves(alleles: AlleleScores, regions: Sequence[str] = ()) -> Curves:
-    """The curves of each group and score, of the alleles whose label is known."""
+    """The curves of each group and score, from the alleles whose label is known.
+
+    Args:
+        alleles: Groups with only one class have no curves.
+        regions: The regions that were compared with the truth, as the user gave them; empty: all.
+    """
     known = alleles.labelled()
     groups: dict[str, dict[str, ScoreCurves]] = {}
     prevalence = {}
@@ -155,19 +157,23 @@ def _score_curves(label: np.ndarray, scores: np.ndarray) -> ScoreCurves:
 
 
 def _points(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and recall, from a recall of 1 to one of 0, and the shares of false and of true alleles that are kept,
-    from none to all. Missing scores are the lowest."""
+    """The points of both curves; missing scores rank lowest.
+
+    Returns:
+        Precision and recall, from a recall of 1 down to 0; the shares of false and of true alleles kept, from 0 up
+        to 1, at the corners of that curve.
+    """
     ranking = Ranking(label, scores)
     false, true = (np.append(0.0, kept) for kept in ranking.counts())
-    # The first point of a step curve may stand on a handful of alleles; it is drawn all the same.
+    # The first points of the curve may come from a handful of alleles; they are drawn all the same.
     precision = np.append(1.0, true[1:] / (false + true)[1:])
-    # Where the next step goes the same way there is no corner.
+    # A point between two steps in the same direction is no corner.
     corner = np.concatenate([[True], (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), [True]])
     return precision[::-1], true[::-1] / true[-1], false[corner] / false[-1], true[corner] / true[-1]
 
 
 def _thinned(n: int) -> np.ndarray:
-    """Which of n points to draw: first and last always."""
+    """The numbers of the points to draw, of ``n``: always the first and the last."""
     return np.unique(np.linspace(0, n - 1, min(n, MAX_POINTS)).astype(np.int64))
 
 
@@ -176,7 +182,7 @@ def _rounded(values: np.ndarray) -> tuple[float, ...]:
 
 
 def _histogram(values: np.ndarray, label: np.ndarray) -> Histogram | None:
-    """How the scores of true and of false alleles lie; None where no score is finite."""
+    """The scores of true and of false alleles in bins; None if no score is finite."""
     finite = np.isfinite(values)
     if not finite.any():
         return None
@@ -196,34 +202,3 @@ def _histogram(values: np.ndarray, label: np.ndarray) -> Histogram | None:
         medians[TRUE_VARIANT],
         medians[FALSE_VARIANT],
     )
-
-
-def reliability(label: np.ndarray, scores: np.ndarray) -> tuple[Reliability, ...]:
-    """Predicted and real shares of true alleles in equally wide bins of probability, those of the calibration error.
-
-    ``scores`` (n,) are log odds; bins without an allele are left out.
-    """
-    known = ~np.isnan(scores)
-    truth, probabilities = label[known] == TRUE_VARIANT, probability_of_score(scores[known])
-    bins = np.minimum((probabilities * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    found = []
-    for number in np.unique(bins):
-        chosen = bins == number
-        n, n_true = int(chosen.sum()), int(truth[chosen].sum())
-        low, high = wilson_interval(n_true, n)
-        found.append(Reliability(float(probabilities[chosen].mean()), n_true / n, low, high, n))
-    return tuple(found)
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95% interval of a share of ``n`` independent draws (Wilson 1927, doi:10.1080/01621459.1927.10502953).
-
-    Alleles that share reads are not independent, so that it is a little narrow.
-    """
-    if not n:
-        return 0.0, 1.0
-    share, spread = successes / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    # At shares of 0 and 1 rounding may leave the share itself a little outside.
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

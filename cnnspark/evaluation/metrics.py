@@ -1,17 +1,17 @@
 """How well a score tells true alleles from false ones; metrics leave as (name, value), by group and by score.
 
-True variants are rare in one callset and the rule in another, and auROC does not show it: the area under the
-precision-recall curve (AUPRC) and recall at fixed precision are the figures to judge by, always beside the prevalence,
-which is the AUPRC of a score that knows nothing.
+True variants are rare in one callset and the rule in another, and AUROC does not show it. Judge by the area under the
+precision-recall curve (AUPRC) and by recall at fixed precision, always beside the prevalence, which is the AUPRC of a
+score that knows nothing.
 
-AUPRC is the average precision, sum over thresholds of (R_n - R_n-1) P_n without interpolation, as scikit-learn defines
-it (linear interpolation between points is too optimistic: Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
-AUROC is the probability that a true allele scores higher than a false one, ties counting half. A value that is not
-defined (no allele, one class only) is None, never NaN.
+AUPRC is the average precision: the sum over thresholds of (R_n - R_n-1) P_n without interpolation, as scikit-learn
+defines it (linear interpolation between points is too optimistic: Davis and Goadrich 2006,
+doi:10.1145/1143844.1143874). AUROC is the probability that a true allele scores higher than a false one; ties count
+half. A value that is not defined (no allele, one class only) is None, never NaN.
 
-A precision depends on how many false alleles a caller lets through: the same score on a more permissive callset has a
-lower one. ``..._balanced`` are the same figures with true and false alleles weighted to count the same in sum
-(prevalence .5), so that callsets can be compared; what a user of this callset gets are the unbalanced ones.
+Precision depends on how many false alleles a caller lets through: the same score has a lower precision on a more
+permissive callset. ``..._balanced`` are the same figures with both classes weighted to the same sum (prevalence .5), so
+that callsets can be compared; the unbalanced figures are what a user of this callset gets.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnspark.common.text_tables import Value as Value
-from cnnspark.common.text_tables import format_rows
-from cnnspark.common.text_tables import format_value as format_value
+from cnnspark.common.text_tables import Value, format_rows
 from cnnspark.evaluation.bootstrap import FIGURES, bootstrap, replicates_for
+from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.evaluation.ranking import Ranking, balancing_weights, two_classes
 from cnnspark.variants.alleles import TRUE_VARIANT, UNKNOWN, VariantType
 from cnnspark.variants.score_fields import probability_of_score
@@ -41,18 +40,30 @@ Metrics = dict[str, dict[str, dict[str, Value]]]
 
 @dataclass
 class AlleleScores:
-    """What evaluation collects of n alleles: where, of which kind, true or not, and their scores by name.
+    """A table of n alleles: position, type, label, and scores by name.
 
-    A score that is missing (NaN) ranks below all others: a filter that has no score for an allele cannot pass it.
+    A missing score (NaN) ranks below all others: a filter cannot pass an allele that it has no score for.
+
+    Attributes:
+        contig: (n,) str.
+        start: int64 (n,), POS - 1.
+        variant_type: int8 (n,), :class:`cnnspark.variants.alleles.VariantType`.
+        label: int8 (n,), 1 true, 0 false, -1 unknown.
+        scores: By name, float64 (n,) each; higher is better.
+        cause: (n,) str, the mechanism that made a false allele; empty if unknown.
+        strata: By dimension, int8 (n,), the number of the allele's stratum (:mod:`cnnspark.evaluation.strata`); -1 if
+            it is in none.
+
+    Raises:
+        ValueError: If the columns differ in length.
     """
 
-    contig: np.ndarray  # (n,) str
-    start: np.ndarray  # (n,) int64, POS-1
-    variant_type: np.ndarray  # (n,) int8, cnnspark.variants.alleles.VariantType
-    label: np.ndarray  # (n,) int8: 1 true, 0 false, -1 unknown
-    scores: dict[str, np.ndarray] = field(default_factory=dict)  # each (n,) float64, higher is better
-    cause: np.ndarray = field(default_factory=lambda: np.empty(0, np.str_))  # (n,) str, why it is there, "" unknown
-    # Dimension -> (n,) int8, the number of the allele's stratum (cnnspark.evaluation.strata), -1 where it is in none.
+    contig: np.ndarray
+    start: np.ndarray
+    variant_type: np.ndarray
+    label: np.ndarray
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    cause: np.ndarray = field(default_factory=lambda: np.empty(0, np.str_))
     strata: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,7 +83,7 @@ class AlleleScores:
         return len(self.label)
 
     def select(self, wanted: np.ndarray) -> AlleleScores:
-        """The alleles that a mask or index names."""
+        """The alleles that ``wanted`` chooses: a mask, bool (n,), or row numbers, int64 (k,)."""
         return AlleleScores(
             self.contig[wanted],
             self.start[wanted],
@@ -84,11 +95,15 @@ class AlleleScores:
         )
 
     def labelled(self) -> AlleleScores:
-        """Those whose label is known: only they are scored."""
+        """The alleles whose label is known; all figures are of these."""
         return self.select(self.label != UNKNOWN)
 
     def group(self, name: str) -> AlleleScores:
-        """The alleles of ``ALL``, ``SNP`` (SNV, MNV) or ``INDEL``."""
+        """The alleles of ``ALL``, ``SNP`` (SNV, MNV) or ``INDEL``.
+
+        Raises:
+            ValueError: If the name is another one.
+        """
         if name == "ALL":
             return self
         types = [int(t) for t in VariantType if t.group == name]
@@ -97,7 +112,11 @@ class AlleleScores:
         return self.select(np.isin(self.variant_type, types))
 
     def blocks(self, block_bases: int) -> np.ndarray:
-        """The number of each allele's stretch of the genome, int64 (n,): 0, 1, ... by contig and position."""
+        """The number of each allele's block: stretches of ``block_bases`` bases, counted by contig and position.
+
+        Returns:
+            int64 (n,), from 0 without gaps: blocks without an allele have no number.
+        """
         contigs = np.unique(self.contig, return_inverse=True)[1].reshape(-1)
         stretches = self.start // block_bases
         pairs = np.stack([contigs, stretches], axis=1)  # (n, 2)
@@ -105,7 +124,11 @@ class AlleleScores:
 
     @staticmethod
     def concatenate(parts: Sequence[AlleleScores]) -> AlleleScores:
-        """One table from several with the same scores and strata. Raises ValueError where their names differ."""
+        """One table from several with the same scores and dimensions.
+
+        Raises:
+            ValueError: If the names of scores or dimensions differ.
+        """
         if not parts:
             return AlleleScores(np.empty(0, np.str_), np.empty(0), np.empty(0), np.empty(0))
         names, dimensions = list(parts[0].scores), list(parts[0].strata)
@@ -126,18 +149,23 @@ class AlleleScores:
 
 
 def auprc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Average precision (module docstring); None without both classes."""
+    """Average precision, as the module's docstring defines it; None without both classes.
+
+    Args:
+        labels: (n,), 1 for true alleles and 0 for false ones.
+        scores: float64 (n,), higher is better; NaN ranks lowest.
+    """
     return Ranking(labels, scores).auprc()
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Area under the ROC curve; None without both classes. Weights of the classes do not change it."""
+    """Area under the ROC curve; None without both classes. Arguments as for :func:`auprc`."""
     return Ranking(labels, scores).auroc()
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What keeping the alleles with score >= ``threshold`` gives."""
+    """Precision and recall of keeping the alleles with score >= ``threshold``."""
 
     threshold: float
     precision: float
@@ -145,7 +173,7 @@ class OperatingPoint:
 
 
 def _point(curve: tuple[np.ndarray, np.ndarray, np.ndarray], found: np.ndarray) -> OperatingPoint | None:
-    """The point whose number, if any, is ``found``."""
+    """The point of the curve with the number in ``found``; None if ``found`` is empty."""
     precision, recall, thresholds = (column[found] for column in curve)
     return OperatingPoint(float(thresholds[0]), float(precision[0]), float(recall[0])) if len(found) else None
 
@@ -153,7 +181,10 @@ def _point(curve: tuple[np.ndarray, np.ndarray, np.ndarray], found: np.ndarray) 
 def thresholds_by_precision(
     labels: np.ndarray, scores: np.ndarray, precisions: Sequence[float] = PRECISIONS
 ) -> dict[float, OperatingPoint | None]:
-    """By wanted precision: the lowest threshold that reaches it (so with the most recall), None where none does."""
+    """For each precision the lowest threshold that reaches it, which has the most recall; None if none reaches it.
+
+    Arguments as for :func:`auprc`.
+    """
     curve = Ranking(labels, scores).operating_points()
     return {wanted: _point(curve, np.flatnonzero(curve[0] >= wanted)[-1:]) for wanted in precisions}
 
@@ -161,13 +192,19 @@ def thresholds_by_precision(
 def thresholds_by_sensitivity(
     labels: np.ndarray, scores: np.ndarray, sensitivities: Sequence[float] = RECALLS
 ) -> dict[float, OperatingPoint | None]:
-    """By wanted recall: the highest threshold that keeps it, None where there is no true allele (with a score)."""
+    """For each recall the highest threshold that reaches it; None if no threshold does.
+
+    That is the case without true alleles, and if too many of them have no score. Arguments as for :func:`auprc`.
+    """
     curve = Ranking(labels, scores).operating_points()
     return {wanted: _point(curve, np.flatnonzero(curve[1] >= wanted)[:1]) for wanted in sensitivities}
 
 
 def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | None:
-    """The highest F1 = 2PR / (P + R) and its threshold (the highest, where several tie)."""
+    """The highest F1 = 2PR / (P + R) and its threshold, the highest of several; None without true alleles or scores.
+
+    Arguments as for :func:`auprc`.
+    """
     precision, recall, thresholds = Ranking(labels, scores).operating_points()
     if not len(thresholds):
         return None
@@ -176,30 +213,25 @@ def best_f1(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | Non
     return float(f1[i]), float(thresholds[i])
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> tuple[float | None, float | None]:
-    """Brier score and expected calibration error of probabilities in [0, 1]; None where there is no allele.
-
-    The error is the mean over ``n_bins`` equally wide bins, weighted by their alleles, of |share of true alleles -
-    mean probability| (Naeini et al. 2015, AAAI 29). Alleles without a probability (NaN) are left out.
-    """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
-    known = ~np.isnan(probabilities)
-    labels, probabilities = labels[known].astype(np.float64), probabilities[known]
-    if not len(labels):
-        return None, None
-    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
-    excess = np.bincount(bins, weights=labels - probabilities, minlength=n_bins)  # share minus mean, times alleles
-    return float(np.mean((probabilities - labels) ** 2)), float(np.abs(excess).sum() / len(labels))
-
-
 def metric_pairs(
     labels: np.ndarray, scores: np.ndarray, probabilities: np.ndarray | None = None
 ) -> list[tuple[str, Value]]:
-    """All metrics of one score on one group of alleles (labels 0 or 1), as (name, value).
+    """All metrics of one score on one group of alleles.
 
-    ``recall_at_precision_P`` is the most recall of any threshold with at least that precision, 0 where no threshold
-    has it; ``precision_at_recall_R`` likewise the other way round. A threshold is a score that an allele has: alleles
-    with equal scores are kept or left together, those without a score are never kept.
+    ``recall_at_precision_P`` is the most recall of any threshold with at least that precision, 0 if no threshold has
+    it; ``precision_at_recall_R`` is the reverse. A threshold is a score that an allele has: alleles with equal scores
+    are kept or dropped together, those without a score are never kept.
+
+    Args:
+        labels: (n,), 1 for true alleles and 0 for false ones.
+        scores: float64 (n,), higher is better; NaN ranks lowest.
+        probabilities: float64 (n,), for the calibration; None leaves it out.
+
+    Returns:
+        Pairs of name and value, always in the same order; None for a value that is not defined.
+
+    Raises:
+        ValueError: If a label is neither 0 nor 1, or the arrays differ in length.
     """
     labels = np.asarray(labels)
     n_true = int((labels == TRUE_VARIANT).sum())
@@ -222,12 +254,12 @@ def metric_pairs(
     best = best_f1(labels, scores) if two_classes(labels) else None
     pairs += [("f1", best[0] if best else None), ("f1_threshold", best[1] if best else None)]
     if probabilities is not None:
-        brier, error = calibration(labels, probabilities)
+        brier, error = calibration_figures(labels, probabilities)
         pairs += [("brier", brier), ("calibration_error", error)]
     return pairs
 
 
-def evaluate(
+def evaluate_scores(
     alleles: AlleleScores,
     baseline: str | None = None,
     log_odds: Sequence[str] = ("CNN_1D", "CNN_2D"),
@@ -235,12 +267,22 @@ def evaluate(
     n_replicates: int = 1000,
     seed: int = 0,
 ) -> Metrics:
-    """All metrics by group and score, of the alleles whose label is known; a plain dictionary, ready for JSON.
+    """All metrics of each score by group, from the alleles whose label is known.
 
     Each score also has the bootstrap intervals of its AUPRC (``auprc_low``, ``auprc_high``) and of its recall at
-    precision .99; where ``baseline`` names one of the scores, the others have their gain over it (``auprc_gain``,
-    ``auprc_gain_low``, ``auprc_gain_high``), from the same draws of blocks. Scores in ``log_odds`` are probabilities in
-    disguise and have calibration as well.
+    precision .99.
+
+    Args:
+        alleles: Those without a known label are left out.
+        baseline: A score's name; the others get their gain over it, ``auprc_gain``, with an interval from the same
+            draws. A name that is not there changes nothing.
+        log_odds: The scores that are log odds; these also get a calibration.
+        block_bases: How long the blocks of the genome are.
+        n_replicates: How many times blocks are drawn; fewer for millions of alleles.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        group -> score -> metric -> value, ready for JSON.
     """
     known = alleles.labelled()
     result: Metrics = {}
@@ -278,7 +320,7 @@ TABLE_COLUMNS: Mapping[str, str] = {
 
 
 def format_table(metrics: Metrics, columns: Mapping[str, str] = TABLE_COLUMNS) -> str:
-    """A plain-text table: a row per group and score, with the counts and the prevalence before the metrics."""
+    """A plain-text table: a row per group and score; counts and prevalence, then the metrics in ``columns``."""
     rows: list[list[str | Value]] = [["group", "score", "true", "false", "prevalence", *columns]]
     for group, by_score in metrics.items():
         for name, values in by_score.items():

@@ -11,8 +11,7 @@ from cnnspark.evaluation.strata import TYPE, Dimension
 
 # dimension -> stratum -> score -> metric -> value; ready for JSON.
 StrataMetrics = dict[str, Metrics]
-# Of each class: with fewer, one allele more or less moves an AUPRC by several points, and intervals of so few draws of
-# each class are too narrow themselves.
+# In each class: with fewer alleles, one more or less moves the AUPRC by several points, and intervals are too narrow.
 LEAST_OF_EACH = 20
 _COUNTS = ("n", "n_true", "n_false", "prevalence")
 _MEASURED = ("auprc", "auprc_balanced", "auroc", FIGURES[1])
@@ -27,11 +26,18 @@ def stratified_metrics(
     n_replicates: int = REPLICATES,
     seed: int = 0,
 ) -> StrataMetrics:
-    """Counts, prevalence, AUPRC (balanced, too), AUROC and recall at precision .99 by stratum and score.
+    """Counts, prevalence, AUPRC (plain and balanced), AUROC and recall at precision .99 by stratum and score.
 
-    ``dimensions`` are those of ``alleles.strata``, numbers by name; TYPE is always there. Strata that no labelled
-    allele lies in are left out; in those with fewer than LEAST_OF_EACH true or false alleles all but the counts is
-    None (:func:`is_too_few`).
+    Args:
+        alleles: Those without a known label are left out.
+        dimensions: Of ``alleles.strata``; TYPE is measured in any case.
+        block_bases: How long the blocks of the genome are that intervals come from.
+        n_replicates: How many times blocks are drawn.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        dimension -> stratum -> score -> metric -> value. Strata without a labelled allele are left out; those with
+        fewer than LEAST_OF_EACH true or false alleles have counts, and None for the rest (:func:`is_too_few`).
     """
     known = alleles.labelled()
     result: StrataMetrics = {}
@@ -70,7 +76,7 @@ def _ends(name: str, interval: Interval | None) -> dict[str, Value]:
 
 
 def is_too_few(values: Mapping[str, Value]) -> bool:
-    """Whether a stratum has too few true or false alleles to say how good a score is in it."""
+    """Whether a stratum has too few true or false alleles to judge a score."""
     return min(values["n_true"] or 0, values["n_false"] or 0) < LEAST_OF_EACH
 
 
@@ -120,11 +126,18 @@ def compare(
     n_replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Metrics:
-    """By group and pair (first, second): figures of both, and the second's less the first's with its interval.
+    """The second score of each pair compared with the first, on the same alleles and with the same draws.
 
-    The pair's key is ``second - first``. Values: ``auprc_first``, ``auprc_second``, ``auprc_difference``,
-    ``auprc_difference_low`` and ``..._high``, the same of recall at precision .99, and the counts. Both scores are of
-    the same alleles and from the same draws, so the interval is that of the difference itself.
+    Args:
+        alleles: Those without a known label are left out.
+        pairs: Names of scores, (first, second).
+        block_bases: How long the blocks of the genome are that intervals come from.
+        n_replicates: How many times blocks are drawn.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        group -> ``second - first`` -> value: ``auprc_first``, ``auprc_second``, ``auprc_difference`` (second minus
+        first), ``auprc_difference_low`` and ``..._high``, the same for recall at precision .99, and the counts.
     """
     known = alleles.labelled()
     result: Metrics = {}

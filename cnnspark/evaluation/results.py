@@ -1,4 +1,4 @@
-"""All that an evaluation finds, from the collected alleles to its files."""
+"""Everything that an evaluation measures, from the collected alleles to its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnspark.common.storage import write_json, write_text
 from cnnspark.common.text_tables import Value
 from cnnspark.errors import InputError
 from cnnspark.evaluation.callset_composition import composition_summary, format_composition
-from cnnspark.evaluation.metrics import AlleleScores, Metrics, evaluate, format_table
+from cnnspark.evaluation.metrics import AlleleScores, Metrics, evaluate_scores, format_table
 from cnnspark.evaluation.metrics_by_stratum import (
     StrataMetrics,
     compare,
@@ -47,19 +47,30 @@ AUPRC(1:1): as if true and false alleles were equally many (knowing nothing is .
 
 @dataclass(frozen=True)
 class Measurements:
-    """Figures of an evaluation, by what they are of; plain values."""
+    """The figures of an evaluation, as plain values.
 
-    metrics: Metrics  # group -> score
-    counts: dict[str, int]  # labels by reason, and records
-    strata: StrataMetrics = field(default_factory=dict)  # dimension -> stratum -> score
-    comparison: Metrics = field(default_factory=dict)  # group -> "second - first"
+    Attributes:
+        metrics: group -> score -> metric -> value.
+        counts: Labels by reason, and records.
+        strata: dimension -> stratum -> score -> metric -> value.
+        comparison: group -> ``second - first`` -> metric -> value.
+        thresholds: Rows of thresholds.tsv.
+        calibration: Rows of calibration.tsv.
+        callsets: callset -> before, after or truth -> count or ratio.
+        by_cause: mechanism -> score -> metric -> value; empty if no causes were given.
+    """
+
+    metrics: Metrics
+    counts: dict[str, int]
+    strata: StrataMetrics = field(default_factory=dict)
+    comparison: Metrics = field(default_factory=dict)
     thresholds: list[Row] = field(default_factory=list)
     calibration: list[Row] = field(default_factory=list)
-    callsets: dict[str, dict[str, dict[str, Value]]] = field(default_factory=dict)  # callset -> before, after
-    by_cause: Metrics = field(default_factory=dict)  # mechanism -> score, where causes are given
+    callsets: dict[str, dict[str, dict[str, Value]]] = field(default_factory=dict)
+    by_cause: Metrics = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As metrics.json has it."""
+        """The content of metrics.json."""
         stored: dict[str, Any] = {
             "metrics": self.metrics,
             "counts": self.counts,
@@ -72,7 +83,7 @@ class Measurements:
         return {**stored, "by_cause": self.by_cause} if self.by_cause else stored
 
     def text(self) -> str:
-        """The tables, the most important first."""
+        """The tables as plain text, the most important first."""
         parts = [f"{format_table(self.metrics)}\n\n{_IMBALANCE}"]
         if self.comparison:
             parts.append(format_comparison(self.comparison))
@@ -95,10 +106,11 @@ class Measurements:
 
 
 def callset_summary(counts: Mapping[str, int], of_records: Mapping[str, int]) -> dict[str, dict[str, Value]]:
-    """What a callset is made of, before and after FILTER, and how much of the truth it holds, where that was counted.
+    """What a callset is made of before and after FILTER, and how much of the truth it holds, if that was counted.
 
-    ``counts`` are those of labels by reason, ``of_records`` those of
-    :func:`cnnspark.evaluation.callset_composition.composition`.
+    Args:
+        counts: Labels by reason.
+        of_records: What :func:`cnnspark.evaluation.callset_composition.composition` counted.
     """
     summary = composition_summary(of_records)
     if total := counts.get(TRUTH):
@@ -125,11 +137,20 @@ def measure(
     callsets: Mapping[str, dict[str, dict[str, Value]]] | None = None,
     with_causes: bool = False,
 ) -> Measurements:
-    """All figures of the alleles whose label is known."""
+    """All figures of the alleles whose label is known.
+
+    Args:
+        alleles: Scores that are log odds are known by their names.
+        counts: Labels by reason, and records.
+        dimensions: Those of ``alleles.strata``.
+        pairs: Names of scores to compare, (first, second).
+        callsets: By name, what :func:`callset_summary` says of each.
+        with_causes: Whether to measure each mechanism in ``alleles.cause``.
+    """
     names = list(alleles.scores)
     log_odds = [name for name in names if is_log_odds(name)]
     return Measurements(
-        metrics=evaluate(alleles, baseline="QUAL" if "QUAL" in names else None, log_odds=log_odds),
+        metrics=evaluate_scores(alleles, baseline="QUAL" if "QUAL" in names else None, log_odds=log_odds),
         counts=dict(sorted(counts.items())),
         strata=stratified_metrics(alleles, dimensions),
         comparison=compare(alleles, pairs) if pairs else {},
@@ -141,9 +162,15 @@ def measure(
 
 
 def check_scores(alleles: AlleleScores, wanted: Sequence[str], callset: str) -> None:
-    """Raises InputError where true or false alleles are lacking, or none has a score that was asked for.
+    """Checks that there is something to measure; warns if no allele has a score that was not asked for.
 
-    Warns of a score that was not asked for.
+    Args:
+        alleles: Those of known label.
+        wanted: The scores that were asked for, with or without their callset's name.
+        callset: What messages call the callset.
+
+    Raises:
+        InputError: If there are no true or no false alleles, or none has a score that was asked for.
     """
     n_true = int((alleles.label == TRUE_VARIANT).sum())
     if not 0 < n_true < len(alleles):
@@ -158,7 +185,7 @@ def check_scores(alleles: AlleleScores, wanted: Sequence[str], callset: str) -> 
 
 
 def warn_of_empty(measured: Measurements, files: Sequence[RegionFile]) -> None:
-    """Warns of region files that no labelled allele lies in."""
+    """Warns of region files that hold no labelled allele."""
     for file in files:
         if "inside" not in measured.strata[file.dimension.name]:
             progress(f"warning: no labelled allele lies inside {file.path} (--stratify {file.name})")

@@ -1,5 +1,4 @@
-"""What evaluation collects of a callset: each labelled allele with its scores. The metrics are in
-cnnspark.evaluation.metrics."""
+"""Reads the scores of labelled alleles from a callset's records, and measures false alleles by their mechanism."""
 
 from __future__ import annotations
 
@@ -26,10 +25,15 @@ _NUMBERS = ("Integer", "Float")
 
 
 def score_names(header: VcfHeader, wanted: Sequence[str] = (), of_a_sample: bool = False) -> tuple[str, ...]:
-    """The scores to compare: those asked for, else the callset's CNN score (if any) and QUAL.
+    """The scores to measure: those asked for, else the callset's CNN score (if any) and QUAL.
 
-    ``of_a_sample`` says that one sample of several is measured, whose own score is in FORMAT. Raises UsageError where
-    the callset does not declare one that was asked for, or declares it as text.
+    Args:
+        header: The callset's.
+        wanted: ``QUAL``, ``KEY`` or ``INFO/KEY`` or ``FORMAT/KEY``.
+        of_a_sample: Whether one sample of several is measured; its own score is in FORMAT.
+
+    Raises:
+        UsageError: If the callset does not declare a score that was asked for, or declares it as text.
     """
     if not wanted:
         if of_a_sample and FORMAT_KEY in header.format:
@@ -45,16 +49,27 @@ def score_names(header: VcfHeader, wanted: Sequence[str] = (), of_a_sample: bool
 
 
 def declaration(header: VcfHeader, name: str) -> FieldDeclaration | None:
-    """What the header says of a score, ``KEY`` or ``INFO/KEY`` or ``FORMAT/KEY``; None of QUAL and of what it lacks."""
+    """The header's declaration of ``KEY`` or ``INFO/KEY`` or ``FORMAT/KEY``; None for QUAL and for a missing key."""
     kind, _, key = name.rpartition("/")
     return (header.format if kind == "FORMAT" else header.info).get(key)
 
 
 def sample_column(header: VcfHeader, path: str, wanted: str | None, needed: bool) -> int | None:
-    """The number of the sample's column that is measured; None where there is none, or several and none is named.
+    """The number of the sample's column to measure.
 
-    Raises InputError where the one that is ``wanted`` is not there, UsageError where one must be named: a truth is of
-    one sample, and an ALT that only others carry would count as false.
+    Args:
+        header: The callset's.
+        path: What messages call the callset.
+        wanted: The sample's name, if the user gave one.
+        needed: Whether one of several must be named: a truth is of one sample, and an ALT that only others carry would
+            count as false.
+
+    Returns:
+        The number, or None if the callset has no sample, or several and ``wanted`` is not given.
+
+    Raises:
+        InputError: If the callset does not have the wanted sample.
+        UsageError: If a sample must be named and is not.
     """
     if wanted is not None:
         if wanted not in header.samples:
@@ -71,7 +86,7 @@ def sample_column(header: VcfHeader, path: str, wanted: str | None, needed: bool
 
 
 class ScoreReader:
-    """Reads each allele's scores by name, ``CNN_2D`` and ``CNN_1D`` per ALT, its strata, and its cause where given."""
+    """Reads each allele's scores by name (``CNN_2D`` and ``CNN_1D`` per ALT), its strata and its cause."""
 
     def __init__(
         self,
@@ -81,7 +96,15 @@ class ScoreReader:
         strata: StratumReader | None = None,
         sample: int | None = None,
     ):
-        """``sample`` is the number of the one that is measured; of several samples, only what it carries counts."""
+        """Prepares to read records.
+
+        Args:
+            header: The callset's.
+            names: The scores to read (:func:`score_names`).
+            causes: By allele, the mechanism that made it; None leaves causes empty.
+            strata: Gives each allele its strata; None leaves them out.
+            sample: The number of the sample's column; with several samples, only ALTs that it carries count.
+        """
         self.names = tuple(names)
         self._causes = causes or {}
         self._strata = strata
@@ -95,10 +118,16 @@ class ScoreReader:
     def chosen(
         self, records: Sequence[Record], labels: Sequence[Sequence[int]], min_qual: float | None = None
     ) -> list[LabelledAlt]:
-        """The ALTs of known label that can be scored; records below ``min_qual`` are left out."""
+        """The ALTs of known label that can be scored.
+
+        Args:
+            records: Part of a callset.
+            labels: For each record, the label of each of its ALTs: 1 true, 0 false, -1 unknown.
+            min_qual: Records with a lower QUAL, or without one, are left out.
+        """
         found = []
         for record, known in zip(records, labels, strict=True):
-            if min_qual is not None and not _qual(record) >= min_qual:
+            if min_qual is not None and not record.qual_value >= min_qual:
                 continue
             carried = carried_alts(record, (self._sample,))[0] if self._carried_alone else None
             for number, (alt, label) in enumerate(zip(record.alts, known, strict=True), 1):
@@ -109,7 +138,7 @@ class ScoreReader:
         return found
 
     def table(self, alts: Sequence[LabelledAlt]) -> AlleleScores:
-        """Scores and strata of these ALTs, with a NaN where a score is missing."""
+        """Scores, strata and causes of these ALTs; a missing score is NaN."""
         values = np.array(
             [self._values.values(record, number, self._sample) for record, number, _ in alts], np.float64
         ).reshape(len(alts), len(self.names))
@@ -133,27 +162,23 @@ class ScoreReader:
     def collect(
         self, records: Sequence[Record], labels: Sequence[Sequence[int]], min_qual: float | None = None
     ) -> AlleleScores:
-        """The table of the alleles of known label (:meth:`chosen`, :meth:`table`)."""
+        """The table of the ALTs that :meth:`chosen` finds."""
         return self.table(self.chosen(records, labels, min_qual))
 
 
-def _qual(record: Record) -> float:
-    try:
-        return float(record.qual)
-    except ValueError:
-        return float("nan")
-
-
-# What is reported of each mechanism: heading -> metric.
+# The figures of each mechanism: heading -> metric.
 _CAUSE_COLUMNS = {"AUPRC": "auprc", "AUROC": "auroc", "R@P99%": "recall_at_precision_0.99"}
 _NO_CAUSE = "not in the table"
 
 
 def metrics_by_cause(alleles: AlleleScores) -> Metrics:
-    """AUPRC, AUROC, recall at precision .99 and numbers by mechanism and score.
+    """Counts, AUPRC, AUROC and recall at precision .99 by mechanism and score.
 
-    Each mechanism has its false alleles against all true ones, so prevalence differs: compare scores within a
+    Each mechanism's false alleles are measured against all true ones, so prevalence differs: compare scores within a
     mechanism, not mechanisms by AUPRC.
+
+    Returns:
+        mechanism -> score -> metric -> value.
     """
     known = alleles.labelled()
     is_true, is_false = known.label == TRUE_VARIANT, known.label == FALSE_VARIANT
@@ -174,7 +199,7 @@ def format_causes(metrics: Metrics) -> str:
 
 
 def cause_facts(metrics: Metrics) -> dict[str, str]:
-    """The metrics by mechanism for the report: one line for each mechanism and score."""
+    """The metrics by mechanism for the report: one text for each mechanism and score."""
     lines = {}
     for cause, by_score in metrics.items():
         for name, values in by_score.items():
@@ -183,8 +208,8 @@ def cause_facts(metrics: Metrics) -> dict[str, str]:
     return lines
 
 
-def callset_counts(records: Sequence[Record]) -> Counter[str]:
-    """Records before and after the filter, for the summary."""
+def record_counts(records: Sequence[Record]) -> Counter[str]:
+    """How many records there are, and how many pass FILTER, for the summary."""
     counts: Counter[str] = Counter()
     for record in records:
         counts["records"] += 1

@@ -1,7 +1,7 @@
-"""In which strata an allele lies: by kind, length, depth, allele fraction, repeats of the reference, and regions.
+"""The strata of an allele: by type, length, depth, allele fraction, repeats of the reference, and regions.
 
 A score that is good on average may be poor where it matters: in homopolymers, at low depth, in long deletions. Each
-way to divide alleles is a dimension; its strata are numbered, and tasks hand the numbers (a byte for each allele and
+way to divide alleles is a dimension. Its strata are numbered, and tasks send the numbers (a byte for each allele and
 dimension) to the driver. :mod:`cnnspark.evaluation.metrics_by_stratum` measures them.
 """
 
@@ -22,26 +22,26 @@ from cnnspark.formats.reference import ReferenceSource, encode_bases
 from cnnspark.formats.regions import RegionSet, read_bed
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.variants.allele_depth import SampleCounts
-from cnnspark.variants.alleles import VariantType, trim
+from cnnspark.variants.alleles import VariantType, is_transition, trim
 from cnnspark.variants.haplotypes import ReferenceWindow
 from cnnspark.variants.repeats import MARGIN_BASES, homopolymer_run, is_low_complexity
 
-IN_NONE = -1  # of an allele that a dimension says nothing of
+IN_NONE = -1  # an allele that is in no stratum of a dimension
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One way to divide alleles. ``strata[k]`` is the name of the stratum with number k."""
+    """A way to divide alleles. ``strata[k]`` is the name of the stratum with number k."""
 
     name: str
     strata: tuple[str, ...]
     description: str
 
 
-# The numbers of the kinds are those of VariantType, so that no byte more has to be kept.
+# Numbered like VariantType, so that AlleleScores need no further column.
 TYPE = Dimension("type", tuple(kind.name for kind in sorted(VariantType)), "what the allele is")
 SUBSTITUTION = Dimension("substitution", ("transition", "transversion"), "SNVs by A<->G, C<->T or another")
-# Bases lost or gained; the bins of 1, up to 5, up to 15 and more are those of hap.py, with a finer first one.
+# Bases lost or gained: hap.py's bins (up to 5, up to 15, more) with the first and the last one divided.
 _LENGTH_BOUNDS = (1, 2, 6, 16, 51)  # lowest length of each bin
 _LENGTH_NAMES = ("1", "2-5", "6-15", "16-50", "51+")
 INDEL_LENGTH = Dimension(
@@ -66,23 +66,26 @@ LOW_COMPLEXITY = Dimension("low complexity", ("no", "yes"), "whether symmetric D
 _OF_THE_REFERENCE = (HOMOPOLYMER, LOW_COMPLEXITY)
 _OF_THE_CALL = (SUBSTITUTION, INDEL_LENGTH, DEPTH, ALLELE_FRACTION)
 
-_TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
-
 
 @dataclass(frozen=True)
 class RegionFile:
-    """A BED file whose bases are a stratum of their own."""
+    """A BED file whose bases are a stratum."""
 
     name: str
     path: str
 
     @property
     def dimension(self) -> Dimension:
+        """The dimension of this file, with the strata outside and inside."""
         return Dimension(f"region {self.name}", ("outside", "inside"), "whether the changed bases lie in the BED")
 
 
 def parse_region_files(texts: Sequence[str]) -> list[RegionFile]:
-    """``name=path`` as --stratify takes it. Raises UsageError where one is not of that form or a name comes twice."""
+    """Region files from texts like ``name=path``, as --stratify takes them.
+
+    Raises:
+        UsageError: If a text has another form, or a name comes twice.
+    """
     files: list[RegionFile] = []
     for text in texts:
         name, separator, path = text.partition("=")
@@ -98,7 +101,16 @@ def parse_region_files(texts: Sequence[str]) -> list[RegionFile]:
 
 
 def check_region_files(files: Sequence[RegionFile], contigs: Collection[str], callset: str) -> None:
-    """Raises InputError where a BED cannot be read, has no interval, or names no contig of the callset."""
+    """Checks that each BED file fits the callset.
+
+    Args:
+        files: The BED files.
+        contigs: The callset's contigs.
+        callset: What messages call the callset.
+
+    Raises:
+        InputError: If a BED cannot be read, has no interval, or has no contig in common with the callset.
+    """
     for file in files:
         there = RegionSet(read_bed(file.path)).contigs
         if not there:
@@ -112,17 +124,17 @@ def _read_regions(path: str) -> RegionSet:
 
 @lru_cache(maxsize=16)
 def _regions(path: str, identity: str) -> RegionSet:
-    """The regions, read once in a Python worker as long as the file is the same one."""
+    """The regions of a BED, read once per Python worker as long as the file's ``identity`` stays the same."""
     return RegionSet(read_bed(path))
 
 
 def dimensions(with_reference: bool, files: Sequence[RegionFile] = ()) -> list[Dimension]:
-    """What alleles are divided by, in the order of the tables, less TYPE; the reference has a part in some."""
+    """All dimensions except TYPE, in the order of the tables; some need the reference."""
     return [*_OF_THE_CALL, *(_OF_THE_REFERENCE if with_reference else ()), *(file.dimension for file in files)]
 
 
 class StratumReader:
-    """Gives each allele its strata. Make it inside the task."""
+    """Gives each allele its strata. Create it inside the task: it reads files."""
 
     def __init__(
         self,
@@ -131,7 +143,14 @@ class StratumReader:
         files: Sequence[RegionFile] = (),
         sample: int | None = 0,
     ):
-        """``sample`` is the number of the column that depth and allele fraction are of; None where it is unclear."""
+        """Prepares to read records.
+
+        Args:
+            header: The callset's.
+            reference: For the strata of repeats; None leaves these dimensions out.
+            files: BED files, a dimension each.
+            sample: The number of the column that depth and allele fraction come from; None if it is not clear which.
+        """
         self.dimensions = dimensions(reference is not None, files)
         self._counts = SampleCounts(header, sample)
         self._reference = reference
@@ -139,7 +158,12 @@ class StratumReader:
         self._window: tuple[str, ReferenceWindow] | None = None
 
     def codes(self, record: Record, alt_index: int) -> dict[str, int]:
-        """By dimension the number of the stratum of the ALT with this number (from 1); IN_NONE where it has none."""
+        """The number of an ALT's stratum in each dimension, by the dimension's name; IN_NONE if it is in none.
+
+        Args:
+            record: Of the callset.
+            alt_index: The number of the ALT, from 1.
+        """
         offset, ref, alt = trim(record.ref.upper(), record.alts[alt_index - 1].upper())
         start = record.start + offset
         depth, fraction = self._counts.of(record, alt_index)
@@ -163,7 +187,7 @@ class StratumReader:
             self._window = contig, ReferenceWindow(self._reference, contig)
         begin = max(0, start - MARGIN_BASES)
         codes = encode_bases(self._window[1](begin, end + MARGIN_BASES))
-        if end - begin > len(codes):  # off the contig
+        if end - begin > len(codes):  # beyond the contig's end
             return dict.fromkeys((HOMOPOLYMER.name, LOW_COMPLEXITY.name), IN_NONE)
         run = homopolymer_run(codes, start - begin, end - begin)
         low = is_low_complexity(codes, start - begin, end - begin)
@@ -171,12 +195,12 @@ class StratumReader:
 
 
 def bin_of(value: float, bounds: Sequence[float]) -> int:
-    """The number of the bin, each from its bound up to the next; IN_NONE of NaN and below the first."""
+    """The number of the bin, each from its bound up to the next; IN_NONE for NaN and below the first bound."""
     return IN_NONE if math.isnan(value) else bisect_right(bounds, value) - 1
 
 
 def length_code(gained: int) -> int:
-    """The stratum of INDEL_LENGTH of an allele that is ``gained`` bases longer than REF (below 0: shorter)."""
+    """The stratum of INDEL_LENGTH for an allele that is ``gained`` bases longer than REF (negative: shorter)."""
     if gained == 0:
         return IN_NONE
     size = bisect_right(_LENGTH_BOUNDS, abs(gained)) - 1
@@ -184,7 +208,7 @@ def length_code(gained: int) -> int:
 
 
 def substitution_code(ref: str, alt: str) -> int:
-    """The stratum of SUBSTITUTION of a trimmed allele: 0 transition, 1 transversion, IN_NONE of all but SNVs."""
+    """The stratum of SUBSTITUTION for a trimmed allele: 0 transition, 1 transversion, IN_NONE if not an SNV."""
     if len(ref) != 1 or len(alt) != 1 or ref not in "ACGT" or alt not in "ACGT":
         return IN_NONE
-    return 0 if ref + alt in _TRANSITIONS else 1
+    return 0 if is_transition(ref, alt) else 1

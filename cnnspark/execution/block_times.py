@@ -22,7 +22,16 @@ COLUMNS = (
 
 
 def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]], sample: str) -> str:
-    """``blocks.tsv``: one row for each block, ``reports`` by the block's number. Empty where a report lacks a value."""
+    """Writes the table ``blocks.tsv`` with one row for each block.
+
+    Args:
+        blocks: the run's blocks.
+        reports: what the stopwatch says of a block, by the block's number; a value that it lacks stays empty.
+        sample: name of the sample, the same in all rows.
+
+    Returns:
+        The table with its header, tab-separated.
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, delimiter="\t", lineterminator="\n", restval="", extrasaction="ignore")
     table.writeheader()
@@ -45,12 +54,17 @@ def blocks_table(blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any
 
 
 def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0.0) -> dict[str, Any]:
-    """The blocks' reports in short, for the manifest; empty where there are none.
+    """Sums up the blocks' reports for the manifest.
 
-    ``predicted_seconds`` are those of all blocks, to be compared with ``cpu_seconds`` (:mod:`cnnspark.stages.costs`).
+    A task's seconds are those of its blocks. They leave out what happens once, before the first block; that is in
+    ``start_seconds``: the driver waits for Spark, and each worker loads the model (the slowest one counts).
 
-    A task's seconds are those of its blocks. What is done once, before the first block, is in none, but in
-    ``start_seconds``: the driver waits for Spark, and each worker loads the model (that of the slowest one).
+    Args:
+        reports: what the stopwatch says of each block; empty ones are left out.
+        predicted_seconds: of all blocks, to compare with ``cpu_seconds`` (:mod:`cnnspark.stages.costs`).
+
+    Returns:
+        Values for JSON, times in seconds; empty without a report.
     """
     known = [each for each in reports if each]
     if not known:
@@ -78,13 +92,13 @@ def summarise(reports: Iterable[Mapping[str, Any]], predicted_seconds: float = 0
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:
     mean = sum(seconds) / len(seconds)
-    # 1 where all took the same.
+    # 1 if all took the same time.
     over = round(max(seconds) / mean, 3) if mean else 1.0
     return {"mean": round(mean, 3), "max": round(max(seconds), 3), "max_over_mean": over}
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """The summary in one line."""
+    """One line for the terminal from what :func:`summarise` returns (not empty)."""
     blocks = summary["block_seconds"]
     total = sum(summary["parts"].values()) or 1.0
     shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in summary["parts"].items() if seconds)

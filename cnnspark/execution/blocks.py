@@ -1,8 +1,8 @@
 """Cutting a callset into blocks: the unit of work, of a shard, and of what a validation set holds out.
 
-Blocks are fixed by the data and the configuration alone, never by the number of executors or tasks: the bytes of
-every output depend on them. A distributed pass over the callset counts its records and their digest, which the merge
-later compares with what the shards hold.
+Only the data and the configuration decide how a callset is cut, never the number of executors or tasks: the bytes of
+every output depend on the blocks. A distributed pass over the callset counts its records and their digest, which the
+merge later compares with those of the shards.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Protocol
 
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.tasks import LocalSession, Session, run_tasks, slices, slots
-from cnnspark.formats.regions import Region, merge_regions
+from cnnspark.formats.regions import Region, in_order
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.variants.alleles import unscorable_reason
 
-# Every multiple of this is a block boundary, so that the counting pass can be cut there. Part of the format of a run.
+# Every multiple of this is a boundary of blocks, so that tasks can count each window alone. Part of a run's format.
 WINDOW_BASES = 10_000_000
 DIGEST_BITS = 128
 TASKS_PER_SLOT = 4
@@ -33,16 +33,19 @@ CANDIDATE_SECONDS = 2e-5  # for each base
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """How large a block is. A block is one task's work for some seconds and one shard.
+    """How large a block is: some seconds of work, and one shard.
 
-    ``records`` are usual ones: a record that costs more than a usual one at 30x (its depth is in the index of the
-    reads) counts for so many more.
+    ``records`` counts usual records, at a depth of 30x. A record that costs more (its depth is in the index of the
+    reads) counts for several.
+
+    Raises:
+        UsageError: if a size is less than 1.
     """
 
-    records: int = (
-        1000  # about 2 s of scoring with reads on one core; small enough to balance, to retry and to hold out
-    )
-    bases: int = 1_000_000  # bounds the reads of a sparse block
+    # About 2 s of scoring with reads on one core: small enough to balance, to retry and to hold out.
+    records: int = 1000
+    # Bounds the reads of a sparse block.
+    bases: int = 1_000_000
 
     def __post_init__(self) -> None:
         if self.records < 1 or self.bases < 1:
@@ -51,32 +54,29 @@ class BlockSettings:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive records of one contig. ``digest`` is that of :class:`RecordsDigest` over the callset's own lines.
-
-    ``cost`` is predicted: seconds of one core of the machine that :mod:`cnnspark.stages.costs` was fitted on. A block
-    of the genome whose records are yet to be called has ``records`` -1 and no digest.
-    """
+    """Consecutive records of one contig."""
 
     index: int
     region: Region
-    records: int = -1
+    records: int = -1  # -1 if they are not called yet
     alleles: int = 0  # scorable ALT alleles
-    first_record: int = 0
-    digest: str = ""
-    first_start: int = -1
-    last_start: int = -1
-    cost: float = 0.0
+    first_record: int = 0  # its number in the callset
+    digest: str = ""  # RecordsDigest of the callset's own lines; empty if they are not called yet
+    first_start: int = -1  # 0-based, of the first record
+    last_start: int = -1  # 0-based, of the last record
+    cost: float = 0.0  # predicted seconds of one core of the machine that cnnspark.stages.costs was fitted on
 
     @property
     def name(self) -> str:
+        """The name of the block's files, without ending."""
         return f"block-{self.index:06d}"
 
 
 class RecordsDigest:
-    """Order-independent digest of records by (CHROM, POS, ID, REF, ALT, occurrence), to prove that none is lost.
+    """Order-independent digest of records by (CHROM, POS, ID, REF, ALT, occurrence), to prove that no record is lost.
 
-    The sum modulo 2**128 of a BLAKE2b hash of each key; ``occurrence`` counts equal keys, so doubling a record and
-    losing another cannot cancel out. All records of a position must be given to the same digest.
+    It is the sum modulo 2**128 of a BLAKE2b hash of each key. ``occurrence`` counts equal keys, so doubling a record
+    and losing another cannot cancel out. All records of a position must go to the same digest.
     """
 
     def __init__(self) -> None:
@@ -86,6 +86,11 @@ class RecordsDigest:
         self._position = ""
 
     def add(self, line: str) -> None:
+        """Takes in a record's line, without line end.
+
+        Raises:
+            InputError: if the line has fewer than six columns.
+        """
         try:
             contig, pos, identifier, ref, alt, _ = line.split("\t", 5)
         except ValueError:
@@ -101,11 +106,12 @@ class RecordsDigest:
         self.records += 1
 
     def hex(self) -> str:
+        """The digest as 32 hexadecimal digits."""
         return format(self._sum % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
 
 
 def add_digests(digests: Iterable[str]) -> str:
-    """The digest of all records from those of disjoint parts."""
+    """The digest of all records, from the digests of disjoint parts of them."""
     return format(sum(int(d, 16) for d in digests) % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
 
 
@@ -134,7 +140,7 @@ class BlockWork(Protocol):
 
 
 class Weigher(Protocol):
-    """Weighs the records of a contig one after another, in usual records."""
+    """Weighs the records of a contig one after another; 1 is the weight of a usual record."""
 
     def weight(self, contig: str, start: int, previous: int, alleles: int) -> float:
         """The record's weight, at least 1; ``previous`` is the 0-based start of the record before it, -1 if none."""
@@ -144,28 +150,32 @@ class Weigher(Protocol):
 
 
 class CostModel(Protocol):
-    """Predicts what records cost. It travels to the tasks, each of which opens it once."""
+    """Predicts what records cost. Spark sends it to the tasks, each of which opens it once."""
 
     def open(self) -> Weigher:
         """The weigher, with its files open."""
 
 
 class EvenCosts:
-    """The cost model without knowledge: each record weighs 1, and seconds are unknown (0)."""
+    """The cost model that knows nothing: each record weighs 1, and seconds are unknown (0)."""
 
     def open(self) -> EvenCosts:
+        """Itself: there is nothing to open."""
         return self
 
     def weight(self, contig: str, start: int, previous: int, alleles: int) -> float:
+        """1, whatever the record."""
         return 1.0
 
     def block(self) -> EvenCosts:
+        """Itself."""
         return self
 
     def add(self, contig: str, start: int, ref_bases: int, alleles: int) -> None:
-        pass
+        """Nothing to add up."""
 
     def seconds(self) -> float:
+        """0: unknown."""
         return 0.0
 
 
@@ -174,7 +184,17 @@ def cut_window(
 ) -> list[_Cut]:
     """Cuts the records of one window into blocks that tile it; records of one position stay together.
 
-    A block is full where its records weigh ``settings.records``; without a weigher each weighs 1.
+    Args:
+        lines: the window's records, in order, without line ends.
+        window: the region that the blocks tile.
+        settings: a block is full when its records weigh ``records``, or span ``bases``.
+        weigher: weighs the records; without it each weighs 1.
+
+    Returns:
+        The blocks, not yet numbered; empty without records.
+
+    Raises:
+        InputError: if a line has fewer than six columns.
     """
     weigher = weigher or EvenCosts()
     cuts: list[_Cut] = []
@@ -216,15 +236,16 @@ def windows_of(
 ) -> list[Region]:
     """The windows that the counting pass reads: the callset's contigs, or the chosen regions, cut at WINDOW_BASES.
 
-    A contig's last window is open, so that records past a contig's stated end are kept too.
+    Args:
+        contigs: the callset's contigs, in its order.
+        lengths: their lengths in bases, as far as they are known; a contig of unknown length is one window.
+        regions: what to take of the contigs; all of them if empty.
+
+    Returns:
+        The windows, in the callset's order. A contig's last window is open, to keep records past its stated end.
     """
-    chosen = [Region(contig) for contig in contigs]
-    if regions:
-        order = {contig: i for i, contig in enumerate(contigs)}
-        inside = [r for r in merge_regions(regions) if r.contig in order]
-        chosen = sorted(inside, key=lambda r: (order[r.contig], r.start))
     windows = []
-    for region in chosen:
+    for region in in_order(regions, contigs) if regions else [Region(contig) for contig in contigs]:
         stop = min(region.end, lengths.get(region.contig) or 0)
         start = region.start
         while start < region.end:
@@ -245,19 +266,28 @@ def _cut_windows(
 
 
 def plan_blocks(
-    spark: Session,
+    session: Session,
     vcf: str,
     lengths: Mapping[str, int | None],
     regions: Sequence[Region] = (),
     settings: BlockSettings | None = None,
     costs: CostModel | None = None,
 ) -> list[Block]:
-    """The blocks of a bgzipped, indexed callset, in its order, counted by a distributed pass.
+    """Cuts a callset into blocks, counting its records in a distributed pass.
 
     Args:
-        lengths: contig lengths in bases where known; a contig of unknown length is one window.
-        regions: what to take of the callset (a record belongs where its POS lies); all of it where empty.
+        session: where the tasks run.
+        vcf: path or URL of the bgzipped, indexed callset.
+        lengths: contig lengths in bases, as far as they are known; a contig of unknown length is one window.
+        regions: what to take of the callset (its POS says where a record belongs); all of it if empty.
+        settings: how large a block is.
         costs: predicts what records cost; without it they all weigh the same.
+
+    Returns:
+        The blocks that hold a record, in the callset's order.
+
+    Raises:
+        InputError: if the callset cannot be read, has no index, or has a line of too few columns.
     """
     settings, costs = settings or BlockSettings(), costs or EvenCosts()
     with VcfSource(vcf) as source:
@@ -265,12 +295,19 @@ def plan_blocks(
     if not windows:
         return []
     cut = partial(_cut_windows, path=vcf, settings=settings, costs=costs)
-    groups = slices(windows, TASKS_PER_SLOT * slots(spark))
-    return number_blocks(run_tasks(spark, groups, cut, "count records and cut blocks"))
+    groups = slices(windows, TASKS_PER_SLOT * slots(session))
+    return number_blocks(run_tasks(session, groups, cut, "count records and cut blocks"))
 
 
 def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
-    """Blocks from the cuts of windows that are in the callset's order."""
+    """Numbers the blocks of windows that are in the callset's order, through all of them.
+
+    Args:
+        counted: each window and what :func:`cut_window` returned for it.
+
+    Returns:
+        The blocks.
+    """
     blocks: list[Block] = []
     first_record = 0
     for window, cuts in counted:
@@ -292,25 +329,36 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
     return blocks
 
 
-def deal(spark: Session, blocks: Sequence[Block]) -> list[list[Block]]:
-    """The blocks in groups, one a task: TASKS_PER_SLOT for each slot, each of about the same predicted cost. Without
-    Spark there is one, in the callset's order.
+def deal(session: Session, blocks: Sequence[Block]) -> list[list[Block]]:
+    """Groups the blocks into tasks of about the same predicted cost.
 
-    Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks. Which
-    task a block is in has no part in its bytes.
+    Handing a task to a Python worker costs about 80 ms of waiting on sockets, so a task holds several blocks. A block's
+    bytes do not depend on its task.
+
+    Args:
+        session: where the tasks run.
+        blocks: the blocks to work on.
+
+    Returns:
+        One group for each task: TASKS_PER_SLOT for each of Spark's slots; without Spark a single one, in the callset's
+        order.
     """
-    return share_out(blocks, 1 if isinstance(spark, LocalSession) else TASKS_PER_SLOT * slots(spark))
+    return share_out(blocks, 1 if isinstance(session, LocalSession) else TASKS_PER_SLOT * slots(session))
 
 
 def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()) -> list[Block]:
-    """The blocks of a genome on which alleles are yet to be called: CANDIDATE_BASES each, cut at its multiples."""
-    order = {contig: i for i, contig in enumerate(lengths)}
-    chosen = [Region(contig, 0, length) for contig, length in lengths.items()]
-    if regions:
-        inside = [region for region in merge_regions(regions) if region.contig in order]
-        chosen = sorted(inside, key=lambda region: (order[region.contig], region.start))
+    """Cuts a genome on which no alleles are called yet into blocks, at the multiples of CANDIDATE_BASES.
+
+    Args:
+        lengths: the contigs and their lengths in bases, in the order of the reference.
+        regions: what to take of the contigs, with their ends inside; all of them if empty.
+
+    Returns:
+        The blocks, in the order of the contigs.
+    """
     blocks: list[Block] = []
-    for region in chosen:
+    whole = [Region(contig, 0, length) for contig, length in lengths.items()]
+    for region in in_order(regions, lengths) if regions else whole:
         start = region.start
         while start < region.end:
             end = min(region.end, (start // CANDIDATE_BASES + 1) * CANDIDATE_BASES)
@@ -320,10 +368,18 @@ def candidate_windows(lengths: Mapping[str, int], regions: Sequence[Region] = ()
 
 
 def share_out(blocks: Sequence[Block], tasks: int) -> list[list[Block]]:
-    """The blocks in at most ``tasks`` groups of about even cost, dearest group first; within one in their order.
+    """Shares the blocks out among at most ``tasks`` groups of about the same cost.
 
-    The dearest block that is left goes to the group that has least: never more than a third above the best there is
-    (Graham 1969). Where no cost is known (a run that an older version began) groups have even numbers of blocks.
+    The dearest remaining block goes to the group of the least cost. The dearest group is then never more than a third
+    above the best possible one (Graham 1969). If no cost is known (a run that an older version began), the groups have
+    the same number of blocks.
+
+    Args:
+        blocks: the blocks, in any order.
+        tasks: the most groups there may be.
+
+    Returns:
+        The groups, the dearest first; blocks within one in the callset's order. No group is empty.
     """
     tasks = min(len(blocks), tasks)
     groups: list[list[Block]] = [[] for _ in range(tasks)]
@@ -337,6 +393,6 @@ def share_out(blocks: Sequence[Block], tasks: int) -> list[list[Block]]:
 
 
 def block_range(blocks: Sequence[Block], total: int) -> str:
-    """Which blocks a job works on, as text."""
+    """Names the blocks that a job works on, of ``total``, for Spark's UI; there is at least one."""
     first, last = blocks[0], blocks[-1]
     return f"{len(blocks)} of {total} blocks, {first.index} ({first.region}) to {last.index} ({last.region})"

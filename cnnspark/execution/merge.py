@@ -1,6 +1,6 @@
 """One indexed VCF (or BCF) from shards, by copying their compressed blocks and merging their indexes.
 
-Refuses unless every count, header and order agrees. Needs no Spark: tasks may merge, too.
+Nothing is merged unless every count, header and order agrees. There is no Spark here, so a task may merge as well.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RESUME = "delete it and run again with --if-exists resume"
 
 @dataclass(frozen=True)
 class Conservation:
-    """The proof that a run prints: what came in went out."""
+    """The proof that a run prints: every record that came in went out."""
 
     records_in: int
     records_out: int
@@ -48,6 +48,7 @@ class Conservation:
 
     @property
     def holds(self) -> bool:
+        """Whether counts and digests agree."""
         return self.records_in == self.records_out and self.digest_in == self.digest_out
 
     def __str__(self) -> str:
@@ -58,7 +59,18 @@ class Conservation:
 
 
 def check_conservation(blocks: Sequence[Block], rows: Sequence[ShardRow]) -> Conservation:
-    """Adds up counts and digests of the callset's blocks and of the shards. Raises RunError where they differ."""
+    """Compares the counts and digests of the callset's blocks with those of the shards.
+
+    Args:
+        blocks: the run's blocks.
+        rows: the manifest's rows, in the order of the blocks.
+
+    Returns:
+        The sums of both, which are equal.
+
+    Raises:
+        RunError: if a row is missing, the shards have different headers, or counts or digests differ.
+    """
     if [row.block for row in rows] != [block.index for block in blocks]:
         raise RunError("the manifest's blocks are not the run's blocks; start again with --if-exists overwrite")
     if len({row.header_digest for row in rows}) > 1:
@@ -76,9 +88,13 @@ def check_conservation(blocks: Sequence[Block], rows: Sequence[ShardRow]) -> Con
 
 
 def check_order(rows: Sequence[ShardRow]) -> None:
-    """Raises RunError where the records of one shard after the other are not sorted, as the input's are.
+    """Checks that the records are sorted from one shard to the next; within a shard the indexer has checked it.
 
-    Within a shard the indexer has seen to it.
+    Args:
+        rows: the manifest's rows, in the order in which the shards are merged.
+
+    Raises:
+        RunError: if a shard begins before the one before it ends, or a contig comes back.
     """
     done: set[str] = set()
     contig, last = "", -1
@@ -100,18 +116,26 @@ def _position(key: str) -> tuple[str, int]:
 
 
 def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target: Location) -> None:
-    """Writes ``target`` and its index from the shards of ``folder``, in the order of the blocks.
+    """Writes one file and its index from the shards; it appears under its name only when it is whole and indexed.
 
     A ``.vcf.gz`` is made without decompressing a record: the header comes once, then the BGZF blocks behind each
     shard's own header, and the index is merged from the shards' (:mod:`cnnspark.formats.index_merging`). A ``.bcf`` is
-    converted from that. ``target`` appears only when it is whole and indexed. Raises RunError where a shard is not what
-    its row says, or the shards are out of order.
+    converted from that.
+
+    Args:
+        folder: the run's folder, which holds the shards.
+        rows: the manifest's rows, in the order of the blocks.
+        header: the shards' header, with its line ends.
+        target: the file to write, ``.vcf.gz`` or ``.bcf``; replaced if it exists.
+
+    Raises:
+        RunError: if a shard or its index is not what its row says, or the shards are out of order.
     """
     check_order(rows)
     text = header.encode(ENCODING)
     if any(row.header_digest != hashlib.sha256(text).hexdigest() for row in rows):
         raise RunError(f"a shard has another header than the run; {_AGAIN}")
-    # In the folder, which may be one that goes, not beside the target; begins as a run knows its temporary files.
+    # In the folder, which may be a temporary one, not beside the target; the name begins as a run's temporary files do.
     with private_file(folder / target.name) as temporary:
         merged = temporary.with_name(f"{temporary.name}.vcf.gz")
         made, suffix = merged, ".tbi"
@@ -133,7 +157,7 @@ def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target
 
 
 def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
-    """Writes the merged VCF; returns its index, not yet compressed, or None where it has no records."""
+    """Writes the merged VCF; returns its index, not yet compressed, or None if there are no records."""
     merger = IndexMerger()
     with BgzfWriter(merged_path) as start:
         start.write(header)
@@ -157,12 +181,6 @@ def _opened(parts: Iterator[BinaryIO], path: Location) -> BinaryIO:
         return next(parts)
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error}); {_RESUME}") from None
-
-
-def add_index(path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
-    """Adds a shard's index, its blocks moved by ``shift_bytes``. Raises RunError where it is not that of the row."""
-    with path.open("rb") as file:
-        _add_index(file, path, row, shift_bytes, merger)
 
 
 def _add_index(file: IO[bytes], path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
@@ -192,8 +210,7 @@ def _append_records(shard: BinaryIO, path: Location, row: ShardRow, merged: Bina
 
 
 def _commit(made: Path, target: Location, suffix: str) -> None:
-    """Gives the file and its index their names. An old index is never seen beside a new file, or a new one beside an
-    old file."""
+    """Gives the file and its index their names; nobody sees an old index beside a new file, or the reverse."""
     target.unlink(missing_ok=True)
     for old in (".tbi", ".csi"):
         target.with_name(f"{target.name}{old}").unlink(missing_ok=True)
@@ -206,7 +223,7 @@ def _commit(made: Path, target: Location, suffix: str) -> None:
 
 
 def total_counts(rows: Sequence[ShardRow]) -> dict[str, int]:
-    """The blocks' counts added up."""
+    """Adds up the blocks' counts, by name."""
     total: Counter[str] = Counter()
     for row in rows:
         total.update(row.counts)

@@ -1,7 +1,7 @@
-"""Work on blocks in two steps, the first of them done ahead: while the network runs on one block, the next is decoded.
+"""Work on blocks in two steps, the first in advance: while the network runs on one block, the next is decoded.
 
-One thread prepares, in the blocks' order, and never more than the setting's number of blocks beyond the one that is
-being finished, so memory is bounded. What is prepared depends on nothing but its block, so the bytes are the same.
+One thread prepares the blocks in their order. It never prepares more blocks beyond the one being finished than the
+setting allows, which bounds memory. What it prepares depends on the block alone, so the bytes are the same.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Steps(Generic[T, R]):
-    """What is done with a block: called with it, both steps in turn. ``ahead`` is how many blocks may be prepared
-    before their turn; ``prepare`` then runs in a thread of its own, ``finish`` in the caller's."""
+    """The work on a block in two steps; called with a block it does one after the other."""
 
-    prepare: Callable[[Block], T]
-    finish: Callable[[Block, T], R]
-    ahead: int = 0
+    prepare: Callable[[Block], T]  # runs in a thread of its own, if blocks are prepared in advance
+    finish: Callable[[Block, T], R]  # runs in the caller's thread
+    ahead: int = 0  # how many blocks may be prepared before their turn
 
     def __call__(self, block: Block) -> R:
+        """Prepares and finishes the block."""
         return self.finish(block, self.prepare(block))
 
 
@@ -36,10 +36,17 @@ Turns = Generator[tuple[Block, Callable[[Block], R]], None, None]
 
 
 def in_turn(blocks: Iterable[Block], work: Callable[[Block], R]) -> Turns[R]:
-    """Each block and what is to be done with it, which is ``work``, or of :class:`Steps` the rest of it.
+    """Yields each block with the work that remains on it: ``work`` itself, or the second of its :class:`Steps`.
 
-    What ``prepare`` raises is raised when its block's turn has come, after those before it. Close the iterator where it
-    is left early: its thread then ends with the block that it is at.
+    An exception of ``prepare`` is raised in its block's turn, by the function that is yielded with the block. Close the
+    iterator if you leave it early: its thread then ends with the block that it is preparing.
+
+    Args:
+        blocks: the blocks, in order.
+        work: a function of a block, or Steps.
+
+    Yields:
+        A block and a function to call with it.
     """
     if not isinstance(work, Steps) or not work.ahead:
         for block in blocks:

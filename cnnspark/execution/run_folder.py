@@ -1,6 +1,6 @@
-"""A run's folder: what it is, which blocks are finished, and whether all of it agrees.
+"""A run's folder: which run it is, which blocks are finished, and whether everything agrees.
 
-A block is finished when its row lies in ``manifest/``; the row is written last, after the block's file has its final
+A block is finished when its row is in ``manifest/``; the row is written last, after the block's file has its final
 name. ``run.json`` says what the bytes depend on, so that a run is only ever resumed as the same run; ``manifest.json``
 and ``_SUCCESS`` are written when all counts agree.
 """
@@ -24,6 +24,7 @@ from cnnspark.common.storage import (
     read_json,
     read_texts,
     remove,
+    require_free,
     write_json,
     write_text,
 )
@@ -39,22 +40,37 @@ REPORT = "blocks.tsv"  # how long each block took, and where
 
 
 class RunFolder:
-    """The folder ``out`` of one stage's run; ``data`` names the folders and files in it that the stage writes."""
+    """The folder of one stage's run."""
 
     def __init__(self, out: str | Path, stage: str, data: Sequence[str]):
+        """Names the folder; nothing is read or written yet.
+
+        Args:
+            out: path or URL of the folder.
+            stage: name of the stage, as its command is called.
+            data: names of the folders and files in it that the stage writes.
+        """
         self.stage = stage
         self.out = location(out)  # absolute: executors have other working folders
         self.data = (*data, REPORT)
         self._run = self._token = ""  # which run this is and who writes it, once it is open
 
     def check(self, if_exists: str) -> None:
-        """Raises UsageError where the folder cannot be used: before any work, and without touching it."""
+        """Checks, before any work, that the folder can be used; leaves it as it is.
+
+        Args:
+            if_exists: ``fail``, ``resume``, ``overwrite`` or ``mend``, as for :meth:`open`.
+
+        Raises:
+            UsageError: if the folder is a file, holds files of something else or of another stage, or is a run and
+                ``if_exists`` is ``fail``.
+        """
         with explained(self.out):
             if not self.out.exists():
                 return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another --out")
-        # A run that was killed before it had said what it is has left nothing else.
+        # All that a run leaves if it is killed before it writes run.json.
         if all(path.name.startswith(f".{RUN}.") for path in self.out.iterdir()):
             return
         if not (self.out / RUN).exists():
@@ -62,12 +78,15 @@ class RunFolder:
         stage = read_json(self.out / RUN, "a run").get("stage")
         if stage != self.stage:
             raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
-        if if_exists == "fail":
-            raise UsageError(f"{self.out} exists; choose another --out, or --if-exists resume or overwrite")
+        require_free(self.out, if_exists != "fail", choices="resume or overwrite")
 
     @contextmanager
     def opened(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> Iterator[None]:
-        """:meth:`open`, with the folder locked against other runs for as long as the context lasts."""
+        """Opens the folder as :meth:`open` does, and locks it against other runs until the context ends.
+
+        Raises:
+            UsageError: as :meth:`open` does, and if another run is writing into the folder.
+        """
         self.check(if_exists)
         make_folder(self.out)
         with run_lock.sole_run(self.out):
@@ -78,11 +97,17 @@ class RunFolder:
                 run_lock.release(self.out, self._token)
 
     def open(self, identity: Mapping[str, Any], blocks: Sequence[Block], if_exists: str) -> None:
-        """Makes or reopens the folder.
+        """Makes or reopens the folder, and makes this process its owner.
 
-        ``identity`` is everything that the bytes depend on. Raises UsageError as :meth:`check` does, and where a run
-        with another identity is to be resumed. With ``if_exists="mend"`` such a run is begun anew, unless it is
-        finished: its inputs were what it failed for.
+        Args:
+            identity: everything that the bytes depend on.
+            blocks: the run's blocks.
+            if_exists: ``resume`` continues a run of the same identity and blocks; ``overwrite`` begins anew; ``mend``
+                continues it or, if identity or blocks differ and the run is not finished, begins anew: the run failed
+                because of inputs that have been changed since.
+
+        Raises:
+            UsageError: as :meth:`check` does, and if the run cannot be resumed because it differs.
         """
         self.check(if_exists)
         # Through JSON and back, so that tuples and lists compare equal with what was written before.
@@ -101,7 +126,7 @@ class RunFolder:
                         "use --if-exists overwrite or another --out"
                     )
                 self._token = run_lock.take(self.out)
-                make_parents(self.out / ROWS / RUN)  # it may have been killed before it came to this
+                make_parents(self.out / ROWS / RUN)  # the run may have been killed before it made this folder
                 (self.out / SUCCESS).unlink(missing_ok=True)
                 self._remove_temporary()
                 return
@@ -112,14 +137,18 @@ class RunFolder:
         make_parents(self.out / ROWS / RUN)
 
     def require_owner(self) -> None:
-        """For tasks, before they begin a block and before they commit it. Raises RunError where the run is not this
-        process's any more."""
+        """Checks that the run still owns its folder; tasks call it before they begin a block and before they commit.
+
+        Raises:
+            RunError: if another run has taken over the folder, or this one is over.
+        """
         run_lock.require(self.out, self._token)
 
     def _remove_temporary(self) -> None:
         """Removes the files of attempts that were killed: their names begin with a dot and one of the run's names.
 
-        There are none on an object store."""
+        An object store has no such files.
+        """
         if is_remote(self.out):
             return
         for name in (*self.data, RUN, MANIFEST, run_lock.OWNER):
@@ -131,7 +160,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes what a run wrote, and nothing else; the success mark first, and then its tasks' right to commit."""
+        """Removes what a run wrote, and nothing else: first the success mark, then its tasks' right to commit."""
         (self.out / SUCCESS).unlink(missing_ok=True)
         run_lock.release(self.out)
         (self.out / MANIFEST).unlink(missing_ok=True)
@@ -142,13 +171,22 @@ class RunFolder:
         (self.out / RUN).unlink(missing_ok=True)
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
-        """Says that a block is finished."""
+        """Marks a block as finished by writing its row."""
         write_json(self.out / ROWS / f"{block.name}.json", {**row, "run": self._run})
 
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
-        """The rows of the finished blocks, in their order; of one block, where it is finished, if one is given.
+        """Reads the rows of the finished blocks.
 
-        A row of another run is none: one that was overwritten may still have had a task that came late.
+        Rows of another run are left out: a late task of a run that was overwritten may have written one.
+
+        Args:
+            block: a single block to look for; without it all blocks.
+
+        Returns:
+            The rows, in the order of the blocks.
+
+        Raises:
+            InputError: if a row is not JSON.
         """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
         paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
@@ -160,7 +198,7 @@ class RunFolder:
         return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
     def committed(self) -> set[str]:
-        """The names of the blocks that have a row, without a look at the rows: cheap enough to ask often."""
+        """The names of the blocks that have a row; does not read the rows, so it is cheap enough to ask often."""
         return {path.name.removesuffix(".json") for path in (self.out / ROWS).glob("block-*.json")}
 
     def report(self, table: str) -> None:
@@ -168,9 +206,13 @@ class RunFolder:
         write_text(self.out / REPORT, table)
 
     def succeed(self, manifest: Mapping[str, Any]) -> None:
-        """Writes the manifest and, last of all, the success mark."""
+        """Writes the manifest and, last of all, the success mark.
+
+        Raises:
+            RunError: if the run does not own its folder any more.
+        """
         self.require_owner()
         write_json(self.out / MANIFEST, dict(manifest))
         run_lock.release(self.out, self._token)
-        self._remove_temporary()  # what speculative attempts left behind when they were ended; now they begin no more
+        self._remove_temporary()  # of speculative attempts that were ended; no new ones begin now
         write_text(self.out / SUCCESS, "")

@@ -1,10 +1,10 @@
-"""Who writes into a run's folder: one run at a time, whatever is left of others.
+"""Who writes into a run's folder: one run at a time, whatever is left of earlier ones.
 
-Two guards, because storage differs. A lock on the folder tells a second run at once that another is at work; the kernel
-gives it up with the process that held it, so a killed driver leaves none. Object stores and some network file systems
-have no locks: there the run that opened the folder last owns it, by a token that lies in the folder, and every task of
-an earlier run sees another token (or none: the run is over) before it commits, and fails. Nothing expires, and no clock
-is compared with another.
+There are two guards, because storage differs. A lock on the folder tells a second run at once that another is at work;
+the kernel releases it with the process that held it, so a killed driver leaves no lock. Object stores and some network
+file systems have no locks: there the run that opened the folder last owns it, by a token in a file of the folder. Every
+task of an earlier run sees another token before it commits (or no token: the run is over), and fails. Nothing expires,
+and no clocks are compared.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ OWNER = "owner"
 
 @contextmanager
 def locked(folder: Location) -> Iterator[bool]:
-    """Holds the folder's lock; False where the storage has none. Raises BlockingIOError where another process has it.
+    """Holds the folder's lock while the body runs.
 
-    The lock is on the folder itself: there is no file that a kill could leave behind.
+    The lock is on the folder itself, so there is no lock file that a killed process could leave behind.
+
+    Yields:
+        Whether the folder is locked: False on storage without locks.
+
+    Raises:
+        BlockingIOError: if another process holds the lock.
     """
     if is_remote(folder):
         yield False
@@ -58,7 +64,11 @@ def locked(folder: Location) -> Iterator[bool]:
 
 @contextmanager
 def sole_run(folder: Location) -> Iterator[None]:
-    """Holds the lock of a run's folder while it is written. Raises UsageError where another process holds it."""
+    """Holds the lock of a run's folder while it is written.
+
+    Raises:
+        UsageError: if another process holds it.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(folder))
@@ -71,9 +81,17 @@ def sole_run(folder: Location) -> Iterator[None]:
 
 @contextmanager
 def private_folder(target: Location, kind: str) -> Iterator[Location]:
-    """A folder beside ``target`` that is gone afterwards: storage that executors see, too.
+    """Makes a folder beside ``target`` and removes it afterwards: storage that executors share with the driver.
 
-    Those that killed runs left for this target go first; not on an object store, where nothing tells which are at work.
+    Folders that killed runs left for this target are removed first; not on an object store, where nothing tells which
+    of them are in use.
+
+    Args:
+        target: the file that is being made.
+        kind: what the folder is for; a part of its name.
+
+    Yields:
+        The folder. On an object store it exists as soon as something is written to it.
     """
     prefix = f".{target.name}.{kind}-"
     if is_remote(target):
@@ -84,10 +102,10 @@ def private_folder(target: Location, kind: str) -> Iterator[Location]:
             remove(there)
         return
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
-        with suppress(BlockingIOError), locked(left) as held:  # else its run is at work
+        with suppress(BlockingIOError), locked(left) as held:  # a lock that is held: its run is at work
             if held:
                 shutil.rmtree(str(left), ignore_errors=True)
-    # A speculative attempt may still be writing when it is all over.
+    # A speculative attempt may still be writing when the run is over.
     with (
         tempfile.TemporaryDirectory(prefix=prefix, dir=str(target.parent), ignore_cleanup_errors=True) as made,
         locked(Path(made)),
@@ -96,14 +114,18 @@ def private_folder(target: Location, kind: str) -> Iterator[Location]:
 
 
 def take(folder: Location) -> str:
-    """Makes the caller the folder's owner, in place of whoever was; returns the token that tasks show."""
+    """Makes the caller the folder's owner, instead of any other run; returns the token that its tasks show."""
     token = uuid.uuid4().hex
     write_text(folder / OWNER, token)
     return token
 
 
 def require(folder: Location, token: str) -> None:
-    """Raises RunError where the folder has another owner by now, or none: its run is over."""
+    """Checks that the run with this token still owns the folder.
+
+    Raises:
+        RunError: if the folder has another owner, or no owner because the run is over.
+    """
     if _owner(folder) != token:
         raise RunError(
             f"another run has taken over {folder}, or this one is over; when that has ended, run again with "
@@ -112,7 +134,7 @@ def require(folder: Location, token: str) -> None:
 
 
 def release(folder: Location, token: str | None = None) -> None:
-    """Ends the ownership, of this token only if one is given: what is left of its tasks can commit nothing more."""
+    """Ends the ownership, only that of ``token`` if it is given; tasks that still run can commit nothing more."""
     if token is None or _owner(folder) == token:
         (folder / OWNER).unlink(missing_ok=True)
 

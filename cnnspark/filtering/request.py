@@ -1,6 +1,7 @@
-"""What the user asks ``filter`` for, checked, and what becomes of it: thresholds or tranches, by type.
+"""What the user asks ``filter`` for, checked, and the filter that follows from it: thresholds or tranches, by type.
 
-Some of it is decided by the callset's own scores; then a pass over its blocks comes first (:func:`settle`).
+A false discovery rate and tranches are decided by the callset's own scores; then a pass over its blocks comes first
+(:func:`decide_filter`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from cnnspark.common.storage import absolute, file_digest, file_identity, is_url
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import Block, deal
 from cnnspark.execution.tasks import Session, run_tasks
+from cnnspark.filtering.record_filter import RecordFilter
 from cnnspark.filtering.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
 from cnnspark.filtering.thresholds import FilterSettings, card_threshold, score_counts
-from cnnspark.filtering.tranche_filter import FirstPass, TrancheFilter, first_pass, open_resource
-from cnnspark.filtering.tranche_filter import settle as settle_tranches
+from cnnspark.filtering.tranche_filter import FirstPass, decide_tranches, first_pass, open_resource
 from cnnspark.filtering.tranches import Tranches
 from cnnspark.formats.vcf import VcfHeader, VcfSource
 from cnnspark.variants.score_fields import GROUPS, SCORE_KEYS
@@ -55,6 +56,39 @@ class Way:
 
 
 @dataclass(frozen=True)
+class FilterOptions:
+    """What the user asks ``filter`` for: a way to a threshold, for both types or for one, or resources for tranches.
+
+    Attributes:
+        threshold: records whose score is lower are filtered.
+        precision: the threshold is the one that gives this precision, by the model's card.
+        sensitivity: the threshold is the one that keeps this share of the true alleles, by the model's card.
+        fdr: the threshold is the one with this expected false discovery rate among the callset's own alleles.
+        snp: the same four by name for SNPs alone; they go before those for both types.
+        indel: the same for indels alone.
+        resources: VCFs of known variants, for tranches as FilterVariantTranches'.
+        snp_tranches: percentages of the known SNPs to keep; GATK's default if empty.
+        indel_tranches: the same for indels.
+        key: INFO's key of the score, or QUAL; CNN_2D, else CNN_1D if None.
+        keep_filters: whether the callset's own FILTERs stay.
+        strict: whether what is otherwise a warning is an error.
+    """
+
+    threshold: float | None = None
+    precision: float | None = None
+    sensitivity: float | None = None
+    fdr: float | None = None
+    snp: Mapping[str, float | None] = field(default_factory=dict)
+    indel: Mapping[str, float | None] = field(default_factory=dict)
+    resources: Sequence[str] = ()
+    snp_tranches: Sequence[float] = ()
+    indel_tranches: Sequence[float] = ()
+    key: str | None = None
+    keep_filters: bool = True
+    strict: bool = False
+
+
+@dataclass(frozen=True)
 class FilterRequest:
     """What to filter by: a way for each type that is filtered, or resources and tranches."""
 
@@ -66,34 +100,33 @@ class FilterRequest:
     strict: bool = False  # errors where else a warning is given
 
     @staticmethod
-    def of(
-        both: Mapping[str, float | None], by_type: Mapping[str, Mapping[str, float | None]],
-        resources: Sequence[str] = (), tranches: Mapping[str, Sequence[float]] | None = None,
-        key: str | None = None, keep_filters: bool = True, strict: bool = False,
-    ) -> FilterRequest:  # fmt: skip
-        """The request of these options. Raises UsageError where they contradict each other, or there are none.
+    def of(options: FilterOptions) -> FilterRequest:
+        """The request of a user's options.
 
-        Args:
-            both: by the names of WAYS what holds for both types; one of them.
-            by_type: the same for SNP and INDEL alone; it goes before ``both``.
-            tranches: by ``snp`` and ``indel``; GATK's defaults where empty.
+        Raises:
+            UsageError: options that contradict each other, none at all, or a share outside (0, 1].
         """
-        general = _one_way(both, "")
-        own = {group: _one_way(by_type.get(group, {}), f"{group.lower()}-") for group in GROUPS}
+        general = _one_way({name: getattr(options, name) for name in WAYS}, "")
+        by_type = {"SNP": options.snp, "INDEL": options.indel}
+        own = {group: _one_way(by_type[group], f"{group.lower()}-") for group in GROUPS}
         ways = {group: way for group in GROUPS if (way := own[group] or general) is not None}
-        chosen = {name: tuple(values) for name, values in (tranches or {}).items() if values}
-        if resources and ways:
+        tranches = {"snp": tuple(options.snp_tranches), "indel": tuple(options.indel_tranches)}
+        chosen = {name: values for name, values in tranches.items() if values}
+        if options.resources and ways:
             raise UsageError(f"--resource (tranches) excludes {_FLAGS}; leave one out")
-        if chosen and not resources:
+        if chosen and not options.resources:
             raise UsageError(f"--{min(chosen)}-tranche needs --resource, a VCF of known variants; give one or more")
-        if not resources and not ways:
+        if not options.resources and not ways:
             raise UsageError(f"give one of {_FLAGS}, or --resource for tranches")
-        return FilterRequest(
-            ways, tuple(absolute(path) for path in resources), Tranches(**chosen), key, keep_filters, strict
-        )
+        resources = tuple(absolute(path) for path in options.resources)
+        return FilterRequest(ways, resources, Tranches(**chosen), options.key, options.keep_filters, options.strict)
 
     def check(self, header: VcfHeader, key: str) -> dict[str, float]:
-        """The thresholds that need no look at the callset's records. Raises UsageError where one cannot be."""
+        """The thresholds by type that can be told from the header alone.
+
+        Raises:
+            UsageError: the card has no such threshold, or ``--fdr`` is asked for of a score that is no probability.
+        """
         known = {}
         for group, way in self.ways.items():
             if way.name == THRESHOLD:
@@ -105,7 +138,11 @@ class FilterRequest:
         return known
 
     def open_resources(self, contigs: Sequence[str], callset: str) -> tuple[list[dict[str, Any]], list[str]]:
-        """The resources' facts (path, size, SHA-256) and warnings. Raises InputError where one cannot be used."""
+        """The resources' facts (path, size, SHA-256) and warnings.
+
+        Raises:
+            InputError: a resource that cannot be read by region, or is of another build.
+        """
         facts: list[dict[str, Any]] = []
         warnings: list[str] = []
         for path in self.resources:
@@ -125,13 +162,24 @@ def _one_way(given: Mapping[str, float | None], prefix: str) -> Way | None:
     return ways[0] if ways else None
 
 
-def settle(
-    spark: Session, request: FilterRequest, key: str, known: Mapping[str, float], header: VcfHeader, vcf: str,
+def decide_filter(
+    session: Session, request: FilterRequest, key: str, known: Mapping[str, float], header: VcfHeader, vcf: str,
     blocks: Sequence[Block],
-) -> tuple[FilterSettings | TrancheFilter, list[str]]:  # fmt: skip
-    """What is filtered, and warnings; after a pass over the callset where its scores decide.
+) -> tuple[RecordFilter, list[str]]:  # fmt: skip
+    """The filter, and warnings; after a pass over the callset if its scores decide.
 
-    ``known`` are the thresholds of :meth:`FilterRequest.check`.
+    Args:
+        session: where the pass runs.
+        request: what the user asked for.
+        key: INFO's key of the score, or QUAL.
+        known: the thresholds of :meth:`FilterRequest.check`.
+        header: the callset's.
+        vcf: the callset, bgzipped and indexed.
+        blocks: the callset's.
+
+    Raises:
+        UsageError: no threshold has the false discovery rate that was asked for.
+        InputError: no record has a score, or the resources know none of the callset's alleles.
     """
     if request.resources:
         resources = request.resources
@@ -140,8 +188,8 @@ def settle(
             source, known_variants = VcfSource(vcf), [VcfSource(path) for path in resources]
             return lambda block: first_pass(block, source, known_variants, key)
 
-        found = FirstPass.merged(_collect(spark, blocks, tally, FirstPass.merged, "scores of known variants"))
-        settled, warnings = settle_tranches(found, key, request.tranches, request.keep_filters, request.strict)
+        found = FirstPass.merged(_collect(session, blocks, tally, FirstPass.merged, "scores of known variants"))
+        settled, warnings = decide_tranches(found, key, request.tranches, request.keep_filters, request.strict)
         if request.keep_filters and any(re.match(rf"{re.escape(key)}_(SNP|INDEL)_Tranche_", f) for f in header.filters):
             warnings.append(
                 f"the callset has FILTERs of an earlier tranche filter by {key}, and they stay; drop them with "
@@ -159,7 +207,7 @@ def settle(
             source = VcfSource(vcf)
             return lambda block: score_counts(list(source.records(block.region, block.first_record)), key)
 
-        parts = _collect(spark, blocks, count, merged_counts, "scores")
+        parts = _collect(session, blocks, count, merged_counts, "scores")
         scores = merged_counts(parts)
         thresholds.update({group: threshold_by_fdr(scores[group], group, way) for group, way in by_fdr.items()})
     reasons = {group: way.reason for group, way in request.ways.items()}
@@ -173,7 +221,11 @@ def settle(
 
 
 def threshold_by_fdr(scores: ScoreCounts, group: str, way: Way) -> float | None:
-    """None where there is no allele of the type. Raises UsageError, naming what can be had, where no threshold does."""
+    """The threshold of a type for an expected false discovery rate, or None if the callset has no allele of the type.
+
+    Raises:
+        UsageError: no threshold has such a rate; the least that one has is named.
+    """
     if not scores.total:
         return None
     found = fdr_threshold(scores, way.value)
@@ -192,7 +244,7 @@ def merged_counts(parts: Iterable[Mapping[str, ScoreCounts]]) -> dict[str, Score
 
 
 def _collect(
-    spark: Session, blocks: Sequence[Block], make_work: Callable[[], Callable[[Block], T]],
+    session: Session, blocks: Sequence[Block], make_work: Callable[[], Callable[[Block], T]],
     merge: Callable[[Iterable[T]], T], what: str,
 ) -> list[T]:  # fmt: skip
     """One merged result for each task."""
@@ -201,4 +253,4 @@ def _collect(
         work = make_work()
         yield merge(work(block) for block in part)
 
-    return run_tasks(spark, deal(spark, blocks), task, f"collect {what}")
+    return run_tasks(session, deal(session, blocks), task, f"collect {what}")

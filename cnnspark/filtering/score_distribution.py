@@ -27,7 +27,7 @@ def expected_fdr(scores: ScoreCounts) -> np.ndarray:
 
 
 def fdr_threshold(scores: ScoreCounts, wanted: float) -> float | None:
-    """The lowest score at which the expected false discovery rate is no more than ``wanted``; None where there is none.
+    """The lowest score whose expected false discovery rate is at most ``wanted``, or None if no score has such a rate.
 
     It is the threshold that lets the most alleles pass.
     """
@@ -44,6 +44,7 @@ class ScoreCounts:
 
     @staticmethod
     def of(scores: Iterable[float]) -> ScoreCounts:
+        """Counts the scores."""
         values, counts = np.unique(np.fromiter(scores, np.float64), return_counts=True)
         return ScoreCounts(values, counts.astype(np.int64))
 
@@ -63,7 +64,11 @@ class ScoreCounts:
         return int(self.counts.sum())
 
     def from_top(self, rank: int) -> float:
-        """The score with this number, from 0, in the descending list of all. Raises IndexError beyond its end."""
+        """The score at a rank, from 0, in the descending list of all scores.
+
+        Raises:
+            IndexError: the list is shorter.
+        """
         if not 0 <= rank < self.total:
             raise IndexError(rank)
         from_top = np.cumsum(self.counts[::-1])

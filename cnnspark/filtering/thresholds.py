@@ -1,5 +1,8 @@
-"""FILTER from scores: by a number, by the precision or the sensitivity that the model's card promises, or by the false
-discovery rate that the scores themselves say. Tranches are in :mod:`cnnspark.filtering.tranche_filter`."""
+"""FILTER by thresholds: numbers, or what the model's card or the callset's own scores say.
+
+A threshold is given as a number, as a precision or sensitivity of the model's card, or as an expected false discovery
+rate of the callset. Tranches are in :mod:`cnnspark.filtering.tranche_filter`.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cnnspark.common.log import progress
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import Block
-from cnnspark.execution.shards import BlockLines, BlockOutput, ShardRow
+from cnnspark.execution.shards import BlockLines, BlockOutput
+from cnnspark.filtering.record_filter import FILTERED, NOT_SCORED, OTHER, PASSED, count_filters
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, lines_of, number_or_nan
 from cnnspark.variants.alleles import unscorable_reason, variant_type
 from cnnspark.variants.score_fields import ALT_SCORES, GROUPS, QUAL, SCORE_KEYS
-
-PASSED, FILTERED, NOT_SCORED = "passed", "filtered", "not scored"
-DECISION = ".filter.json"  # after the name of the filtered callset: what was decided
-_OTHER = "OTHER"
-_BY_FILTER = "\t"  # between type and FILTER in the counts of a block
 
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What is filtered: records none of whose ALTs reaches the threshold of its type."""
+    """Filters records with no ALT that reaches the threshold of its type (a :class:`RecordFilter`)."""
 
     key: str
     thresholds: Mapping[str, float | None]  # by SNP and INDEL; None: alleles of this type pass
@@ -79,7 +78,11 @@ class FilterSettings:
 
 
 def score_key_of(header: VcfHeader, wanted: str | None) -> str:
-    """The key to filter by: INFO's, or QUAL. Raises UsageError where the callset has not been scored."""
+    """The key to filter by: INFO's, or QUAL.
+
+    Raises:
+        UsageError: the callset has no score, or not the wanted one.
+    """
     if wanted is not None:
         if wanted != QUAL and wanted not in header.info:
             raise UsageError(f"the callset declares no INFO/{wanted}; check --key")
@@ -95,11 +98,21 @@ def score_key_of(header: VcfHeader, wanted: str | None) -> str:
 def card_threshold(
     header: VcfHeader, key: str, group: str, wanted: float, kind: str = "precision", strict: bool = False
 ) -> float:
-    """The threshold of a type for a precision or, by ``kind``, a sensitivity, from the header that scoring wrote.
+    """The threshold of a type for a share, from the header that scoring wrote.
 
-    A type that the model's validation had too few alleles of, or that never reached the share, gets the threshold of
-    all alleles, with a warning, or with ``strict`` none. Raises UsageError, naming those there are, where the model's
-    card has none for it.
+    A type without a threshold of its own (too few validation alleles, or the share was never reached) gets that of all
+    alleles, with a warning.
+
+    Args:
+        header: the scored callset's.
+        key: the score.
+        group: SNP or INDEL.
+        wanted: the share.
+        kind: ``precision`` or ``sensitivity``.
+        strict: whether a type without a threshold of its own is an error.
+
+    Raises:
+        UsageError: the model's card has no such threshold; those that it has are named.
     """
     found: dict[str, dict[float, float]] = {name: {} for name in (*GROUPS, "ALL")}
     for line in header.lines:
@@ -123,7 +136,7 @@ def card_threshold(
 
 
 def passes(record: Record, settings: FilterSettings) -> bool | None:
-    """Whether one of the record's alleles reaches the threshold of its type; None where nothing was scored."""
+    """Whether one of the record's alleles reaches the threshold of its type; None if none was scored."""
     scores = allele_scores(record, settings.key)
     # A score that is not a number (a foreign key may hold anything) reaches no threshold.
     return (
@@ -138,9 +151,9 @@ def passes(record: Record, settings: FilterSettings) -> bool | None:
 
 
 def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
-    """The type (SNP or INDEL) and the score of each ALT that has one, NaN where it is not a number.
+    """The type (SNP or INDEL) and the score of each ALT that has one; NaN if the value is not a number.
 
-    A key with one value is every ALT's; the scores of cnnspark are those of CNN_ALT_SCORES.
+    A key with one value holds for every ALT; cnnspark's own scores are those of CNN_ALT_SCORES.
     """
     best = _text(record, key)
     if best in (None, "", "."):
@@ -150,20 +163,20 @@ def allele_scores(record: Record, key: str) -> list[tuple[str, float]]:
     if len(values) != len(record.alts):
         values = [values[0]] * len(record.alts)
     return [
-        (variant_type(record.ref, alt).group, _number(value))
+        (variant_type(record.ref, alt).group, number_or_nan(value))
         for alt, value in zip(record.alts, values, strict=True)
         if value not in (".", "") and unscorable_reason(record.ref, alt) is None
     ]
 
 
 def record_score(record: Record, key: str) -> float | None:
-    """The record's score: of several values the greatest; None where it has none that is a number."""
-    values = [_number(text) for text in (_text(record, key) or "").split(",")]
+    """The record's score, the greatest of several values, or None if it has no number."""
+    values = [number_or_nan(text) for text in (_text(record, key) or "").split(",")]
     return max((value for value in values if not math.isnan(value)), default=None)
 
 
 def score_counts(records: Sequence[Record], key: str) -> dict[str, ScoreCounts]:
-    """The scores of the alleles by type, those that are no numbers left out."""
+    """The alleles' scores by type, counted; values that are not numbers are left out."""
     scores = [pair for record in records for pair in allele_scores(record, key)]
     return {
         group: ScoreCounts.of(score for kind, score in scores if kind == group and not math.isnan(score))
@@ -172,56 +185,27 @@ def score_counts(records: Sequence[Record], key: str) -> dict[str, ScoreCounts]:
 
 
 def group_of(record: Record) -> str:
-    """SNP or INDEL where all scorable ALTs are of that type, else OTHER."""
+    """SNP or INDEL if all scorable ALTs are of that type, otherwise OTHER."""
     groups = {variant_type(record.ref, alt).group for alt in record.alts if unscorable_reason(record.ref, alt) is None}
-    return groups.pop() if len(groups) == 1 else _OTHER
-
-
-def count_filters(counts: Counter[str], kind: str, record: Record) -> None:
-    """Counts the record under its type and each of its FILTERs."""
-    for name in record.filter.split(";"):
-        counts[f"{kind}{_BY_FILTER}{name}"] += 1
-
-
-def split_counts(rows: Sequence[ShardRow]) -> tuple[list[ShardRow], dict[str, dict[str, int]]]:
-    """The rows with their counts of records alone, and the numbers of records by type and FILTER.
-
-    A record with two FILTERs counts under both.
-    """
-    by_filter: dict[str, Counter[str]] = {kind: Counter() for kind in (*GROUPS, _OTHER)}
-    plain = []
-    for row in rows:
-        for name, number in row.counts.items():
-            kind, separator, filter_name = name.partition(_BY_FILTER)
-            if separator:
-                by_filter[kind][filter_name] += number
-        plain.append(replace(row, counts={n: c for n, c in row.counts.items() if _BY_FILTER not in n}))
-    return plain, {kind: dict(sorted(found.items())) for kind, found in by_filter.items()}
+    return groups.pop() if len(groups) == 1 else OTHER
 
 
 def _text(record: Record, key: str) -> str | None:
     return record.qual if key == QUAL else record.info_value(key)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 def score_text(key: str, value: float) -> str:
-    """A score or threshold for a person: a model's has three decimals, another key's as many as it has."""
+    """A score or threshold for the terminal: three decimals for a model's, all digits for another key's."""
     return f"{value:.3f}" if key in SCORE_KEYS else f"{value:g}"
 
 
 def thresholds_text(key: str, thresholds: Mapping[str, float | None]) -> str:
-    """Such as ``SNP 1.000, INDEL -1.000``; a type without a threshold is left out."""
+    """For example ``SNP 1.000, INDEL -1.000``; a type without a threshold is left out."""
     return ", ".join(f"{group} {score_text(key, x)}" for group in GROUPS if (x := thresholds.get(group)) is not None)
 
 
 def filter_text(result: Mapping[str, Any], out: str) -> str:
-    """What :func:`cnnspark.stages.filter_callset` did, in some lines."""
+    """Summary of :func:`cnnspark.stages.filter_callset` for the terminal."""
     counts, key = result["counts"], result["key"]
     lines = []
     if result["kind"] == "tranches":

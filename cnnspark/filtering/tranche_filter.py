@@ -1,7 +1,8 @@
 """FILTER by tranches, in two passes over a callset's blocks: scores of the records that resources know, then FILTER.
 
-The rules are in :mod:`cnnspark.filtering.tranches`. Where FilterVariantTranches ends with an error, a type that cannot
-be filtered is left as it is and a REF that conflicts is skipped, with a warning; ``strict`` brings the errors back.
+The rules are in :mod:`cnnspark.filtering.tranches`. FilterVariantTranches ends with an error if a type cannot be
+filtered or a REF conflicts with a resource; here the type is left unfiltered and the record skipped, with a warning.
+``strict`` brings the errors back.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
+from cnnspark.filtering.record_filter import FILTERED, NOT_SCORED, PASSED, count_filters
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.filtering.thresholds import FILTERED, NOT_SCORED, PASSED, count_filters, record_score
+from cnnspark.filtering.thresholds import record_score
 from cnnspark.filtering.tranches import (
     INDEL,
     SNP,
@@ -32,6 +34,7 @@ from cnnspark.filtering.tranches import (
     record_type,
 )
 from cnnspark.formats.callset import index_is_older, needs_copy, open_callset, require_file
+from cnnspark.formats.contigs import other_spelling
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfHeader, VcfSource, lines_of
 
@@ -40,10 +43,10 @@ NAMED_CONFLICTS = 5
 
 
 def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfSource, list[str]]:
-    """A resource, and warnings of what is odd about it.
+    """Opens a resource; returns it with warnings.
 
-    Raises InputError where it cannot be read by region, or only the ``chr`` prefix keeps it from having the callset's
-    contigs.
+    Raises:
+        InputError: it cannot be read by region, or only the ``chr`` prefix of its contigs differs from the callset's.
     """
     require_file(path, "resource")
     if needs_copy(path):
@@ -60,7 +63,7 @@ def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfS
     if there.intersection(contigs):
         return source, warnings
     for contig in contigs:
-        other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+        other = other_spelling(contig)
         if other in there:
             raise InputError(
                 f"resource {path} says '{other}' where {callset} says '{contig}'; rename with 'bcftools annotate "
@@ -91,7 +94,7 @@ class FirstPass:
 
 
 def first_pass(block: Block, vcf: VcfSource, resources: Sequence[VcfSource], key: str) -> FirstPass:
-    """The scores of the block's records that one of the resources has, each once."""
+    """The scores of the block's records that a resource has, each once."""
     scored: Counter[str] = Counter()
     scores: dict[str, list[float]] = {SNP: [], INDEL: []}
     conflicts = 0
@@ -137,7 +140,7 @@ def known_alleles(resources: Sequence[VcfSource], contig: str, starts: set[int])
 
 @dataclass(frozen=True)
 class TrancheFilter:
-    """What is filtered: SNPs and indels whose score does not exceed the first cutoff of their type."""
+    """Filters SNPs and indels whose score does not exceed the first cutoff of their type (a :class:`RecordFilter`)."""
 
     key: str
     tranches: Tranches
@@ -146,7 +149,7 @@ class TrancheFilter:
     keep_filters: bool = True
 
     def filter_of(self, kind: str, score: float | None) -> str | None:
-        """The FILTER of a record of this type and score, None where it passes or cannot be judged."""
+        """The FILTER of a record of this type and score, or None if it passes or cannot be judged."""
         at = self.cutoffs.get(kind)
         if score is None or at is None:
             return None
@@ -217,13 +220,14 @@ class TrancheFilter:
         return work
 
 
-def settle(
+def decide_tranches(
     found: FirstPass, key: str, tranches: Tranches, keep_filters: bool = True, strict: bool = False
 ) -> tuple[TrancheFilter, list[str]]:
-    """The cutoffs from what the first pass found, and warnings.
+    """The cutoffs that follow from the first pass, and warnings.
 
-    Raises InputError where no record has the key or the resources have none of the callset's alleles, and with
-    ``strict`` wherever FilterVariantTranches ends with an error.
+    Raises:
+        InputError: no record has the key, or the resources know none of the callset's alleles; with ``strict``,
+            whenever FilterVariantTranches ends with an error.
     """
     warnings = []
     scored, known = found.scored, {kind: scores.total for kind, scores in found.known.items()}

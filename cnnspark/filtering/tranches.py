@@ -1,10 +1,9 @@
 """The rules of GATK's FilterVariantTranches: which records its resources know, cutoffs, and the names of its filters.
 
-A tranche is a percentage t of sensitivity: the score that t percent of the records that a resource of known variants
-has, too, exceed. Everything here is as GATK 4.2 to 4.6 does it, oddities included, so that another's pipeline gets the
-same FILTERs: an MNP or mixed record that a resource has counts among the indels' scores though it is never filtered,
-the cutoff itself is filtered, and two REFs of different lengths are not asked whether the longer begins with the
-shorter.
+A tranche is a percentage t of sensitivity. Its cutoff is the score that t percent of the records known to a resource
+exceed. Everything here is as in GATK 4.2 to 4.6, oddities included, so that a pipeline gets the same FILTERs: an MNP or
+mixed record that a resource has counts among the indels' scores though it is never filtered; the cutoff itself is
+filtered; and two REFs of different lengths are not checked for whether the longer begins with the shorter.
 """
 
 from __future__ import annotations
@@ -24,7 +23,11 @@ TYPES = (SNP, INDEL)
 
 @dataclass(frozen=True)
 class Tranches:
-    """Percentages of sensitivity by type, ascending and distinct. Raises UsageError for one that is not in [0, 100)."""
+    """Percentages of sensitivity by type, ascending and distinct.
+
+    Raises:
+        UsageError: a percentage outside [0, 100).
+    """
 
     snp: tuple[float, ...] = (99.95,)  # GATK's: "maximize the F1 for whole genome human data"
     indel: tuple[float, ...] = (99.4,)
@@ -78,9 +81,10 @@ def is_symbolic(alt: str) -> bool:
 
 
 def is_known(ref: str, alt: str, other: Alleles) -> bool:
-    """Whether a record of a resource at the same position has the allele, the shorter REF and its ALTs extended.
+    """Whether a resource's record at the same position has the allele, after the shorter REF and its ALTs are extended.
 
-    Raises RefConflictError where the REFs cannot both be right.
+    Raises:
+        RefConflictError: the REFs cannot both be right.
     """
     ref, alt, other_ref = ref.upper(), _folded(alt), other.ref.upper()
     if ref == other_ref:
@@ -106,8 +110,9 @@ def _extended(alt: str, bases: str) -> str | None:
 
 
 def look_up(ref: str, alts: Sequence[str], known: Iterable[Alleles]) -> tuple[bool, list[RefConflictError]]:
-    """Whether one of the records of the resources at this position has one of the ALTs, and the conflicts met on the
-    way: the first match ends the search, as GATK's does.
+    """Whether one of the resources' records at this position has one of the ALTs, and the conflicts met on the way.
+
+    The first match ends the search, as in GATK.
     """
     conflicts: list[RefConflictError] = []
     for other in known:
@@ -122,7 +127,7 @@ def look_up(ref: str, alts: Sequence[str], known: Iterable[Alleles]) -> tuple[bo
 def cutoffs(scores: ScoreCounts, tranches: Sequence[float]) -> tuple[float, ...] | None:
     """The cutoff of each tranche t, descending: the score at int((t / 100) (n - 1)) of the n scores, best first.
 
-    None where there are no scores. The product is truncated, and nothing interpolated.
+    None without scores. The product is truncated, nothing is interpolated.
     """
     if not scores.total:
         return None

@@ -1,1 +1,52 @@
-"""TODO"""
+"""The bytes of genomic files, local and remote: all that goes through htslib (pysam).
+
+``regions`` has the coordinates; ``vcf``, ``reads`` (BAM, CRAM) and ``reference`` (FASTA) read by region. ``callset``
+opens a VCF or BCF in any state and makes an indexed copy if it needs one; ``contigs`` checks that files are of one
+genome build. ``bgzf`` and ``bcf`` write, ``index_merging`` joins the indexes of shards. ``binning_index`` and
+``read_depth`` estimate the work from indexes alone. ``htslib`` opens local and remote inputs, and ``bam_decoding`` is
+the compiled part of ``reads``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnspark.formats.reads import ReadFilter, ReadSource
+    from cnnspark.formats.reference import ReferenceSource
+    from cnnspark.formats.regions import Region, parse_region
+    from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
+
+__all__ = [
+    "ReadFilter",
+    "ReadSource",
+    "Record",
+    "ReferenceSource",
+    "Region",
+    "VcfHeader",
+    "VcfSource",
+    "parse_region",
+]
+
+# Loaded when first asked for, so that a light module of this package does not bring in pysam and NumPy.
+_MODULES = {
+    "ReadFilter": "reads",
+    "ReadSource": "reads",
+    "Record": "vcf",
+    "ReferenceSource": "reference",
+    "Region": "regions",
+    "VcfHeader": "vcf",
+    "VcfSource": "vcf",
+    "parse_region": "regions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

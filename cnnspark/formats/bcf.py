@@ -1,4 +1,4 @@
-"""A merged VCF as BCF: htslib converts it, and what it would make up or lose is an error."""
+"""Writes a merged VCF as BCF: htslib converts it, and whatever it would invent or lose is an error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from cnnspark.errors import InputError, RunError
 from cnnspark.formats.vcf import ENCODING, VcfHeader
 
 SUFFIX = ".bcf"
-# bcftools within pysam has global state (its options, its streams), and a driver merges callsets in threads.
+# The bcftools within pysam has global state (its options, its streams), and a driver merges callsets in threads.
 _ONE_AT_A_TIME = threading.Lock()
 _REMEDY = "declare it with 'bcftools annotate --header-lines', or write .vcf.gz (--output-type z)"
 
 
 def require_contigs(header: VcfHeader, contigs: Iterable[str]) -> None:
-    """Raises InputError where the header lacks a contig that has records: said before the work, not after it."""
+    """Checks, before the work, that the header declares every contig that has records.
+
+    Raises:
+        InputError: if it lacks one of ``contigs``.
+    """
     missing = [contig for contig in contigs if contig not in header.contig_lengths]
     if missing:
         raise InputError(
@@ -30,19 +34,24 @@ def require_contigs(header: VcfHeader, contigs: Iterable[str]) -> None:
 
 
 def write_bcf(vcf: Path, target: Path, records: int) -> None:
-    """Writes the bgzipped ``vcf`` as BCF, with ``target.csi``. ``vcf`` must have no index beside it.
+    """Writes a VCF as BCF, with its index ``target.csi``; floats become the 32 bits that BCF has.
 
-    Floats become the 32 bits that BCF has. Raises RunError where the header does not declare a field that a record has,
-    or where the BCF does not hold ``records`` records.
+    Args:
+        vcf: a bgzipped VCF without an index beside it (htslib would take undeclared contigs from the index).
+        target: the BCF to write.
+        records: how many records ``vcf`` holds.
+
+    Raises:
+        RunError: if the header does not declare a field that a record has, the BCF cannot be written, or the BCF does
+            not hold ``records`` records.
     """
     with _ONE_AT_A_TIME:
         _convert(vcf, target, records)
 
 
 def _convert(vcf: Path, target: Path, records: int) -> None:
-    loud = pysam.set_verbosity(0)  # what htslib would print line by line is said once, below
+    verbosity = pysam.set_verbosity(0)  # htslib prints a line for each record; one sentence below says it
     try:
-        # With an index beside the VCF, htslib would take undeclared contigs from that without a word.
         pysam.bcftools.view(
             "--no-version", "--output-type", "b", "--write-index=csi", "--output", str(target), str(vcf),
             catch_stdout=False,
@@ -55,13 +64,17 @@ def _convert(vcf: Path, target: Path, records: int) -> None:
         said = str(error).strip().splitlines()[-1]
         raise RunError(f"BCF cannot be written ({said}); free disk space, or write .vcf.gz instead") from None
     finally:
-        pysam.set_verbosity(loud)
+        pysam.set_verbosity(verbosity)
     if written != records:
         raise RunError(f"{records} records went into the BCF and {written} are in it; write .vcf.gz instead")
 
 
 def first_undeclared(vcf: Path) -> str:
-    """The first contig, FILTER, INFO or FORMAT of a record that the header does not declare, and where it is."""
+    """The first contig, FILTER, INFO or FORMAT of a record that the header does not declare, and where it is.
+
+    Returns:
+        Text for a message, as ``INFO/X (first at chr1:100)``; empty if all are declared.
+    """
     header_lines: list[str] = []
     header: VcfHeader | None = None
     with pysam.BGZFile(str(vcf), "rb", None) as lines:

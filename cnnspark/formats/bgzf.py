@@ -1,4 +1,4 @@
-"""Writing BGZF files: htslib says neither that a disk is full nor why else a write failed; here it is found out."""
+"""Writes BGZF files, and finds out why a write failed: htslib does not even say that a disk is full."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 
 import pysam
 
-# More than a disk that has just refused a BGZF block (64 KiB) can take.
+# Bytes of a trial write: more than a disk can take that has just refused a BGZF block (64 KiB).
 PROBE_BYTES = 1 << 17
 
 
 def write_failure(path: str | os.PathLike[str], failure: OSError) -> OSError:
-    """``failure`` with the cause that the system names when something is written beside ``path``, where it names one.
+    """The error to raise for a failed write: with its cause, if a trial write beside ``path`` shows it.
 
-    The cause is known by then or not at all: htslib has lost ``errno``.
+    Args:
+        path: the file that htslib failed to write.
+        failure: htslib's error, which has usually lost its ``errno``.
+
+    Returns:
+        ``failure`` itself if it has an ``errno``, else the error of the trial write, else one that names ``path``.
     """
     if failure.errno is not None:
         return failure
@@ -31,12 +36,13 @@ def write_failure(path: str | os.PathLike[str], failure: OSError) -> OSError:
 
 
 class BgzfWriter:
-    """A BGZF file to write, whose OSErrors say why: a disk that is full, a quota that is used up. Use it as a context.
+    """A BGZF file to write, whose errors name the cause: a full disk, an exhausted quota. It is a context manager.
 
-    What htslib still holds when the file is closed is written then, so closing fails, too.
+    Every method raises OSError if writing fails; so does :meth:`close`, which writes what htslib still holds.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        """Opens ``path``; an existing file is overwritten."""
         self.path = str(path)
         self._file: Any = pysam.BGZFile(self.path, "wb", None)
 
@@ -50,16 +56,19 @@ class BgzfWriter:
             self._drop()
 
     def write(self, data: bytes) -> int:
+        """Compresses and writes; returns the number of bytes taken, all of them."""
         return self._checked("write", data)
 
     def flush(self) -> None:
+        """Ends the current BGZF block and writes it."""
         self._checked("flush")
 
     def tell(self) -> int:
-        """The virtual file offset of what is written next."""
+        """The virtual file offset at which the next byte will be written."""
         return self._checked("tell")
 
     def close(self) -> None:
+        """Writes what is left and the empty block that ends a BGZF file; closing twice does nothing."""
         if self._file is not None:
             self._checked("close")
 
@@ -72,9 +81,10 @@ class BgzfWriter:
         raise cause
 
     def _drop(self) -> None:
-        """Lets go of a file that will not be whole; pysam tries to close it once more and complains to stderr.
+        """Gives up a file that will not be whole.
 
-        htslib leaves a file open that it could not flush: emptied, it takes no space while this process lives on.
+        htslib keeps a file open that it could not flush; once truncated, it takes no space while this process lives.
+        pysam tries to close it once more and would complain on stderr, so its messages are suppressed.
         """
         with contextlib.suppress(OSError):
             os.truncate(self.path, 0)

@@ -1,9 +1,8 @@
-"""What an index knows without its file being read: how many bytes, and so how many reads or records, lie where.
+"""How many reads or records each stretch of a contig has, estimated from an index alone.
 
 ``.bai``, ``.tbi`` and ``.csi`` (SAM specification 5.2, tabix and CSI specifications) hold, for each window of a contig,
-the virtual offset at which its first record stands; ``.crai`` (CRAM specification 12) holds the span and size of each
-slice. The bytes between two offsets are shared out by the contig's count of records, which the first three hold, too.
-Pure.
+the virtual offset of its first record, and the contig's number of records; the windows share that number in proportion
+to their bytes. ``.crai`` (CRAM specification 12) holds the span and size of each slice. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import numpy as np
 from cnnspark.errors import InputError
 from cnnspark.formats.htslib import open_input
 
-# Windows of .bai and .tbi; offsets of finer or coarser .csi are brought to the same.
+# The windows of .bai and .tbi; the offsets of a finer or coarser .csi are converted to them.
 WINDOW_BASES = 1 << 14
-# BGZF blocks that are looked at to learn how well the file compresses.
+# BGZF blocks that are read to learn how well the file compresses, and the ratio if none can be read.
 _SAMPLED_BLOCKS = 16
 _USUAL_COMPRESSION = 0.3
 
@@ -31,8 +30,9 @@ _USUAL_COMPRESSION = 0.3
 class IndexedContig:
     """One contig of an index.
 
-    ``window_bytes`` (windows,) float64: compressed bytes of the records that begin in each WINDOW_BASES. ``records`` is
-    how many records are placed on the contig (of reads: mapped), None where the index does not say.
+    Attributes:
+        window_bytes: (windows,) float64, compressed bytes of the records that begin in each window of WINDOW_BASES.
+        records: how many records are placed on the contig (mapped reads), None if the index does not say.
     """
 
     window_bytes: np.ndarray
@@ -40,14 +40,22 @@ class IndexedContig:
 
     @property
     def window_records(self) -> np.ndarray:
-        """(windows,) float64: ``records`` shared out by bytes."""
+        """(windows,) float64: ``records``, shared among the windows in proportion to their bytes."""
         total = self.window_bytes.sum()
         return self.window_bytes * ((self.records or 0) / total) if total else self.window_bytes
 
 
 @dataclass(frozen=True)
 class CramSlice:
-    """One line of a ``.crai``: 0-based start and span in bases, offset of its container and size in bytes."""
+    """One line of a ``.crai``.
+
+    Attributes:
+        contig: number of the contig in the header, from 0.
+        start: 0-based.
+        span: in bases.
+        container: offset of the slice's container in the file.
+        slice_bytes: size of the slice.
+    """
 
     contig: int
     start: int
@@ -57,7 +65,7 @@ class CramSlice:
 
 
 def find_index(path: str, suffixes: Sequence[str]) -> str | None:
-    """The index beside a local file: ``reads.bam.bai`` or ``reads.bai``, whichever is there first."""
+    """The index beside a local file: ``reads.bam.bai``, else ``reads.bai``, in the order of ``suffixes``; or None."""
     stem = os.path.splitext(path)[0]
     for suffix in suffixes:
         for candidate in (path + suffix, stem + suffix):
@@ -67,9 +75,17 @@ def find_index(path: str, suffixes: Sequence[str]) -> str | None:
 
 
 def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedContig]]:
-    """The contigs of a ``.bai``, ``.tbi`` or ``.csi`` of the file ``data``, and their names where the index has them.
+    """Reads a ``.bai``, ``.tbi`` or ``.csi``.
 
-    Raises InputError where the index cannot be read.
+    Args:
+        path: the index, a local file.
+        data: the file that it indexes, a path or URL; some of its blocks are read.
+
+    Returns:
+        The contigs' names (empty if the index has none, as a ``.bai``), and the contigs in the order of the index.
+
+    Raises:
+        InputError: if the index cannot be read.
     """
     try:
         content = Path(path).read_bytes()
@@ -89,7 +105,7 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
             names = _names(aux[28:]) if len(aux) > 28 else []
             count = reader.int32()
         else:
-            raise ValueError("its first bytes are of no index")
+            raise ValueError("its first bytes are not those of an index")
         is_csi = magic == b"CSI\1"
         found = [_read_contig(reader, shift, depth, is_csi) for _ in range(count)]
     except (OSError, EOFError, ValueError, struct.error) as error:
@@ -99,7 +115,11 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
 
 
 def read_crai(path: str) -> list[CramSlice]:
-    """The mapped slices of a ``.crai``. Raises InputError where it cannot be read."""
+    """The mapped slices of a ``.crai``, a local file.
+
+    Raises:
+        InputError: if the index cannot be read.
+    """
     try:
         content = Path(path).read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -111,7 +131,7 @@ def read_crai(path: str) -> list[CramSlice]:
 
 
 class _Reader:
-    """Little-endian values one after the other."""
+    """Reads little-endian values one after the other; EOFError at the end."""
 
     def __init__(self, content: bytes):
         self.content = content
@@ -138,14 +158,22 @@ def _names(text: bytes) -> list[str]:
 
 
 def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Positions (n,) ascending, the virtual offsets (n,) at which the records from each on begin, the count of records.
+    """Reads one contig of an index.
 
-    The last position is where the contig's data end.
+    Args:
+        reader: stands at the contig's number of bins.
+        shift: log2 of the bases of a leaf bin.
+        depth: levels of bins above the leaves.
+        is_csi: whether bins have offsets of their own, instead of the contig a linear index.
+
+    Returns:
+        Positions (n,) int64, ascending; the virtual offset (n,) int64 of the first record at or after each; and the
+        number of records, None if the index does not say. The last position is where the contig's data end.
     """
     first_leaf = ((1 << 3 * depth) - 1) // 7
-    # The bin that holds no records but the contig's offsets and counts.
+    # The bin that holds the contig's offsets and counts instead of records.
     pseudo = ((1 << 3 * (depth + 1)) - 1) // 7 + 1
-    points: list[tuple[int, int]] = []  # of a .csi: what its bins say
+    points: list[tuple[int, int]] = []  # (position, offset) of a .csi's bins
     leaves: set[int] = set()
     begin, end, records = 0, 0, None
     for _ in range(reader.int32()):
@@ -169,7 +197,7 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
             start = (number - leftmost) * span
             points.append((start, loffset))
             if number >= first_leaf:
-                # Where the next bin is empty, this is what says so.
+                # If the next bin is empty, only this point shows it.
                 points.append((start + span, last))
     if is_csi:
         if not points:
@@ -187,10 +215,10 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
 
 
 def _without_fillers(linear: np.ndarray, leaves: set[int], begin: int) -> np.ndarray:
-    """Offsets whose empty windows hold the offset of what follows them.
+    """The offsets of a linear index, (n,) int64, with empty windows set to the offset of the next record.
 
-    htslib writes that today; htsjdk and older htslib repeat the offset before, and first windows may hold 0. The leaf
-    bins tell which of several equal windows holds the records.
+    Today's htslib writes them so; htsjdk and older versions of htslib repeat the offset before, and the first windows
+    may hold 0. The leaf bins (``leaves``) tell which of several windows with one offset holds the records.
     """
     linear = np.maximum.accumulate(np.where(linear == 0, begin, linear))
     changes = np.flatnonzero(np.diff(linear)) + 1
@@ -204,7 +232,7 @@ def _without_fillers(linear: np.ndarray, leaves: set[int], begin: int) -> np.nda
 def _contig(starts: np.ndarray, offsets: np.ndarray, records: int | None, ratio: float) -> IndexedContig:
     if len(starts) < 2:
         return IndexedContig(np.zeros(0), records)
-    # A virtual offset: where the BGZF block begins in the file, and how far into what it holds.
+    # A virtual offset has the position of the BGZF block in the file, and a position in the block's content.
     at = (offsets >> 16) + (offsets & 0xFFFF) * ratio
     windows = int(-(-starts[-1] // WINDOW_BASES))
     edges = np.arange(windows + 1, dtype=np.float64) * WINDOW_BASES
@@ -212,7 +240,7 @@ def _contig(starts: np.ndarray, offsets: np.ndarray, records: int | None, ratio:
 
 
 def _compression(path: str, block_starts: Sequence[int]) -> float:
-    """Compressed bytes for each byte of the file, by some of its BGZF blocks."""
+    """Compressed bytes for each byte of the content, measured on some of the file's BGZF blocks."""
     starts = sorted(set(block_starts))
     packed = unpacked = 0
     try:

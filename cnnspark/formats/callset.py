@@ -1,4 +1,4 @@
-"""Making a callset readable by region: plain VCF and BCF become a bgzipped, indexed copy in the run's own folder."""
+"""Makes a callset readable by region: a plain VCF or a BCF becomes a bgzipped, indexed copy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ from cnnspark.formats.vcf import VcfSource
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
-MAX_BGZF_BLOCK_BYTES = 65_536
+MAX_BGZF_BLOCK_BYTES = 65_536  # SAM specification 4.1
 
 
 def require_file(path: str, what: str) -> None:
-    """Raises InputError with a remedy where a path or URL is not a readable, non-empty file."""
+    """Checks that a path or URL is a readable file that is not empty.
+
+    Args:
+        path: the input.
+        what: what it is, for the message: "callset".
+
+    Raises:
+        InputError: if it is not, with the reason and a remedy.
+    """
     if is_url(path):
         require_remote(path, what)
         return
@@ -38,7 +46,11 @@ def require_file(path: str, what: str) -> None:
 
 
 def kind_of(path: str) -> str:
-    """``vcf``, ``bgzf``, ``gzip`` or ``bcf``, by the file's first bytes. Raises InputError for anything else."""
+    """The kind of a callset's file by its first bytes: ``vcf``, ``bgzf``, ``gzip`` or ``bcf``.
+
+    Raises:
+        InputError: if it is something else, or damaged.
+    """
     with open_input(path) as file:
         start = file.read(MAX_BGZF_BLOCK_BYTES)
     if start[:2] == b"\x1f\x8b":
@@ -59,7 +71,12 @@ def needs_copy(path: str) -> bool:
 
 
 def open_callset(path: str) -> VcfSource:
-    """Opens a bgzipped, indexed callset. Raises InputError with the command that makes the missing index."""
+    """Opens a bgzipped, indexed callset.
+
+    Raises:
+        InputError: if the callset is missing, damaged, truncated, not bgzipped or without index; the message says which
+            command helps.
+    """
     require_file(path, "callset")
     if kind_of(path) == "gzip":
         raise InputError(f"{path} is compressed with gzip, not bgzip; run 'gunzip' and then 'bgzip' on it")
@@ -70,9 +87,9 @@ def open_callset(path: str) -> VcfSource:
 
 
 def _require_whole(path: str) -> None:
-    """Raises InputError where a BGZF file lacks the empty block that ends it: records may be missing."""
+    """Checks that a BGZF file has the empty block that ends it; without it, records may be missing."""
     if scheme_of(path) == "ftp":
-        return  # htslib cannot look at its end
+        return  # htslib cannot seek to its end
     with open_input(path) as file:
         file.seek(-28, os.SEEK_END)
         if file.read()[:16] != bytes.fromhex("1f8b08040000000000ff060042430200"):
@@ -80,7 +97,7 @@ def _require_whole(path: str) -> None:
 
 
 def index_is_older(path: str) -> bool:
-    """Whether the index was written before the callset last changed: it may miss records without a word."""
+    """Whether a local callset changed after its index was written; such an index can miss records silently."""
     if is_url(path):
         return False
     changed = os.stat(path).st_mtime_ns
@@ -88,13 +105,17 @@ def index_is_older(path: str) -> bool:
 
 
 def count_records(path: str) -> int:
-    """The records of a VCF, counted from its first line to its last, whatever its index says."""
+    """The number of records of a bgzipped VCF, counted line by line, whatever its index says."""
     with pysam.BGZFile(path, "rb", None) as lines:
         return sum(1 for line in lines if line and not line.startswith(b"#"))
 
 
 def place_copy(path: str, target: Location) -> None:
-    """Writes :func:`copy_callset`'s copy to where executors see it."""
+    """Writes the copy of :func:`copy_callset`, with its index, to a local folder or an object store.
+
+    Raises:
+        InputError: as :func:`copy_callset` does.
+    """
     if not is_remote(target):
         copy_callset(path, Path(str(target)))
         return
@@ -107,9 +128,10 @@ def place_copy(path: str, target: Location) -> None:
 
 
 def copy_callset(path: str, target: Path) -> None:
-    """Writes a bgzipped, indexed VCF copy of a plain VCF or a BCF.
+    """Writes a bgzipped VCF copy of a plain VCF or a BCF, with its index (``.tbi``, else ``.csi``).
 
-    Raises InputError where the records are not grouped by contig and sorted by position.
+    Raises:
+        InputError: if the callset cannot be read, or its records are not grouped by contig and sorted by position.
     """
     require_file(path, "callset")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +165,7 @@ def _bcf_to_vcf(path: str, target: Path) -> None:
 
 
 def _require_sorted(path: str, copy: Path) -> None:
+    """Checks the records of ``copy``; messages name ``path`` and the number of the line."""
     contig, last, done = b"", -1, set()
     with pysam.BGZFile(str(copy), "rb", None) as lines:
         for number, line in enumerate(lines, 1):

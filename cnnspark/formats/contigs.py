@@ -1,4 +1,4 @@
-"""Contigs of two files compared: do they belong to one reference build?"""
+"""Checks that two files belong to one reference build, by the names and lengths of their contigs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,48 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfSource
 
 
-def check_build(vcf: VcfSource, reference: ReferenceSource, contigs: Sequence[str] = ()) -> None:
-    """A callset or a truth against the reference: the contigs of its records, of ``contigs`` where given, and lengths.
+def other_spelling(contig: str) -> str:
+    """The contig's name in the other convention: without ``chr`` if it begins with that, else with it."""
+    return contig[3:] if contig.startswith("chr") else f"chr{contig}"
 
-    Raises InputError where they are not of one build.
+
+def check_build(vcf: VcfSource, reference: ReferenceSource, contigs: Sequence[str] = ()) -> None:
+    """Checks a callset or a truth against the reference.
+
+    Args:
+        vcf: the callset.
+        reference: the FASTA.
+        contigs: the contigs that must be in the reference; those with records if none are given.
+
+    Raises:
+        InputError: if the reference lacks one of the contigs, or one that both declare has different lengths.
     """
-    _check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
+    check_contigs(vcf.path, list(contigs) or vcf.contigs, reference.path, reference.lengths)
     check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
 
 
-def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
+def check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Mapping[str, int]) -> None:
+    """Checks that the contigs that file A needs are all in file B.
+
+    Args:
+        path_a: file A, for the message.
+        contigs: the contigs that A needs.
+        path_b: file B, for the message.
+        others: B's contigs and their lengths.
+
+    Raises:
+        InputError: if B lacks one; the message says whether only the ``chr`` prefix differs.
+    """
     missing = [contig for contig in contigs if contig not in others]
     if not missing:
         return
     names = list(others)
-    renamed = [c for c in missing if (c[3:] if c.startswith("chr") else f"chr{c}") in others]
+    renamed = [c for c in missing if other_spelling(c) in others]
     if len(missing) == len(contigs):
         if renamed:
             raise InputError(
-                f"{path_a} says '{renamed[0]}' where {path_b} says "
-                f"'{renamed[0][3:] if renamed[0].startswith('chr') else 'chr' + renamed[0]}'; only the 'chr' prefix "
-                "differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
+                f"{path_a} says '{renamed[0]}' where {path_b} says '{other_spelling(renamed[0])}'; only the 'chr' "
+                "prefix differs: rename with 'bcftools annotate --rename-chrs' or give the files of one build"
             )
         raise InputError(
             f"{path_a} and {path_b} have no contig in common "
@@ -43,7 +64,11 @@ def _check_contigs(path_a: str, contigs: Sequence[str], path_b: str, others: Map
 
 
 def check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, others: Mapping[str, int]) -> None:
-    """Raises InputError where a contig that both files have is not equally long in both."""
+    """Checks that each contig that both files have is equally long in both; None is an unknown length.
+
+    Raises:
+        InputError: if one is not.
+    """
     for contig, length in lengths.items():
         if length is not None and contig in others and others[contig] != length:
             raise InputError(
@@ -53,7 +78,11 @@ def check_lengths(path_a: str, lengths: Mapping[str, int | None], path_b: str, o
 
 
 def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str) -> None:
-    """Raises InputError where a region names a contig that the file does not have."""
+    """Checks that the contigs of the regions are all in a file.
+
+    Raises:
+        InputError: if ``path``, which has ``contigs``, lacks one.
+    """
     for region in regions:
         if region.contig not in contigs:
             raise InputError(
@@ -62,13 +91,17 @@ def check_regions(regions: Sequence[Region], contigs: Collection[str], path: str
 
 
 def spelling_hint(contig: str, others: Collection[str]) -> str:
-    """``; did you mean chr20?`` where only the ``chr`` prefix differs."""
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    """The end of a message about an unknown contig: ``; did you mean 'chr20'?`` if only the prefix differs."""
+    other = other_spelling(contig)
     return f"; did you mean '{other}'?" if other in others else "; check the name"
 
 
 def require_shared_contig(path: str, contigs: Collection[str], other_path: str, others: Collection[str]) -> None:
-    """Raises InputError where two files have no contig in common, with the name that would fit if there is one."""
+    """Checks that two files have a contig in common; a file without contigs is not checked.
+
+    Raises:
+        InputError: if they have none; the message names the contig that would fit if only the ``chr`` prefix differs.
+    """
     if contigs and not set(contigs) & set(others):
         first, other = min(contigs), next(iter(others), "none")
         raise InputError(

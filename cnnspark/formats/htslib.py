@@ -1,7 +1,7 @@
-"""Inputs on other machines: what htslib opens (``s3://``, ``http://``, ...), without what it leaves behind.
+"""Opens inputs as htslib does, local or remote (``s3://``, ``http://``, ...), without what it leaves behind.
 
-htslib downloads the index of a remote file into the working folder, and takes one of the same name that lies there for
-another file's. Here indexes are fetched to a private place and handed to it.
+Left to itself, htslib downloads the index of a remote file into the working folder, and mistakes an index of the same
+name that is there already for the file's own. So indexes are fetched to a private folder and handed to htslib.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ _COPY_BYTES = 1 << 20
 
 
 def read_indexes(path: str) -> tuple[str, ...]:
-    """Endings of the index of reads, in htslib's order. ``reads.bai`` beside ``reads.cram`` is that of another file."""
+    """The suffixes of the index of these reads, in htslib's order.
+
+    They depend on the file's own suffix: ``reads.bai`` beside ``reads.cram`` is the index of another file.
+    """
     kind = os.path.splitext(urlsplit(path).path)[1].lower()
     return {".cram": (".crai",), ".bam": (".csi", ".bai")}.get(kind, (".csi", ".bai", ".crai"))
 
 
 @cache
 def prepare_htslib() -> None:
-    """Loads the system's libcurl and libcrypto, which htslib takes for URLs, so that they call their own functions.
+    """Loads the system's libcurl and libcrypto, which htslib uses for URLs, so that they call their own functions.
 
-    TensorFlow exports a curl and a crypto library of its own under the same names to the whole process: those that
-    htslib loads after it would call TensorFlow's, and crash.
+    TensorFlow exports its own curl and crypto libraries under the same names to the whole process. Libraries that
+    htslib loads after it would call TensorFlow's functions and crash.
     """
     for names in (("libcurl.so.4",), ("libcrypto.so.4", "libcrypto.so.3", "libcrypto.so.1.1")):
         for name in names:
@@ -48,25 +51,29 @@ def prepare_htslib() -> None:
 
 
 def for_htslib(path: str) -> str:
-    """The path as htslib opens it. ``s3://`` goes to AWS_ENDPOINT_URL where that is set, as everything else does."""
+    """The path as htslib opens it; ``s3://`` goes to AWS_ENDPOINT_URL if that is set, as all other requests do."""
     if is_url(path):
         prepare_htslib()
     if scheme_of(path) != "s3":
         return path
-    # A name that looks escaped, as those of odd samples' folders do, is taken as it is: so all names are escaped.
+    # htslib takes a name that looks escaped as it is (folders of odd samples have such names), so all are escaped.
     key = quote(path[len("s3://") :])
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
         return f"s3://{key}"
     parts = urlsplit(endpoint)
     os.environ.setdefault("HTS_S3_HOST", parts.netloc)
-    # A store of one's own seldom has a host name for each bucket.
+    # A store that is not Amazon's seldom has a host name for each bucket.
     os.environ.setdefault("HTS_S3_ADDRESS_STYLE", "path")
     return f"s3+{parts.scheme}://{key}"
 
 
 def open_input(path: str) -> BinaryIO:
-    """An input's bytes, as they are. Raises OSError as ``open`` does."""
+    """Opens an input, a path or a URL, for reading its bytes.
+
+    Raises:
+        OSError: if it cannot be opened, as ``open`` does.
+    """
     if not is_url(path):
         return open(path, "rb")
     import pysam
@@ -81,14 +88,23 @@ def open_input(path: str) -> BinaryIO:
 
 
 def input_bytes(path: str) -> int:
-    """The size of an input. Raises OSError as ``open`` does."""
+    """The size of an input, a path or a URL, in bytes.
+
+    Raises:
+        OSError: if it cannot be opened, as ``open`` does.
+    """
     with open_input(path) as source:
         return source.seek(0, os.SEEK_END)
 
 
 @contextmanager
 def open_lines(path: str) -> Iterator[TextIO]:
-    """An input's lines, UTF-8. Raises OSError and UnicodeDecodeError."""
+    """Opens a text input, a path or a URL, to read its lines as UTF-8.
+
+    Raises:
+        OSError: if it cannot be opened, as ``open`` does.
+        UnicodeDecodeError: while it is read, or on opening a URL, if it is not text.
+    """
     if not is_url(path):
         with open(path, encoding="utf-8") as lines:
             yield lines
@@ -98,7 +114,11 @@ def open_lines(path: str) -> Iterator[TextIO]:
 
 
 def require_remote(path: str, what: str) -> None:
-    """Raises InputError where a remote input cannot be opened."""
+    """Checks that a remote input can be opened.
+
+    Raises:
+        InputError: if it cannot; ``what`` says what the input is.
+    """
     try:
         open_input(path).close()
     except OSError:
@@ -109,7 +129,7 @@ def require_remote(path: str, what: str) -> None:
 
 
 def is_seen(path: str) -> bool:
-    """Whether this machine sees a local path, or can open a remote file. A remote folder is taken as seen."""
+    """Whether a local path exists on this machine, or a remote file can be opened; a remote folder always counts."""
     if not is_url(path):
         return os.path.exists(path)
     if not os.path.splitext(urlsplit(path).path)[1]:
@@ -122,7 +142,7 @@ def is_seen(path: str) -> bool:
 
 
 def one_of_each_store(paths: Sequence[str]) -> list[str]:
-    """The local paths, and of the remote files one for each store or server: what one of them needs all do."""
+    """The local paths, and one remote file of each store or server: if one can be opened, all can."""
     remote: dict[tuple[str, str], str] = {}
     for path in paths:
         if is_url(path):
@@ -132,10 +152,18 @@ def one_of_each_store(paths: Sequence[str]) -> list[str]:
 
 @contextmanager
 def fetched_index(path: str, suffixes: Sequence[str], required: bool = True) -> Iterator[str | None]:
-    """The index of a remote file as a private local file while the remote one is opened; None of a local file.
+    """Fetches the index of a remote file for as long as the context lasts.
 
-    htslib alone would leave the index in the working folder, and take one of the same name that it finds there for
-    another file's. Raises InputError where the remote file has no index.
+    Args:
+        path: the indexed file, a path or a URL.
+        suffixes: of the index, the likeliest first.
+        required: whether a remote file must have an index.
+
+    Yields:
+        The path of a private local copy of the index; None for a local file, and if no index is there or needed.
+
+    Raises:
+        InputError: if a remote file has no index and must have one.
     """
     if not is_url(path):
         yield None
@@ -158,14 +186,18 @@ def fetched_index(path: str, suffixes: Sequence[str], required: bool = True) -> 
         if required:
             raise InputError(
                 f"{path} has no index ({' or '.join(suffixes)}); make one with 'tabix', 'samtools index' or "
-                "'samtools faidx' and put it beside"
+                "'samtools faidx' and put it beside the file"
             )
         yield None
 
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """A remote input as a private local file while the work lasts; a local one as it is."""
+    """A local path to an input: of a remote one a private copy, for as long as the context lasts.
+
+    Raises:
+        OSError: if a remote input cannot be opened.
+    """
     if not is_url(path):
         yield path
         return

@@ -1,8 +1,9 @@
-"""One tabix index (TBI or CSI) from those of shards whose BGZF blocks follow each other in one file.
+"""Merges the tabix indexes (TBI or CSI) of shards whose BGZF blocks follow each other in one file.
 
-An index points into its file by virtual offsets: the compressed offset of a BGZF block in the upper 48 bits, the place
-in the block's content in the lower 16. Copying a shard's blocks elsewhere therefore adds one number to all of them, and
-no record has to be looked at. Formats: hts-specs, "The Tabix index file format" and "Coordinate Sorted Index".
+An index points into its file by virtual offsets: the compressed offset of a BGZF block in the upper 48 bits, the
+position in the block's content in the lower 16. If a shard's blocks are copied to another position, one number is added
+to all its offsets, and no record has to be read. Formats: hts-specs, "The Tabix index file format" and "Coordinate
+Sorted Index".
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ _CHUNK_WORDS = 4  # two virtual offsets of 8 bytes, in words of 4
 
 @dataclass
 class ContigIndex:
-    """What an index says of one contig; offsets are virtual."""
+    """The index of one contig; offsets are virtual."""
 
     name: bytes
     bins: np.ndarray  # int64 (chunks,): the bin of each chunk
     chunks: np.ndarray  # int64 (chunks, 2): begin and end
     linear: np.ndarray  # int64 (windows,): no record that reaches into or past the window begins before; empty in a CSI
-    span: tuple[int, int] | None  # where the contig's records begin and end
+    span: tuple[int, int] | None  # offsets at which the contig's records begin and end
     records: tuple[int, int]  # placed and unplaced
 
 
 @dataclass
 class Index:
-    """A tabix index. ``columns`` says where contig and position stand in a line: the six numbers of the format."""
+    """A tabix index; ``columns`` are the format's six numbers, which say where contig and position are in a line."""
 
     magic: bytes
     min_shift: int
@@ -47,7 +48,7 @@ class Index:
 
     @property
     def records(self) -> int:
-        """How many records the index says that its file holds."""
+        """The number of records of the file, as the index counts them."""
         return sum(sum(contig.records) for contig in self.contigs) + self.without_coordinate
 
 
@@ -57,7 +58,11 @@ def pseudo_bin(depth: int) -> int:
 
 
 def parse_index(compressed: bytes) -> Index:
-    """Reads the bytes of a ``.tbi`` or ``.csi`` of a VCF. Raises ValueError where they are not a whole tabix index."""
+    """Reads the content of a ``.tbi`` or ``.csi`` of a VCF.
+
+    Raises:
+        ValueError: if it is not a whole tabix index.
+    """
     try:
         return _parse(gzip.decompress(compressed))
     except (OSError, EOFError, zlib.error, struct.error, IndexError) as error:
@@ -78,7 +83,7 @@ def _parse(data: bytes) -> Index:
         at = 20 + extra_bytes
     else:
         raise ValueError("it begins neither as a TBI nor as a CSI index")
-    # Behind the names everything is a multiple of four bytes long.
+    # After the names, everything is a multiple of four bytes long.
     words = np.frombuffer(data, "<u4", (len(data) - at) // 4, at)
     contigs, place = [], 0
     for name in names.split(b"\0")[:contig_count]:
@@ -90,10 +95,8 @@ def _parse(data: bytes) -> Index:
     return Index(magic, min_shift, depth, tuple(columns), contigs, int(sum(rest)))
 
 
-def _parse_contig(
-    words: np.ndarray, place: int, name: bytes, magic: bytes, depth: int
-) -> tuple[ContigIndex, int]:  # fmt: skip
-    """One contig's part of ``words`` from ``place`` on, and the place behind it."""
+def _parse_contig(words: np.ndarray, place: int, name: bytes, magic: bytes, depth: int) -> tuple[ContigIndex, int]:
+    """The index of one contig, which begins at ``place`` in ``words``, and the place after it."""
     head = 2 if magic == TBI else 4  # words before a bin's chunks: number, (loffset,) count
     bin_count = int(words[place])
     place += 1
@@ -126,13 +129,15 @@ def _parse_contig(
 
 
 def _ranks(counts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """0, 1, ... within each group of ``counts`` members, groups one after the other."""
+    """0, 1, ... within each group, one group after the other: int64 (sum of ``counts``,)."""
     counts = np.asarray(counts, np.int64)
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 @dataclass
 class _GrowingContig:
+    """What the shards so far have of the contig that is being merged."""
+
     name: bytes
     bins: list[np.ndarray] = field(default_factory=list)
     chunks: list[np.ndarray] = field(default_factory=list)
@@ -145,7 +150,10 @@ class _GrowingContig:
 
 
 class IndexMerger:
-    """Takes the shards' indexes in the order of their blocks; holds one contig and what is encoded of those before."""
+    """Merges the shards' indexes, given in the order of their blocks.
+
+    It holds one contig, and the encoded bytes of those before it.
+    """
 
     def __init__(self) -> None:
         self._kind: tuple[bytes, int, int, tuple[int, ...]] | None = None
@@ -155,9 +163,14 @@ class IndexMerger:
         self._without_coordinate = 0
 
     def add(self, index: Index, shift_bytes: int) -> None:
-        """Adds a shard whose BGZF blocks lie ``shift_bytes`` further on in the merged file than in the shard.
+        """Adds the index of the next shard.
 
-        Raises ValueError where it is of another kind than those before, or a contig comes a second time.
+        Args:
+            index: the shard's index.
+            shift_bytes: how much further on the shard's BGZF blocks are in the merged file than in the shard.
+
+        Raises:
+            ValueError: if the index is of another kind than those before, or a contig comes a second time.
         """
         if not index.contigs:  # no records; then a CSI's depth is arbitrary
             return
@@ -187,7 +200,7 @@ class IndexMerger:
             contig.end = end
         contig.placed += part.records[0]
         contig.unplaced += part.records[1]
-        # Windows up to here are reached by a record of an earlier shard; behind them, this shard's are the first.
+        # Records of earlier shards reach the windows up to here; in later windows this shard's are the first.
         if len(part.linear) > contig.windows:
             first = part.span[0] if part.span else 0
             contig.linear.append(np.maximum(part.linear[contig.windows :], first) + shift)
@@ -225,7 +238,7 @@ class IndexMerger:
             self._encoded += np.concatenate([*contig.linear, np.empty(0, np.int64)]).astype("<i8").tobytes()
 
     def content(self) -> bytes | None:
-        """The merged index, not yet compressed; None where no shard had a record. Nothing can be added afterwards."""
+        """The merged index, uncompressed; None if no shard had a record. Nothing can be added afterwards."""
         self._finish_contig()
         if self._kind is None:
             return None
@@ -241,7 +254,15 @@ class IndexMerger:
 
 
 def _join_chunks(bins: np.ndarray, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The chunks by bin and offset; two of one bin that meet in one BGZF block are one, as htslib's indexer has it."""
+    """Sorts chunks by bin and offset, and joins two of one bin that meet in one BGZF block, as htslib's indexer does.
+
+    Args:
+        bins: int64 (chunks,), the bin of each chunk.
+        chunks: int64 (chunks, 2), begin and end.
+
+    Returns:
+        Both, shorter by the joined chunks.
+    """
     order = np.lexsort((chunks[:, 0], bins))
     bins, chunks = bins[order], chunks[order]
     apart = np.ones(len(bins), bool)
@@ -252,11 +273,20 @@ def _join_chunks(bins: np.ndarray, chunks: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def lowest_offsets(numbers: np.ndarray, bins: np.ndarray, chunks: np.ndarray, depth: int) -> np.ndarray:
-    """For each bin of a CSI an offset before which no record reaches into or past the bin (its ``loffset``).
+    """The ``loffset`` of bins of a CSI: an offset before which no record reaches into or past the bin.
 
-    A shard's own value does not know of a long deletion in an earlier shard. How far that reaches is not in a CSI, but
-    it is in a bin that reaches as far; so the first chunk of any bin that ends behind this one's begin is taken. Where
-    bins are coarse that is earlier than need be, which costs a query time and never a record.
+    A shard's own value does not account for a long deletion in an earlier shard. A CSI does not say how far a record
+    reaches, but the record is in a bin that reaches as far. So this is the first chunk of all bins that end after this
+    bin's start. With coarse bins it can be earlier than necessary, which costs a query time but never a record.
+
+    Args:
+        numbers: int64 (n,), the bins whose value is wanted.
+        bins: int64 (chunks,), the bin of each chunk.
+        chunks: int64 (chunks, 2), begin and end.
+        depth: levels of bins above the leaves.
+
+    Returns:
+        int64 (n,), virtual offsets.
     """
     _, ends = _leaves(bins, depth)
     order = np.argsort(ends, kind="stable")
@@ -266,7 +296,7 @@ def lowest_offsets(numbers: np.ndarray, bins: np.ndarray, chunks: np.ndarray, de
 
 
 def _leaves(bins: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first leaf that each bin covers, and one past the last, in numbers of leaves from the contig's begin."""
+    """The first leaf bin that each bin covers, and one past the last, counted from the contig's start: int64 (n,)."""
     level_starts = np.array([((1 << (3 * level)) - 1) // 7 for level in range(depth + 1)], np.int64)
     levels = np.searchsorted(level_starts, bins, side="right") - 1
     shift = 3 * (depth - levels)

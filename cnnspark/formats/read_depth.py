@@ -1,6 +1,7 @@
-"""How many reads lie where, from the index of the reads alone: what blocks are weighed and runs are planned by.
+"""Estimates how many reads each stretch of a contig has, from the index of the reads alone.
 
-An estimate: bytes of a window stand for reads, and all reads for reads of mean length. Pure.
+Blocks are weighed and runs are planned by it. The bytes of a window stand for its reads, and every read is taken to be
+of mean length. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cnnspark.formats.binning_index import (
 )
 from cnnspark.formats.htslib import fetched_index, for_htslib, open_input, read_indexes
 
-# Reads, or containers of a CRAM, that are looked at for the length of a read.
+# Reads of a BAM, or containers of a CRAM, that are read to learn the mean length of a read.
 _SAMPLED_READS = 1_000
 _SAMPLED_CONTAINERS = 16
 
@@ -33,18 +34,21 @@ _SAMPLED_CONTAINERS = 16
 class ReadDepths:
     """Mapped reads by contig and window of WINDOW_BASES.
 
-    ``cumulated[contig]`` (windows + 1,) float64: reads that begin before each window's start.
+    Attributes:
+        cumulated: by contig, (windows + 1,) float64: reads that begin before each window's start.
+        read_bases: mean length of a read.
     """
 
     cumulated: dict[str, np.ndarray]
-    read_bases: float  # of a read, on average
+    read_bases: float
 
     @staticmethod
     def of(window_reads: dict[str, np.ndarray], read_bases: float) -> ReadDepths:
+        """Depths from the reads that begin in each window: by contig, (windows,) float64."""
         return ReadDepths({c: np.concatenate([[0.0], np.cumsum(n)]) for c, n in window_reads.items()}, read_bases)
 
     def reads(self, contig: str, start: int, end: int) -> float:
-        """Reads that begin in a stretch of a contig; 0 where the reads have no such contig."""
+        """Reads that begin in [start, end) of a contig; 0 for an unknown contig."""
         total = self.cumulated.get(contig)
         if total is None or end <= start:
             return 0.0
@@ -58,7 +62,7 @@ class ReadDepths:
         return float(total[window] + (total[window + 1] - total[window]) * (inside / WINDOW_BASES))
 
     def depth(self, contig: str, start: int) -> float:
-        """Mean depth of the window around a position."""
+        """Mean depth of the window that holds the position ``start``; 0 for an unknown contig."""
         total, window = self.cumulated.get(contig), max(start, 0) // WINDOW_BASES
         if total is None or window >= len(total) - 1:
             return 0.0
@@ -66,14 +70,14 @@ class ReadDepths:
 
     @property
     def mapped(self) -> float:
-        """All mapped reads."""
+        """The number of mapped reads of all contigs."""
         return float(sum(total[-1] for total in self.cumulated.values()))
 
 
 def read_depths(path: str | None) -> ReadDepths | None:
-    """The depths of an indexed BAM or CRAM; None without reads, without an index, or where that cannot say.
+    """The depths of an indexed BAM or CRAM; None without reads or index, or if the index does not tell them.
 
-    Nothing fails here: what is wrong with the reads is said by those who read them.
+    It never fails: whoever reads the reads reports what is wrong with them.
     """
     if path is None:
         return None
@@ -106,7 +110,7 @@ def _from_bam(contigs: Sequence[str], indexed: Sequence[IndexedContig], read_bas
 
 
 def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -> ReadDepths | None:
-    """Reads of a CRAM: of some containers the header says how many records and bases they hold."""
+    """Depths of a CRAM: the headers of some containers say how many records and bases they hold."""
     containers: dict[int, int] = {}
     for part in slices:
         containers[part.container] = containers.get(part.container, 0) + part.slice_bytes
@@ -121,7 +125,7 @@ def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -
         return None
     windows: dict[str, np.ndarray] = {}
     for part in slices:
-        # A slice of several contigs stands there once for each, with its whole size each time.
+        # A slice of several contigs has a line for each, with its whole size in each.
         first, last = part.start // WINDOW_BASES, (part.start + part.span - 1) // WINDOW_BASES
         name = contigs[part.contig]
         known = windows.get(name, np.zeros(0))
@@ -134,7 +138,7 @@ def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -
 
 
 def _container_counts(head: bytes) -> tuple[int, int]:
-    """Records and bases that a container's header promises (CRAM specification 3, section 7)."""
+    """The numbers of records and bases in a container's header (CRAM specification 3, section 7)."""
     at = 4
     values = []
     # Reference, start, span, records as ITF8; record counter and bases as LTF8.

@@ -1,8 +1,8 @@
 """Reads of a region as flat arrays, from BAM or CRAM.
 
-pysam finds and decompresses the records; they are handed on as one uncompressed BAM stream in memory and taken apart
-by compiled code (:mod:`cnnspark.formats.bam_decoding`): reading a base or a quality through a Python object costs more
-than everything that is done with it afterwards.
+pysam finds and decompresses the records. They are written to memory as one uncompressed BAM stream, which compiled code
+takes apart (:mod:`cnnspark.formats.bam_decoding`): reading a base or a quality through a Python object costs more than
+everything that is done with it afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cnnspark.formats.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.formats.htslib import fetched_index, for_htslib, read_indexes
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 
-# Records that pass through memory at once as raw BAM, tags included; bounds memory in very deep regions.
+# Records held at once as raw BAM, tags included; this bounds memory in very deep regions.
 _RECORDS_AT_ONCE = 50_000
 _MAX_BGZF_BLOCK_BYTES = 65_536
 _BGZF_MAGIC = b"\x1f\x8b\x08\x04"
@@ -39,7 +39,7 @@ _CRAM_3_END = bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f00010
 class ReadFilter:
     """Which reads are dropped: True drops the kind.
 
-    Reads of mapping quality 0 are kept by default: a collapsed paralog shows itself by them.
+    Reads of mapping quality 0 are kept by default, because they reveal a collapsed paralog.
     """
 
     unmapped: bool = True
@@ -51,7 +51,7 @@ class ReadFilter:
 
     @property
     def flags(self) -> int:
-        """The SAM FLAG bits that drop a read."""
+        """The SAM FLAG bits for which a read is dropped."""
         bits = (0x4, 0x100, 0x800, 0x200, 0x400)
         chosen = (self.unmapped, self.secondary, self.supplementary, self.qc_fail, self.duplicate)
         return sum(bit for bit, drop in zip(bits, chosen, strict=True) if drop)
@@ -59,7 +59,11 @@ class ReadFilter:
 
 @dataclass
 class ReadBatch:
-    """n reads sorted by (start, order of the file). Bases of read ``i``: ``base_offsets[i]:base_offsets[i + 1]``."""
+    """n reads, sorted by start, then by their order in the file.
+
+    The bases and qualities of read ``i`` are at ``base_offsets[i]:base_offsets[i + 1]``, its CIGAR at
+    ``cigar_offsets[i]:cigar_offsets[i + 1]``.
+    """
 
     starts: np.ndarray  # int64 (n,), 0-based
     ends: np.ndarray  # int64 (n,), half-open: one past the last aligned base, deletions and skips counted
@@ -71,8 +75,8 @@ class ReadBatch:
     bases: np.ndarray  # uint8 (total bases,), codes of cnnspark.formats.reference, soft-clipped bases included
     quals: np.ndarray  # uint8 (total bases,), 0 where the file has none
     cigar_offsets: np.ndarray  # int64 (n + 1,)
-    cigar_ops: np.ndarray  # uint8, BAM's numbers: M0 I1 D2 N3 S4 H5 P6 =7 X8
-    cigar_lengths: np.ndarray  # int32
+    cigar_ops: np.ndarray  # uint8 (total operations,), BAM's numbers: M0 I1 D2 N3 S4 H5 P6 =7 X8
+    cigar_lengths: np.ndarray  # int32 (total operations,)
     dropped: dict[str, int] = field(default_factory=dict)  # reads left out, by reason
 
     def __len__(self) -> int:
@@ -80,7 +84,7 @@ class ReadBatch:
 
     @staticmethod
     def concatenate(batches: list[ReadBatch]) -> ReadBatch:
-        """One batch from consecutive ones; counts are added up."""
+        """Joins consecutive batches into one; the counts of dropped reads are added up."""
         joined: dict[str, Any] = {
             name: np.concatenate([getattr(batch, name) for batch in batches])
             for name in _PER_READ + ("bases", "quals", "cigar_ops", "cigar_lengths")
@@ -98,24 +102,11 @@ class ReadBatch:
 
 
 _PER_READ = ("starts", "ends", "flags", "mapqs", "template_lengths", "name_hashes")
-# What the decoder returns, in its order.
-_UNPACKED = (
-    "flags",
-    "mapqs",
-    "template_lengths",
-    "name_hashes",
-    "base_offsets",
-    "bases",
-    "quals",
-    "cigar_offsets",
-    "cigar_ops",
-    "cigar_lengths",
-)
 
 
 @contextmanager
 def _quiet_htslib() -> Iterator[None]:
-    """htslib writes its own messages to stderr; the caller gets an exception with the same news."""
+    """Suppresses htslib's own messages on stderr; the caller gets an exception that says the same."""
     verbosity = pysam.set_verbosity(0)
     try:
         yield
@@ -126,19 +117,33 @@ def _quiet_htslib() -> Iterator[None]:
 class ReadSource:
     """An indexed BAM or CRAM, a local path or a URL that htslib opens. Open it inside the task.
 
-    ``samples`` are the distinct SM of the read groups, in the header's order; ``contig_lengths`` the contigs. The
-    assembled haplotypes that HaplotypeCaller's ``-bamout`` holds beside the reads, in a read group that calls itself
-    artificial, are left out of both.
+    HaplotypeCaller's ``-bamout`` also holds assembled haplotypes, in a read group with "artificial" in its name; they
+    are left out of the samples and of the reads.
+
+    Attributes:
+        path: as given.
+        samples: the distinct SM of the read groups, in the header's order.
+        contig_lengths: length of each contig in bases, in the header's order.
     """
 
     def __init__(self, path: str, reference_path: str | None = None, index: str | None = None):
-        """Raises InputError with a remedy: no such file, no index, damaged, CRAM without its reference."""
+        """Opens the reads.
+
+        Args:
+            path: the BAM or CRAM.
+            reference_path: the FASTA; a CRAM needs it.
+            index: a local index file, if it is not beside the reads.
+
+        Raises:
+            InputError: if the file is missing or damaged, has no index, or is a CRAM without its reference; the message
+                has a remedy.
+        """
         self.path = path
         local = not is_url(path)
         if local and not os.path.exists(path):
             raise InputError(f"{path} does not exist; check the path of the reads")
         with _quiet_htslib(), warnings.catch_warnings():
-            # A missing end-of-file marker alone is no loss of data; _check_complete looks further.
+            # A missing end-of-file marker does not mean that data is missing; _check_complete finds that out.
             warnings.simplefilter("ignore", UserWarning)
             try:
                 with fetched_index(path, read_indexes(path)) if index is None else nullcontext(index) as beside:
@@ -169,28 +174,36 @@ class ReadSource:
         self._has_artificial_reads = len(groups) < len(header.get("RG", []))
         self.samples: tuple[str, ...] = tuple(dict.fromkeys(group["SM"] for group in groups if "SM" in group))
         self.contig_lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
-        # Records are handed on under the barest header: the file's own text would be copied for each region.
+        # Records are handed on under a header of contigs alone: the file's own text would be copied for each region.
         self._bare_header = pysam.AlignmentHeader.from_references(list(self._file.references), list(self._file.lengths))
         self._bare_header_bytes = _header_bytes(_as_bam([], self._bare_header))
 
     def _check_complete(self) -> None:
-        """Raises InputError where the file ends in the middle of a BGZF block (BAM) or without its end (CRAM)."""
+        """Checks that a BAM does not end in the middle of a BGZF block, and that a CRAM has its closing container."""
         complete = _ends_with_whole_block(self.path) if self._file.is_bam else _has_cram_end(self.path)
         if not complete:
             raise InputError(f"{self.path} is truncated; copy or make the file again")
 
     @property
     def mapped_reads(self) -> int | None:
-        """How many reads are mapped, from the index; None where it does not say (CRAM)."""
+        """The number of mapped reads, from the index; None for a CRAM, whose index does not say it."""
         return None if self._file.is_cram else int(self._file.mapped)
 
     @part("read")
     def read(self, region: Region, read_filter: ReadFilter | None) -> ReadBatch:
-        """All reads whose aligned span overlaps the region, less those that the filter drops.
+        """All reads whose aligned span overlaps the region, except those that are dropped.
 
-        Reads without sequence ('*') or without aligned bases, and reads whose CIGAR and sequence disagree, are dropped
-        and counted too. Without a filter reads without aligned bases are kept: they end one base after their start.
-        Raises InputError naming file and region if the contig is unknown or the file is damaged.
+        Args:
+            region: what to read; it is cut at the contig's ends.
+            read_filter: which reads are dropped. None drops no kind, and also keeps reads without aligned bases, which
+                then end one base after their start.
+
+        Returns:
+            The reads, and how many were dropped by reason. Reads without sequence (``*``) or without aligned bases, and
+            reads whose CIGAR and sequence disagree, are also dropped and counted.
+
+        Raises:
+            InputError: if the contig is unknown or the file is damaged; the message names file and region.
         """
         if region.contig not in self.contig_lengths:
             raise InputError(
@@ -208,7 +221,7 @@ class ReadSource:
                     while stream := self._raw_records(records):
                         batches.append(_decode(stream, start, end, read_filter))
             except (OSError, ValueError) as error:
-                # A damaged file's handle complains again, on stderr, when it is collected.
+                # The handle of a damaged file would complain on stderr when it is garbage-collected.
                 with suppress(OSError):
                     self._file.close()
                 remedy = "check the reference and the file" if self._is_cram else "the file or its index is damaged"
@@ -222,7 +235,7 @@ class ReadSource:
         return batches[0] if len(batches) == 1 else ReadBatch.concatenate(batches)
 
     def _raw_records(self, records: Iterator[pysam.AlignedSegment]) -> bytes:
-        """The next records as uncompressed BAM, header cut off; empty at the end."""
+        """The next records as uncompressed BAM without its header; empty at the end."""
         first = next(records, None)
         if first is None:
             return b""
@@ -230,6 +243,7 @@ class ReadSource:
         return _as_bam(chunk, self._bare_header)[self._bare_header_bytes :]
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
     def __enter__(self) -> ReadSource:
@@ -240,6 +254,7 @@ class ReadSource:
 
 
 def _is_artificial(read_group: object) -> bool:
+    """Whether a read group holds HaplotypeCaller's assembled haplotypes."""
     return "artificial" in str(read_group).lower()
 
 
@@ -248,7 +263,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _memory_file() -> int:
-    """The descriptor of a file without a name, in memory where the system has such files."""
+    """The descriptor of a file without a name, in memory if the system has such files."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("cnnspark-reads")
     with tempfile.TemporaryFile() as stream:
@@ -256,10 +271,10 @@ def _memory_file() -> int:
 
 
 def _as_bam(records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader) -> bytes:
-    """The records as one BAM stream, header first, outside of its BGZF blocks."""
+    """The records as one uncompressed BAM stream, header first, taken out of its BGZF blocks."""
     descriptor = _memory_file()
     try:
-        # "u": blocks are stored, not deflated, so that taking them apart is copying.
+        # "u": blocks are stored, not deflated, so reading them is mere copying.
         with (
             open(descriptor, "wb", closefd=False) as stream,
             pysam.AlignmentFile(stream, "wbu", header=header) as out,
@@ -282,7 +297,7 @@ def _as_bam(records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHead
 
 
 def _header_bytes(stream: bytes) -> int:
-    """Size of the header of an uncompressed BAM stream (SAM specification 4.2)."""
+    """Size in bytes of the header of an uncompressed BAM stream (SAM specification 4.2)."""
     at = 8 + int.from_bytes(stream[4:8], "little")
     contigs = int.from_bytes(stream[at : at + 4], "little")
     at += 4
@@ -292,22 +307,21 @@ def _header_bytes(stream: bytes) -> int:
 
 
 def no_reads() -> ReadBatch:
-    """A batch of no reads."""
+    """A batch without reads."""
     return _decode(b"", 0, END_OF_CONTIG, None)
 
 
 def _decode(stream: bytes, start: int, end: int, read_filter: ReadFilter | None) -> ReadBatch:
-    """The kept ones of the records in an uncompressed BAM stream without its header."""
+    """The reads that are kept of the records in an uncompressed BAM stream without its header."""
     data = np.frombuffer(stream, np.uint8)
     drop, least = (read_filter.flags, read_filter.min_mapping_quality) if read_filter else (0, 0)
-    rows, counts = survey(data, start, end, drop, least, read_filter is None)
+    kept, counts = survey(data, start, end, drop, least, read_filter is None)
     dropped = {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if count and reason != KEPT}
-    arrays: dict[str, Any] = dict(zip(_UNPACKED, unpack(data, rows), strict=True))
-    return ReadBatch(starts=rows[1], ends=rows[2], dropped=dropped, **arrays)
+    return ReadBatch(starts=kept.starts, ends=kept.ends, dropped=dropped, **unpack(data, kept)._asdict())
 
 
 def _ends_with_whole_block(path: str) -> bool:
-    """Whether some BGZF block ends exactly where the file does; an end-of-file marker is such a block."""
+    """Whether a BGZF block ends exactly where the file does; an end-of-file marker is such a block."""
     size_bytes = os.path.getsize(path)
     with open(path, "rb") as stream:
         stream.seek(max(0, size_bytes - _MAX_BGZF_BLOCK_BYTES))
@@ -321,7 +335,7 @@ def _ends_with_whole_block(path: str) -> bool:
 
 
 def _has_cram_end(path: str) -> bool:
-    """Whether a CRAM 3 ends with its closing container; older versions need not have one."""
+    """Whether a CRAM 3 ends with its closing container; older versions may lack one."""
     with open(path, "rb") as stream:
         if stream.read(5) != b"CRAM\x03":
             return True

@@ -1,4 +1,4 @@
-"""The reference genome as base codes. One code table for reads, reference and alternate windows."""
+"""The reference genome as letters and as base codes; reads and haplotypes use the same codes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pysam
 from cnnspark.errors import InputError
 from cnnspark.formats.htslib import FASTA_BLOCK_INDEXES, FASTA_INDEXES, fetched_index, for_htslib
 
-# Codes of a base in every uint8 tensor (DESIGN "Tensor"): 0 is nothing, 5 any other letter, 6 a gap.
+# Codes of a base in every uint8 tensor (docs/formats.md): 0 is nothing, 5 any other letter, 6 a gap.
 NOTHING, A, C, G, T, OTHER, GAP = range(7)
 
-# ASCII -> code; lower case (soft-masked) is upper case, every IUPAC letter is OTHER.
+# ASCII -> code: lower case (soft-masked) is read as upper case, every other IUPAC letter is OTHER.
 CODE_OF_ASCII = np.full(256, OTHER, dtype=np.uint8)
 for _letter, _code in zip("ACGTacgt", (A, C, G, T, A, C, G, T), strict=True):
     CODE_OF_ASCII[ord(_letter)] = _code
@@ -19,15 +19,28 @@ LETTER_OF_CODE = ".ACGTN-"
 
 
 def encode_bases(sequence: str) -> np.ndarray:
-    """Base codes of a sequence: uint8 (len(sequence),)."""
+    """Base codes of a sequence: uint8 (len(sequence),).
+
+    Raises:
+        UnicodeEncodeError: if the sequence is not ASCII.
+    """
     return CODE_OF_ASCII[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
 
 
 class ReferenceSource:
-    """An indexed FASTA (``.fai``, and ``.gzi`` where bgzipped). Open it inside the task."""
+    """An indexed FASTA (``.fai``, and ``.gzi`` if bgzipped), a path or a URL. Open it inside the task.
+
+    Attributes:
+        path: as given.
+        lengths: length of each contig in bases, in the order of the file.
+    """
 
     def __init__(self, path: str):
-        """Raises InputError with a remedy if the file or its index cannot be opened."""
+        """Opens the FASTA.
+
+        Raises:
+            InputError: if the file or its index cannot be opened; the message has a remedy.
+        """
         self.path = path
         try:
             with (
@@ -42,19 +55,31 @@ class ReferenceSource:
         self.lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
 
     def sequence(self, contig: str, start: int, end: int) -> str:
-        """The letters of [start, end), upper case, cut at the contig's ends. Raises InputError on an unknown contig."""
+        """The letters of [start, end), upper case, cut at the contig's ends.
+
+        Raises:
+            InputError: if the contig is unknown.
+        """
         if contig not in self.lengths:
             raise InputError(f"{self.path} has no contig '{contig}'; give the reference that the callset was made with")
         start, end = max(0, start), min(end, self.lengths[contig])
         return self._file.fetch(contig, start, end).upper() if end > start else ""
 
     def letters(self, contig: str, start: int, end: int) -> str:
-        """The letters of [start, end), upper case, with a blank for each place off the contig."""
+        """The letters of [start, end), upper case, with a blank for each position off the contig.
+
+        Raises:
+            InputError: if the contig is unknown.
+        """
         inside = self.sequence(contig, start, end)
         return (" " * min(max(-start, 0), end - start) + inside).ljust(end - start)
 
     def codes(self, contig: str, start: int, end: int) -> np.ndarray:
-        """Base codes of [start, end), uint8 (end - start,), NOTHING beyond the contig's ends."""
+        """Base codes of [start, end): uint8 (end - start,), NOTHING beyond the contig's ends.
+
+        Raises:
+            InputError: if the contig is unknown.
+        """
         codes = np.zeros(end - start, dtype=np.uint8)
         inside = encode_bases(self.sequence(contig, start, end))
         offset = max(0, -start)
@@ -62,4 +87,5 @@ class ReferenceSource:
         return codes
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()

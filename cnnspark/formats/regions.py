@@ -1,4 +1,4 @@
-"""Where on the genome: regions, and which region a record belongs to.
+"""Regions of the genome, and the rule for which region a record belongs to.
 
 Coordinates are 0-based and half-open everywhere in cnnspark; text (VCF positions, ``chr:from-to``) is 1-based and
 inclusive and is converted here and in :mod:`cnnspark.formats.vcf`, nowhere else.
@@ -28,15 +28,15 @@ class Region:
     end: int = END_OF_CONTIG
 
     def owns(self, start: int) -> bool:
-        """Whether the record whose first REF base stands at ``start`` (POS-1) belongs here, whatever its length.
+        """Whether a record belongs to this region: its first REF base, at ``start`` (POS-1), is inside.
 
-        This is the only rule of ownership: regions that tile a contig own each of its records exactly once. POS 0
-        (a telomere, VCF 4.3 section 1.6.1) counts as the first base.
+        This is the only rule of ownership, so regions that tile a contig own each of its records exactly once, however
+        long the record is. POS 0 (a telomere, VCF 4.3 section 1.6.1) counts as the first base.
         """
         return self.start <= max(start, 0) < self.end
 
     def padded(self, bases: int) -> Region:
-        """The region with ``bases`` more on each side, not before the contig's first base."""
+        """The region with ``bases`` more on each side, cut at the contig's first base."""
         return Region(self.contig, max(0, self.start - bases), min(END_OF_CONTIG, self.end + bases))
 
     def __str__(self) -> str:
@@ -46,9 +46,14 @@ class Region:
 
 
 def parse_region(text: str, contigs: Iterable[str] = ()) -> Region:
-    """Reads ``chr20``, ``chr20:1,000``, ``chr20:1000-`` or ``chr20:1,000-2,000`` (1-based, inclusive) as samtools does.
+    """Reads a region as samtools does: ``chr20``, ``chr20:1,000``, ``chr20:1000-`` or ``chr20:1,000-2,000``.
 
-    ``contigs`` are the known names: a name that itself holds a colon (HLA contigs) is taken whole.
+    Args:
+        text: 1-based and inclusive; without an end the region reaches to the end of the contig.
+        contigs: the known names: one that itself holds a colon (HLA contigs) is taken as a whole.
+
+    Raises:
+        UsageError: if the text is not a region, or the region is empty.
     """
     if text in set(contigs):
         return Region(text)
@@ -67,7 +72,8 @@ def parse_region(text: str, contigs: Iterable[str] = ()) -> Region:
 def read_bed(path: str) -> list[Region]:
     """The intervals of a BED file, merged and sorted; comment, ``track`` and ``browser`` lines are skipped.
 
-    Raises InputError naming the line that is not BED.
+    Raises:
+        InputError: if the file cannot be read, naming the first line that is not BED.
     """
     regions = []
     try:
@@ -92,9 +98,10 @@ def read_bed(path: str) -> list[Region]:
 
 
 class RegionSet:
-    """Disjoint, sorted regions, as :func:`read_bed` gives them, to look places up in."""
+    """Finds out quickly whether regions cover a position."""
 
     def __init__(self, regions: Iterable[Region]):
+        """``regions`` must be disjoint and sorted, as :func:`read_bed` returns them."""
         self._starts: dict[str, list[int]] = defaultdict(list)
         self._ends: dict[str, list[int]] = defaultdict(list)
         for region in regions:
@@ -107,14 +114,14 @@ class RegionSet:
         return set(self._starts)
 
     def covers(self, contig: str, start: int, end: int) -> bool:
-        """Whether one region holds all of [start, end), or the base at ``start`` where that is empty."""
+        """Whether one region holds all of [start, end), or the base at ``start`` if that is empty."""
         starts = self._starts.get(contig, ())
         i = bisect_right(starts, start) - 1
         return i >= 0 and max(end, start + 1) <= self._ends[contig][i]
 
 
 def merge_regions(regions: Iterable[Region]) -> list[Region]:
-    """The same bases as disjoint regions, contigs in order of first appearance, positions ascending."""
+    """Merges regions that overlap or touch; contigs in the order in which they first appear, positions ascending."""
     order: dict[str, list[Region]] = {}
     for region in regions:
         order.setdefault(region.contig, []).append(region)
@@ -133,6 +140,13 @@ def merge_regions(regions: Iterable[Region]) -> list[Region]:
     return merged
 
 
+def in_order(regions: Iterable[Region], contigs: Iterable[str]) -> list[Region]:
+    """The same bases as disjoint regions, in the order of the contigs and by position; other contigs are left out."""
+    order = {contig: i for i, contig in enumerate(contigs)}
+    inside = [region for region in merge_regions(regions) if region.contig in order]
+    return sorted(inside, key=lambda region: (order[region.contig], region.start))
+
+
 def clip_to_contigs(regions: Sequence[Region], lengths: Mapping[str, int]) -> list[Region]:
-    """Ends of open regions set to the contig's length where that is known."""
+    """Cuts the regions at the ends of their contigs, if ``lengths`` (in bases) has the contig."""
     return [Region(r.contig, r.start, min(r.end, lengths.get(r.contig, r.end))) for r in regions]

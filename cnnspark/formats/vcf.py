@@ -1,11 +1,12 @@
-"""VCF as text: a record is carried as its line, and only the columns that a run adds to are edited.
+"""VCF as text: a record keeps its line, and a run edits only the columns that it adds to.
 
-htslib's own writer reformats floats and can move fields between headers (pysam#1270); a line that is never taken
-apart cannot lose anything. Lines are decoded as Latin-1, which maps every byte to itself and back.
+htslib's own writer reformats floats and can move fields between headers (pysam#1270); text that is never parsed cannot
+lose anything. Lines are decoded as Latin-1, which maps every byte to itself and back.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ ENCODING = "latin-1"
 
 @dataclass(frozen=True)
 class FieldDeclaration:
-    """One ``##INFO`` or ``##FORMAT`` line."""
+    """One ``##INFO``, ``##FORMAT`` or ``##FILTER`` line, with the values of Number and Type that it declares."""
 
     id: str
     number: str
@@ -32,10 +33,23 @@ class FieldDeclaration:
 
 
 class VcfHeader:
-    """The header's lines, unchanged, and what they declare."""
+    """The header's lines, unchanged, and what they declare.
+
+    Attributes:
+        lines: without line ends; the last is the ``#CHROM`` line.
+        samples: names of the sample columns, in their order.
+        info: declarations of INFO fields, by ID.
+        format: declarations of FORMAT fields, by ID.
+        filters: declarations of FILTERs, by ID.
+        contig_lengths: length of each declared contig in bases, None if the header does not say.
+    """
 
     def __init__(self, lines: Sequence[str]):
-        """``lines`` without line ends; the last is the ``#CHROM`` line. Raises InputError where that is missing."""
+        """Reads the declarations of ``lines`` (without line ends; the last is the ``#CHROM`` line).
+
+        Raises:
+            InputError: if the ``#CHROM`` line is missing.
+        """
         if not lines or not lines[-1].startswith("#CHROM\t"):
             raise InputError("the VCF has no #CHROM line; it is truncated or not a VCF")
         self.lines = tuple(lines)
@@ -68,8 +82,8 @@ class VcfHeader:
     def with_lines(self, added: Iterable[str]) -> VcfHeader:
         """A header with more ``##`` lines before ``#CHROM``.
 
-        A line that declares an ID (``##INFO=<ID=X``) replaces the one that declared it before; a line that stands
-        there already is not repeated.
+        A line that declares an ID (``##INFO=<ID=X``) replaces the line that declared it before; a line that is already
+        there is not repeated.
         """
         lines = list(self.lines[:-1])
         for line in added:
@@ -87,16 +101,42 @@ class VcfHeader:
         return VcfHeader([line for line in self.lines if not line.startswith(tuple(prefixes))])
 
     def text(self) -> str:
+        """All lines, each with its line end."""
         return "\n".join(self.lines) + "\n"
 
 
+def number_or_nan(text: str | None) -> float:
+    """The number that a value's text is; NaN if it is missing (``.``, empty, None), text or several values."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
+
+
 class Record:
-    """One line of a VCF. ``start`` is POS-1 (0-based); the other columns are their text."""
+    """One line of a VCF.
+
+    Attributes:
+        contig: CHROM.
+        start: POS-1, so 0-based.
+        id: ID.
+        ref: REF.
+        alts: the ALTs; empty if ALT is ``.``.
+        qual: QUAL as text.
+        filter: FILTER as text.
+        info: INFO as text.
+        rest: FORMAT and the sample columns as text, None if there are none.
+        index: number of the record in the whole file, from 0; -1 if unknown.
+    """
 
     __slots__ = ("contig", "start", "id", "ref", "alts", "qual", "filter", "info", "rest", "index")
 
     def __init__(self, line: str, index: int = -1):
-        """``index`` is the record's number in the whole file, from 0. Raises InputError if the line is not a record."""
+        """Splits ``line``, without its line end, into columns.
+
+        Raises:
+            InputError: if the line is not a record.
+        """
         columns = line.split("\t", 8)
         if len(columns) < 8:
             raise InputError(f"a VCF line has {len(columns)} columns instead of 8: '{line[:60]}'; repair the file")
@@ -114,7 +154,13 @@ class Record:
         """One past the last base of REF, 0-based."""
         return self.start + len(self.ref)
 
+    @property
+    def qual_value(self) -> float:
+        """QUAL as a number; NaN if it is missing."""
+        return number_or_nan(self.qual)
+
     def line(self) -> str:
+        """The record as a line of a VCF, without line end."""
         alt = ",".join(self.alts) or "."
         columns = [self.contig, str(self.start + 1), self.id, self.ref, alt, self.qual, self.filter, self.info]
         if self.rest is not None:
@@ -122,7 +168,7 @@ class Record:
         return "\t".join(columns)
 
     def info_value(self, key: str) -> str | None:
-        """The text of an INFO value, ``""`` for a flag, None where the key is absent."""
+        """The text of an INFO value; ``""`` for a flag, None if INFO lacks the key."""
         for item in self.info.split(";"):
             name, separator, value = item.partition("=")
             if name == key:
@@ -130,7 +176,7 @@ class Record:
         return None
 
     def set_info(self, values: Mapping[str, str]) -> None:
-        """Adds ``key=value`` items at the end of INFO; an item of the same key is replaced where it stands."""
+        """Adds ``key=value`` items at the end of INFO; an item of the same key is replaced in its place."""
         items = [] if self.info in (".", "") else self.info.split(";")
         at = {item.partition("=")[0]: i for i, item in enumerate(items)}
         for key, value in values.items():
@@ -141,18 +187,24 @@ class Record:
         self.info = ";".join(items) or "."
 
     def drop_info(self, keys: Iterable[str]) -> None:
-        """Takes the items of these keys out of INFO."""
+        """Removes the items of these keys from INFO."""
         unwanted = set(keys)
         kept = [item for item in self.info.split(";") if item.partition("=")[0] not in unwanted]
         self.info = ";".join(kept) or "."
 
     def set_filter(self, name: str, failed: bool, keep: bool = True) -> None:
-        """Sets or takes away the filter ``name``; the other filters stay where ``keep``. None left is PASS."""
+        """Sets or removes one filter in FILTER, which becomes PASS if no filter is left.
+
+        Args:
+            name: the filter.
+            failed: whether the record failed it: True sets the filter, False removes it.
+            keep: whether the other filters stay.
+        """
         others = [f for f in self.filter.split(";") if keep and f not in (".", "PASS", "", name)]
         self.filter = ";".join([*others, name] if failed else others) or "PASS"
 
     def format_values(self, sample: int) -> dict[str, str]:
-        """FORMAT key to the text of the sample with this number; empty where the record has no such column."""
+        """The text of each FORMAT field of a sample (number of its column, from 0); empty without that column."""
         if self.rest is None:
             return {}
         columns = self.rest.split("\t")
@@ -162,17 +214,30 @@ class Record:
 
 
 class VcfSource:
-    """A bgzipped, indexed VCF that is read by region. Open it inside the task: a handle cannot be shipped or forked."""
+    """A bgzipped, indexed VCF that is read by region. Open it inside the task: a handle cannot be shipped or forked.
+
+    Attributes:
+        path: as given.
+        header: the VCF's header.
+    """
 
     def __init__(self, path: str, index: str | None = None):
-        """Raises InputError with a remedy if the file or its index cannot be opened."""
+        """Opens the VCF, a path or a URL.
+
+        Args:
+            path: the VCF.
+            index: a local index file, if it is not beside the VCF.
+
+        Raises:
+            InputError: if the file or its index cannot be opened, or the header is damaged; the message has a remedy.
+        """
         self.path = path
         if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
             index = f"{path}.csi"  # pysam looks for .tbi only
         try:
             with fetched_index(path, VCF_INDEXES) if index is None else nullcontext(index) as beside:
                 self._file = pysam.TabixFile(for_htslib(path), index=beside, encoding=ENCODING)
-                # pysam looks at the index once more for the header.
+                # pysam opens the index once more for the header, so this belongs inside the context.
                 lines = [line.rstrip("\r\n") for line in self._file.header]
         except (OSError, ValueError) as error:
             raise InputError(
@@ -186,11 +251,15 @@ class VcfSource:
 
     @property
     def contigs(self) -> list[str]:
-        """The contigs that hold records, in the order of the file."""
+        """The contigs that have records, in the order of the file."""
         return list(self._file.contigs)
 
     def lines(self, region: Region) -> Iterator[str]:
-        """The lines of the records that the region owns, in the file's order."""
+        """The lines of the records that the region owns (:meth:`Region.owns`), in the file's order.
+
+        Raises:
+            InputError: while reading, if the file is damaged or its index does not fit.
+        """
         if region.contig not in self._file.contigs:
             return
         end = None if region.end >= END_OF_CONTIG else region.end
@@ -205,11 +274,16 @@ class VcfSource:
             ) from None
 
     def records(self, region: Region, first_index: int = 0) -> Iterator[Record]:
-        """The records that the region owns, numbered from ``first_index``."""
+        """The records that the region owns, numbered from ``first_index``.
+
+        Raises:
+            InputError: as :meth:`lines` does, and if a line is not a record.
+        """
         for index, line in enumerate(self.lines(region), first_index):
             yield Record(line, index)
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
     def __enter__(self) -> VcfSource:
@@ -226,20 +300,37 @@ def lines_of(records: Iterable[Record]) -> Iterator[str]:
 
 
 def check_header_field(header: VcfHeader, path: str, name: str, number: str, kind: str, column: str = "INFO") -> None:
-    """Raises InputError where the callset declares the field that the run writes as something else."""
+    """Checks that the callset does not declare differently a field that the run writes.
+
+    Args:
+        header: the callset's header.
+        path: the callset, for the message.
+        name: ID of the field.
+        number: the Number that the run will write.
+        kind: the Type that the run will write.
+        column: ``INFO`` or ``FORMAT``.
+
+    Raises:
+        InputError: if the field is declared with another Number or Type.
+    """
     declared = (header.format if column == "FORMAT" else header.info).get(name)
     if declared is not None and (declared.number, declared.type) != (number, kind):
         raise InputError(
-            f"{path} declares {column}/{name} as Number={declared.number},Type={declared.type} but it is to be "
+            f"{path} declares {column}/{name} as Number={declared.number},Type={declared.type} but cnnspark writes "
             f"Number={number},Type={kind}; rename or drop it with 'bcftools annotate -x {column}/{name}'"
         )
 
 
 def set_sample_values(record: Record, key: str, values: Mapping[int, str]) -> None:
-    """Gives samples (numbers of columns, from 0) their value of a FORMAT field, which becomes the last one.
+    """Sets a FORMAT field of some samples; it becomes the last field.
 
-    Values that were there before are taken away, and the key with them where ``values`` is empty. Columns of other
-    samples are not touched: trailing fields may be left out, while those between are missing (``.``, VCF 4.3, 1.6.2).
+    Earlier values of the field are removed, those of other samples as well. Columns of other samples are not changed
+    otherwise: a column may end early, and only fields before a later value need a ``.`` (VCF 4.3, 1.6.2).
+
+    Args:
+        record: changed in place; without sample columns nothing happens.
+        key: the field.
+        values: text by the number of the sample's column, from 0; if empty, FORMAT loses the key.
     """
     if record.rest is None:
         return
@@ -261,6 +352,7 @@ def set_sample_values(record: Record, key: str, values: Mapping[int, str]) -> No
 
 
 def _without(column: str, at: int) -> str:
+    """A sample's column without the field of this number."""
     fields = column.split(":")
     del fields[at : at + 1]
     return ":".join(fields) or "."

@@ -1,4 +1,4 @@
-"""How a bundle comes to be where it belongs: whole, or not at all. Pure."""
+"""Where bundles are, and how their files are written: whole, or not at all. No Spark, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,23 +20,33 @@ if TYPE_CHECKING:
 CARD_FILE = "model.json"
 NETWORK_FILE = "model.keras"
 HISTORY_FILE = "history.json"
-# In the order in which they are written to a store: a bundle without its card is none.
+# In the order in which they are written to a store: a folder without a card is not a bundle.
 BUNDLE_FILES = (NETWORK_FILE, HISTORY_FILE, CARD_FILE)
 ALL_FILES = (*(f"{FIRST}/{name}" for name in BUNDLE_FILES), *BUNDLE_FILES)
 
-# benchmarks.bundled makes them.
+# Models that come with cnnspark; benchmarks.models.bundled makes them.
 BUNDLED = ("features", "reads", "reference")
 PREFIX = "bundled:"
 _FOLDER = Path(__file__).resolve().parents[1] / "pretrained"
-# `features` comes before `reads`, and lies where any cascade has its first model: so `reads` can be copied whole.
+# `features` is stored as the first model of the cascade `reads`, so that the folder `reads` is complete in itself.
 _FIRST_OF_READS = f"reads/{FIRST}"
 
 
 @contextmanager
 def new_bundle(path: str | Path, replace: bool = False) -> Iterator[Path]:
-    """A private folder for a bundle's files, which is the bundle at ``path`` afterwards; nothing is where that fails.
+    """Makes a bundle: the body writes its files to a private folder, which then becomes the bundle at ``path``.
 
-    Raises InputError where something is there already and ``replace`` is not given.
+    If the body raises, nothing is written to ``path``, and what was there stays.
+
+    Args:
+        path: The bundle's folder, or its address on a store.
+        replace: Whether a bundle that is there is replaced.
+
+    Yields:
+        The private folder.
+
+    Raises:
+        InputError: if something is there and ``replace`` is not given.
     """
     place = location(path)
     if is_remote(place):
@@ -66,7 +76,7 @@ def new_bundle(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
 
 def _upload(folder: Path, target: Location) -> None:
-    """The old card goes first and the new one comes last, so that what lies there in between is no bundle."""
+    """Removes the old card first and writes the new one last, so that nobody reads a mixture as a bundle."""
     for name in reversed(ALL_FILES):
         (target / name).unlink(missing_ok=True)
     for name in ALL_FILES:
@@ -81,13 +91,18 @@ def _umask() -> int:
 
 
 def is_bundled(model: str) -> bool:
-    """Whether the model is one that comes with cnnspark."""
+    """Whether the model comes with cnnspark."""
     return model.startswith(PREFIX)
 
 
 def chosen_model(model: str | None, with_reads: bool) -> str:
-    """The model that is meant: a folder as it is, a name of ``BUNDLED`` the bundled one of that name (unless there is
-    such a folder), and none the bundled ``reads``, without reads ``reference``."""
+    """The model that a user chose, or the bundled one that suits the inputs.
+
+    Args:
+        model: A folder or address, returned as it is; a name of ``BUNDLED``, which is the bundled model of that name
+            unless there is such a folder; or None for a bundled model.
+        with_reads: Without a ``model``: whether it is the bundled ``reads`` or ``reference``.
+    """
     if model is None:
         return PREFIX + ("reads" if with_reads else "reference")
     return PREFIX + model if model in BUNDLED and not os.path.isdir(model) else model
@@ -95,7 +110,18 @@ def chosen_model(model: str | None, with_reads: bool) -> str:
 
 @contextmanager
 def opened_bundle(model: str | Path, names: Sequence[str]) -> Iterator[Path]:
-    """A bundle's folder on this machine; of a store's bundle a private copy of the named files, gone afterwards."""
+    """Opens a bundle on this machine.
+
+    Args:
+        model: A folder, an address on a store, or a bundled model.
+        names: Files to fetch if the bundle is on a store.
+
+    Yields:
+        Its folder; for a bundle on a store a private copy of the named files, which is removed afterwards.
+
+    Raises:
+        InputError: if a bundled model is not in this installation, or the store does not answer.
+    """
     if isinstance(model, str) and is_url(model):
         with fetched(location(model), names) as folder:
             yield folder
@@ -104,12 +130,16 @@ def opened_bundle(model: str | Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def bundle_location(model: str | Path) -> Location:
-    """Where a bundle lies, be it on a store."""
+    """The folder of a bundle, on this machine or on a store."""
     return location(model) if isinstance(model, str) and is_url(model) else bundle_folder(model)
 
 
 def bundle_folder(model: str | Path) -> Path:
-    """Where a bundle lies on this machine. Raises InputError where a bundled model is not in this installation."""
+    """The folder of a bundle on this machine.
+
+    Raises:
+        InputError: if there is no bundled model of that name, or it is not in this installation.
+    """
     if not isinstance(model, str) or not is_bundled(model):
         return Path(absolute(str(model)))
     name = model.removeprefix(PREFIX)
@@ -125,12 +155,12 @@ def bundle_folder(model: str | Path) -> Path:
 
 
 def absolute_model(model: str) -> str:
-    """The model for use from any folder."""
+    """The model as it can be used from any working folder: an absolute path, an address or a bundled model."""
     return model if is_bundled(model) else absolute(model)
 
 
 def notice(model: str) -> str:
-    """What is to be said of a bundled model whenever it is used; empty of any other."""
+    """A sentence for whoever uses a bundled model; empty for any other model."""
     if not is_bundled(model):
         return ""
     return (

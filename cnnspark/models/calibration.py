@@ -1,10 +1,10 @@
 """Calibration: from a network's logits to log odds that mean what they say.
 
-Class weights, focal losses and long training make a network's probabilities too sure or too shy. Platt's method (Platt
-1999, "Probabilistic outputs for support vector machines", in Advances in Large Margin Classifiers) fits
-p = 1 / (1 + exp(-(slope x logit + intercept))) on alleles that the network was not trained on. Two numbers cannot
-overfit much, and a slope above 0 leaves every ranking as it was. SNVs and indels share the fit: fits of their own gave
-no lower loss on held-out alleles, and one of some hundred indels is mostly noise. Pure.
+Class weights, focal losses and long training push a network's probabilities too far from a half or too close to it.
+Platt's method fits p = 1 / (1 + exp(-(slope x logit + intercept))) on alleles that the network was not trained on
+(Platt 1999, "Probabilistic outputs for support vector machines", in Advances in Large Margin Classifiers). Two numbers
+cannot overfit much, and a slope above 0 leaves every ranking as it was. SNVs and indels share the fit: separate fits
+gave no lower loss on held-out alleles, and one of some hundred indels is mostly noise. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Of true and of false alleles each; with so few the intercept's standard error is 0.3 in log odds at best.
+# Of true alleles, and of false ones. With so few the intercept's standard error is 0.3 in log odds at best.
 LEAST_OF_EACH_CLASS = 25
 # A network that ranks backwards or not at all would get a slope of 0 or less, and scores of three decimals would be
 # equal where logits differ.
@@ -24,9 +24,10 @@ _LEAST_STEP = 1e-10
 
 @dataclass(frozen=True)
 class Platt:
-    """Calibrated log odds = slope x logit + intercept; as made, nothing changes.
+    """Calibrated log odds = slope x logit + intercept; the defaults change nothing.
 
-    Raises ValueError where the slope is not above 0 or one of them is not finite.
+    Raises:
+        ValueError: if the slope is not above 0, or one of the two is not finite.
     """
 
     slope: float = 1.0
@@ -37,21 +38,23 @@ class Platt:
             raise ValueError(f"a calibration with slope {self.slope} and intercept {self.intercept} cannot be")
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated log odds, float64, the shape of ``logits``."""
+        """Calibrated log odds of ``logits``: float64 of the same shape."""
         return self.slope * np.asarray(logits, np.float64) + self.intercept
 
 
 def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
-    """Slope (at least LEAST_SLOPE) and intercept of the greatest likelihood under Platt's targets.
+    """The slope (at least LEAST_SLOPE) and intercept with the greatest likelihood under Platt's targets.
 
     The targets are (n_true + 1) / (n_true + 2) for true alleles and 1 / (n_false + 2) for false ones instead of 1 and 0
     (Platt's section 2.2), so that logits that separate the classes have a finite slope. Newton's method with halved
     steps, after Lin, Lin and Weng 2007, doi:10.1007/s10994-007-5018-6; float64, sums in the alleles' order.
 
     Args:
-        logits, labels: (n,); labels 1 true, 0 false.
+        logits: (n,).
+        labels: (n,), 1 true, 0 false.
 
-    Returns the identity where either class has fewer than LEAST_OF_EACH_CLASS alleles.
+    Returns:
+        The fit; one that changes nothing if either class has fewer than LEAST_OF_EACH_CLASS alleles.
     """
     z, true = np.asarray(logits, np.float64), np.asarray(labels) > 0.5
     n_true, n_false = int(true.sum()), int((~true).sum())
@@ -60,7 +63,7 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
     targets = np.where(true, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
     centre, spread = float(z.mean()), float(z.std())
     if spread > 0:
-        # Of standardised logits both parameters have one scale, whatever the network's.
+        # With standardised logits both parameters have one scale, whatever the network's.
         standard = np.stack([(z - centre) / spread, np.ones_like(z)])
         weight, bias = _newton(standard, np.zeros_like(z), targets)
         if weight / spread >= LEAST_SLOPE:
@@ -101,18 +104,23 @@ def _newton(columns: np.ndarray, offset: np.ndarray, targets: np.ndarray) -> np.
 
 
 def probabilities(log_odds: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) in float64, so that very sure alleles still differ."""
+    """1 / (1 + exp(-x)), float64 of the shape of ``log_odds``, so that probabilities close to 0 or 1 still differ."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds, np.float64)))
 
 
 def cross_fitted(logits: np.ndarray, labels: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """Calibrated log odds (n,) float64, each allele's by a fit of the other half: what a figure is honest on.
+    """Calibrated log odds, each allele's from a fit on the other half of the alleles, for unbiased metrics.
 
-    Every other block belongs to one half, because neighbouring alleles share reads; one block alone is cut in its
+    Every other block belongs to one half, because neighbouring alleles share reads; a single block is cut in its
     middle.
 
     Args:
-        logits, labels, blocks: (n,); the number of each allele's block.
+        logits: (n,).
+        labels: (n,), 1 true, 0 false.
+        blocks: (n,), the number of each allele's block.
+
+    Returns:
+        float64 (n,).
     """
     numbers = np.unique(blocks, return_inverse=True)[1].reshape(-1)
     whole = bool(numbers.max(initial=0))

@@ -1,12 +1,11 @@
-"""A model's card, ``model.json``: what the network was made for, how good it is, and where its thresholds lie.
+"""A model's card, ``model.json``: what the network was made for, how good it is, and its thresholds.
 
-Pure: neither keras nor tensorflow is needed to read one.
+No Spark, no TensorFlow, no Keras: a card is read in milliseconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.storage import file_digest
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.reads import ReadFilter
 from cnnspark.models.bundle_files import BUNDLE_FILES, CARD_FILE, NETWORK_FILE, opened_bundle
@@ -32,13 +32,13 @@ from cnnspark.tensors.site_features import feature_columns
 FORMAT = "cnnspark-model"
 FORMAT_VERSION = 1
 THRESHOLD_GROUPS = ("ALL", "SNP", "INDEL")
-# Shares of the true alleles that a threshold of the card keeps; GATK's tranches begin at .99 and .999, too.
+# Shares of the true alleles that a threshold of the card keeps; GATK's tranches also begin at .99 and .999.
 SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where an annotation's training values lie; None throughout where it was always missing."""
+    """The range of an annotation's training values; all numbers but the share are None if it was always missing."""
 
     name: str
     minimum: float | None
@@ -50,7 +50,7 @@ class Range:
 
 
 def training_ranges(names: Sequence[str], values: np.ndarray) -> tuple[Range, ...]:
-    """The range of each named column of ``values`` (n, F); NaN is missing."""
+    """The range of each named column of ``values`` (n, names), NaN where missing."""
     ranges = []
     for name, column in zip(names, np.asarray(values, np.float64).T, strict=True):
         seen = column[np.isfinite(column)]
@@ -64,20 +64,32 @@ def training_ranges(names: Sequence[str], values: np.ndarray) -> tuple[Range, ..
 
 
 def tensor_schema(read_limit: int) -> dict[str, Any]:
-    """What the tensors must look like, as plain JSON."""
+    """The layout of the tensors that a model takes, as plain JSON values; a card of another layout is refused."""
     fields = [{"name": f.name, "dtype": np.dtype(f.dtype).name, "shape": list(f.shape)} for f in FIELDS]
     return {"window": WINDOW, "ref_column": REF_COLUMN, "read_limit": read_limit, "fields": fields}
 
 
 @dataclass(frozen=True)
 class Card:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
-    ``thresholds`` are scores (see :func:`score`), by group of types ("ALL", "SNP", "INDEL") and precision as text
-    ("0.90"); None where that precision was not reached on the validation blocks. ``sensitivity_thresholds`` are those
-    that keep a share of the true alleles. Cards that were written before there were ``sensitivity_thresholds``,
-    ``calibration`` or ``known`` have none: their logits are taken as they are, and no callset is compared with them.
-    ``cascade`` is of a model that has a first one before it.
+    Attributes:
+        model: Name of the network (:data:`cnnspark.models.names.MODELS`).
+        spec: What the network is built from.
+        ranges: The annotations' ranges in the training data.
+        thresholds: Scores (:func:`cnnspark.variants.score_fields.log_odds`), by group of types ("ALL", "SNP", "INDEL")
+            and precision as text ("0.90"); None if that precision was not reached on the validation blocks.
+        metrics: Figures of the validation alleles, by name.
+        history: One row for each epoch of the training.
+        training: How the network was trained: objective, epochs, seed and the like.
+        data: The datasets it was trained on, among them their ``tensors`` settings.
+        versions: Versions of the packages that wrote the bundle, by name.
+        sha256: Digest of the network's file.
+        sensitivity_thresholds: As ``thresholds``, by the share of the true alleles that they keep. Empty in cards of
+            early versions.
+        calibration: From logits to log odds; cards of early versions have none, and their logits are log odds.
+        cascade: The band of a model that has a first one before it.
+        known: Histograms of the training inputs that a callset is compared with; None in cards of early versions.
     """
 
     model: str
@@ -97,7 +109,7 @@ class Card:
 
     @property
     def pretrained(self) -> bool:
-        """Whether the model was only pre-trained: its logit is as it was at first."""
+        """Whether the model is only pre-trained: its layer for the logit is still untrained."""
         return self.training.get("objective") == "pretrain"
 
     @property
@@ -110,6 +122,16 @@ class Card:
         """Site features that a tensor must carry, in this order."""
         return self.spec.feature_names
 
+    @property
+    def looks_at_reads(self) -> bool:
+        """Whether reads are needed to score with the model: for its read tensors, or for its site features."""
+        return self.model not in MODELS_WITHOUT_READS and (self.model != "features" or bool(self.feature_names))
+
+    @property
+    def score_key(self) -> str:
+        """The INFO key of the model's scores: ``CNN_2D`` if it looks at reads, else ``CNN_1D``."""
+        return "CNN_2D" if self.looks_at_reads else "CNN_1D"
+
     def to_json(self) -> dict[str, Any]:
         """The card as plain JSON values, format and tensor schema first."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "schema": tensor_schema(self.spec.read_limit)}
@@ -120,7 +142,12 @@ class Card:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Card:
-        """The card that :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError where it is not one."""
+        """The card that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: if ``values`` are not a card.
+            InputError: if the network is one that this version no longer has.
+        """
         kept = {k: v for k, v in values.items() if k not in ("format", "format_version", "schema")}
         kept.setdefault("sensitivity_thresholds", {})
         for name in ("thresholds", "sensitivity_thresholds", "metrics", "training", "data", "versions"):
@@ -141,43 +168,43 @@ class Card:
 
 
 def _check_thresholds(by_group: Mapping[str, Any]) -> None:
-    """Raises ValueError or TypeError where thresholds, which end up in VCF headers, are something else."""
+    """Raises ValueError or TypeError if thresholds, which are written to VCF headers, are something else."""
     for group, by_share in by_group.items():
         if group not in THRESHOLD_GROUPS:
             raise ValueError(f"there are no thresholds for {group!r:.40}")
         for share, threshold in by_share.items():
             if not re.fullmatch(r"0\.\d+", share):
-                raise ValueError(f"{share!r:.40} is no share")
+                raise ValueError(f"{share!r:.40} is not a share")
             if threshold is not None and not math.isfinite(threshold):
-                raise ValueError(f"the threshold of {group} for {share} is no number")
+                raise ValueError(f"the threshold of {group} for {share} is not a number")
 
 
 def require_finished(card: Card, path: str | Path) -> None:
-    """Raises UsageError where the model at ``path`` was only pre-trained: it has no scores to give."""
+    """Refuses a model that has no scores to give yet.
+
+    Raises:
+        UsageError: if the model at ``path`` is only pre-trained.
+    """
     if card.pretrained:
         raise UsageError(f"{path} is pre-trained only; finish it with 'cnnspark train --init {path}'")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as data:
-        for chunk in iter(lambda: data.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_card(path: str | Path) -> Card:
     """The card of the bundle at ``path``, with the network's file checked for presence and digest.
 
-    Raises InputError saying what is wrong with the bundle and what to do.
+    Args:
+        path: A folder, an address on a store, or a bundled model ("bundled:reads").
+
+    Raises:
+        InputError: if it is not a bundle, or is damaged, incomplete, or of another version; the message says what to
+            do.
     """
     with opened_bundle(path, BUNDLE_FILES) as folder:
         return read_opened_card(path, folder)
 
 
 def read_opened_card(path: str | Path, folder: Path) -> Card:
-    """As :func:`read_card`, of a bundle whose files lie in ``folder`` on this machine."""
+    """As :func:`read_card`, of a bundle whose files are in ``folder`` on this machine; messages name ``path``."""
     if not folder.is_dir():
         raise InputError(f"{path} is not a model bundle; give the folder that 'cnnspark train' wrote")
     for name in (CARD_FILE, NETWORK_FILE):
@@ -202,26 +229,24 @@ def read_opened_card(path: str | Path, folder: Path) -> Card:
         raise InputError(f"{folder / CARD_FILE} is incomplete ({error}); copy the bundle again") from None
     if values.get("schema") != tensor_schema(card.spec.read_limit):
         raise InputError(f"{path} was made for tensors of another layout; train it again with this version")
-    if card.sha256 != file_digest(folder / NETWORK_FILE):
+    if card.sha256 != file_digest(str(folder / NETWORK_FILE)):
         raise InputError(f"{folder / NETWORK_FILE} is not the network its card describes; copy the bundle again")
     return card
-
-
-def looks_at_reads(card: Card) -> bool:
-    """Whether reads are needed to score with the model."""
-    return card.model not in MODELS_WITHOUT_READS and (card.model != "features" or bool(card.feature_names))
-
-
-def score_key(card: Card) -> str:
-    """The INFO key of a model's scores: by whether it looks at reads."""
-    return "CNN_2D" if looks_at_reads(card) else "CNN_1D"
 
 
 def model_tensors(path: str, card: Card, wanted: TensorSettings) -> TensorSettings:
     """The tensor settings that the model was trained with: scores of other tensors would mean nothing.
 
-    What to do with a REF that is not the reference's is the run's own choice. Raises InputError where the model expects
-    a site feature that this version does not build, UsageError where the run asks for other tensors.
+    What to do with a REF that is not the reference's is the run's own choice.
+
+    Args:
+        path: The model, for messages.
+        card: Its card.
+        wanted: The settings of the run; the defaults leave the choice to the model.
+
+    Raises:
+        InputError: if the model expects a site feature that this version does not build.
+        UsageError: if the run asks for other tensors than the model's.
     """
     feature_columns(card.feature_names, path)
     trained = card.data.get("tensors")

@@ -1,20 +1,21 @@
-"""Whether a callset is what a model knows: its annotations and site features against those of the training alleles.
+"""Whether a callset resembles a model's training data: its annotations and site features are compared one by one.
 
 The model's card holds a histogram of each named input. Tasks count each block's values in the same cells, the counts
-travel in the blocks' manifest rows, and the driver compares the sums. Pure, and cheap: some milliseconds a block.
+travel in the blocks' manifest rows, and the driver compares the sums. That costs some milliseconds a block. No Spark,
+no TensorFlow.
 
 The distance is the total variation between two histograms, half the sum over the cells of |p - q|: the share of the
-alleles that would have to have another value for the two to be alike (0 alike, 1 nothing in common; Levin, Peres and
-Wilmer, "Markov chains and mixing times", 4.1). Missing values are a cell, and so are values below and above all of the
-training's, so one number says a lost annotation, a shifted one and one out of range.
+alleles that would need another value to make the two alike (0 alike, 1 nothing in common; Levin, Peres and Wilmer,
+"Markov chains and mixing times", 4.1). Missing values are a cell, and so are values below and above all of the
+training's, so one number shows a lost annotation, a shifted one and one out of range.
 
-Alleles come in clusters (paralogs, repeats), so a few hundred of the very same kind of callset differ from the whole by
-more than chance among independent alleles would have it. How much, is measured on the training alleles themselves: for
-each name, the distance of chunks of neighbouring alleles from all others. It shrinks as that of two means, with
-sqrt(1 / n + 1 / m); ``noise`` is what stands before it.
+Alleles come in clusters (paralogs, repeats), so a few hundred from the same kind of callset differ from the whole more
+than independent alleles would. By how much is measured on the training alleles themselves: for each name, the distance
+of chunks of neighbouring alleles from all others. It shrinks like that of two means, with sqrt(1 / n + 1 / m);
+``noise`` is the factor before it.
 
-A model that was trained on several datasets (other depths, other callers) is compared with the nearest of them: nothing
-real is like their mixture.
+A model that was trained on several datasets (other depths, other callers) is compared with the nearest of them, because
+no real callset resembles their mixture.
 """
 
 from __future__ import annotations
@@ -26,44 +27,46 @@ from typing import Any
 
 import numpy as np
 
-# Tenths of the training alleles, or fewer where values repeat: finer cells would mostly add noise.
+from cnnspark.common.log import listed
+from cnnspark.tensors.input_histogram import Histogram, bin_edges, cell_count, count_cells
+
+# Tenths of the training alleles, or fewer if values repeat: finer cells would mostly add noise.
 BINS = 10
-# A quarter of the alleles elsewhere, beyond the noise. With a caller's own annotations the same callset has .05, reads
-# thinned to 80 % .25, to half .61 (INFO/DP), another sequencing .84 (insert size), another caller 1.
+# Share of the alleles in other cells, beyond the noise. Measured with a caller's own annotations: .05 for the same
+# callset, .25 with reads thinned to 80 %, .61 to half (INFO/DP), .84 for another sequencing (insert size), 1 for
+# another caller.
 LIMIT = 0.25
-# However few the alleles: where all are elsewhere, that is said.
+# However few the alleles: if all of them are in other cells, the user is told.
 HIGHEST_LIMIT = 0.95
 # Fewer than this many scored alleles say nothing about a callset.
 LEAST_ALLELES = 20
-# The training alleles are cut into this many chunks, or more: of 50 to 500 alleles. Most of them, by the quantile, are
-# no further from the others than a name's noise says.
+# The training alleles are cut into at least this many chunks, each of 50 to 500 alleles. The noise of an input is such
+# that this quantile of the chunks is no further from the others.
 CHUNKS, CHUNK_ALLELES, CHUNK_QUANTILE = 20, (50, 500), 0.95
 # Names that the sentence lists; guard.json has all.
 NAMED = 3
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """How one annotation or site feature lies in the training alleles.
+class TrainedHistogram(Histogram):
+    """The histogram of one input over the training alleles.
 
-    ``counts``: missing, below the first edge, one for each bin, above the last edge. A bin has its lower edge, the last
-    bin both; a single edge is a bin of one value; without edges every value was missing. n neighbouring alleles are
-    mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
+    Attributes:
+        noise: n neighbouring alleles are mostly within ``noise`` x sqrt(1 / n + 1 / m) of m others.
     """
 
-    name: str
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
     noise: float
-
-    @property
-    def missing_share(self) -> float:
-        return self.counts[0] / max(1, sum(self.counts))
 
 
 @dataclass(frozen=True)
 class KnownPart:
-    """One of the datasets of a training: counts in the cells of the whole's histograms, and noise, by name."""
+    """One of the datasets of a training.
+
+    Attributes:
+        alleles: Number of its training alleles.
+        counts: For each input its counts in the cells of the whole training's histogram.
+        noise: For each input its noise (:class:`TrainedHistogram`).
+    """
 
     alleles: int
     counts: tuple[tuple[int, ...], ...]
@@ -72,13 +75,16 @@ class KnownPart:
 
 @dataclass(frozen=True)
 class KnownValues:
-    """What a model has seen: a histogram of each of its named inputs over ``alleles`` training alleles.
+    """The inputs that a model was trained on.
 
-    ``parts`` are the datasets, where there were several.
+    Attributes:
+        alleles: Number of training alleles.
+        histograms: One for each named input.
+        parts: The datasets, if the training had several.
     """
 
     alleles: int
-    histograms: tuple[Histogram, ...]
+    histograms: tuple[TrainedHistogram, ...]
     parts: tuple[KnownPart, ...] = ()
 
     @property
@@ -88,11 +94,15 @@ class KnownValues:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> KnownValues:
-        """From plain JSON values. Raises KeyError, TypeError or ValueError where they are not such."""
+        """The inputs from the plain values of a card.
+
+        Raises:
+            KeyError, TypeError, ValueError: if they are something else.
+        """
         histograms = []
         for each in values["histograms"]:
-            histogram = Histogram(**each | {k: tuple(each[k]) for k in ("edges", "counts")})
-            if len(histogram.counts) != _cells(histogram.edges):
+            histogram = TrainedHistogram(**each | {k: tuple(each[k]) for k in ("edges", "counts")})
+            if len(histogram.counts) != cell_count(histogram.edges):
                 raise ValueError(f"the histogram of '{histogram.name}' has {len(histogram.counts)} counts")
             histograms.append(histogram)
         parts = []
@@ -107,7 +117,7 @@ class KnownValues:
 
     @property
     def compared(self) -> tuple[KnownValues, ...]:
-        """What a callset is compared with: each dataset by itself, or the whole."""
+        """The datasets that a callset is compared with, one by one; the whole training if it had a single one."""
         return tuple(
             KnownValues(
                 part.alleles,
@@ -120,41 +130,22 @@ class KnownValues:
         ) or (self,)
 
 
-def _cells(edges: Sequence[float] | np.ndarray) -> int:
-    """Missing, below, the bins, above."""
-    return max(1, len(edges) - 1) + 3 if len(edges) else 3
-
-
-def _bin_edges(column: np.ndarray) -> np.ndarray:
-    """Distinct tenths of the finite values of ``column`` (n,), float64; none where there are none."""
-    seen = column[np.isfinite(column)].astype(np.float64)
-    return np.unique(np.quantile(seen, np.linspace(0, 1, BINS + 1))) if len(seen) else np.zeros(0)
-
-
-def _count(column: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """int64 counts of the values of ``column`` (n,), as in :class:`Histogram`."""
-    seen = column[np.isfinite(column)].astype(np.float64)
-    counts = np.zeros(_cells(edges), np.int64)
-    counts[0] = len(column) - len(seen)
-    if not len(edges):
-        counts[-1] = len(seen)
-        return counts
-    bins = max(1, len(edges) - 1)
-    places = np.clip(np.searchsorted(edges, seen, side="right"), 1, bins)
-    places[seen < edges[0]] = 0
-    places[seen > edges[-1]] = bins + 1
-    counts[1:] = np.bincount(places, minlength=bins + 2)
-    return counts
-
-
 def count_values(known: KnownValues, values: np.ndarray) -> list[list[int]]:
-    """The counts of each column of ``values`` (n, names), in the cells of the card's histograms."""
+    """Counts values in the cells of a card's histograms.
+
+    Args:
+        known: The card's inputs.
+        values: (n, names), NaN where missing.
+
+    Returns:
+        For each name its counts, as :attr:`cnnspark.tensors.input_histogram.Histogram.counts`.
+    """
     columns = zip(known.histograms, values.T, strict=True)
-    return [_count(column, np.array(histogram.edges)).tolist() for histogram, column in columns]
+    return [count_cells(column, np.array(histogram.edges)).tolist() for histogram, column in columns]
 
 
 def distance(counts: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndarray) -> float:
-    """Total variation between two histograms of the same cells (module docstring); 0 where one is empty."""
+    """The total variation between two histograms of the same cells, 0 to 1 (module docstring); 0 if one is empty."""
     p, q = np.asarray(counts, np.float64), np.asarray(others, np.float64)
     if not p.sum() or not q.sum():
         return 0.0
@@ -162,15 +153,18 @@ def distance(counts: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndar
 
 
 def known_values(names: Sequence[str], values: np.ndarray, datasets: np.ndarray | None = None) -> KnownValues:
-    """The histograms of training alleles ``values`` (n, names), NaN where missing, in the order of the genome.
+    """The histograms of training alleles.
 
-    ``datasets`` (n,) are the numbers of the datasets that they are of, where there are several.
+    Args:
+        names: Names of the inputs.
+        values: (n, names), NaN where missing; alleles in the order of the genome.
+        datasets: Number of each allele's dataset, (n,), if there are several.
     """
     histograms = []
     for name, column in zip(names, values.T, strict=True):
-        edges = _bin_edges(column)
+        edges = bin_edges(column, BINS)
         counts, noise = _count_with_noise(column, edges)
-        histograms.append(Histogram(name, tuple(edges.tolist()), counts, noise))
+        histograms.append(TrainedHistogram(name, tuple(edges.tolist()), counts, noise))
     numbers = np.unique(datasets) if datasets is not None else ()
     parts = []
     for number in numbers if len(numbers) > 1 else ():
@@ -184,14 +178,14 @@ def known_values(names: Sequence[str], values: np.ndarray, datasets: np.ndarray 
 
 
 def _count_with_noise(column: np.ndarray, edges: np.ndarray) -> tuple[tuple[int, ...], float]:
-    """The counts of a column (n,) in the order of the genome, and its noise (:class:`Histogram`)."""
+    """The counts of a column (n,) in the order of the genome, and its noise (:class:`TrainedHistogram`)."""
     n = len(column)
     rows = min(max(n // CHUNKS, CHUNK_ALLELES[0]), CHUNK_ALLELES[1])
     chunks = [slice(first, first + rows) for first in range(0, n - rows + 1, rows)]
-    counts = _count(column, edges)
-    inside = [_count(column[chunk], edges) for chunk in chunks]
+    counts = count_cells(column, edges)
+    inside = [count_cells(column[chunk], edges) for chunk in chunks]
     apart = [distance(chunk, counts - chunk) for chunk in inside]
-    # One chunk is nothing to compare: then as if a chunk could have nothing in common with the others.
+    # A single chunk has no others to compare with: then as if it could have nothing in common with them.
     widest = float(np.quantile(apart, CHUNK_QUANTILE)) if len(apart) > 1 else 1.0
     noise = widest / math.sqrt(1 / rows + 1 / max(1, n - rows))
     return tuple(counts.tolist()), round(noise, 4)
@@ -199,25 +193,38 @@ def _count_with_noise(column: np.ndarray, edges: np.ndarray) -> tuple[tuple[int,
 
 @dataclass(frozen=True)
 class InputDistance:
-    """How far one annotation or site feature of a callset is from the training data."""
+    """How far one annotation or site feature of a callset is from the training data.
+
+    Attributes:
+        name: Name of the input.
+        distance: Total variation, 0 to 1.
+        limit: The greatest distance of an input that is distributed as in the training data.
+        missing: Share of the callset's alleles without it.
+        trained_missing: Share of the training alleles without it.
+        out_of_range: Share of the callset's alleles below the least or above the greatest trained value.
+        minimum: Least trained value; None if all were missing.
+        maximum: Greatest trained value; None if all were missing.
+        counts: The callset's alleles in the cells of the histogram.
+    """
 
     name: str
     distance: float
     limit: float
-    missing: float  # share of the alleles
+    missing: float
     trained_missing: float
-    out_of_range: float  # share of the alleles below the least or above the greatest trained value
-    minimum: float | None  # trained
+    out_of_range: float
+    minimum: float | None
     maximum: float | None
     counts: tuple[int, ...]
 
     @property
     def known(self) -> bool:
+        """Whether the input is distributed as in the training data."""
         return self.distance <= self.limit
 
     def __str__(self) -> str:
         if self.minimum is None:
-            what = "never there in training"
+            what = "not in the training data"
         elif self.missing - self.trained_missing > 0.5:
             what = "missing"
         else:
@@ -227,29 +234,33 @@ class InputDistance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A callset's inputs against those that the model knows; none where there were too few alleles."""
+    """A callset's inputs against the training data.
+
+    Attributes:
+        alleles: Number of scored alleles.
+        inputs: One for each named input; empty if there are too few alleles to compare.
+    """
 
     alleles: int
     inputs: tuple[InputDistance, ...]
 
     @property
     def outside(self) -> list[InputDistance]:
-        """The inputs that are not as the model knows them, the furthest beyond its limit first."""
+        """The inputs that are distributed differently from the training data, the furthest beyond its limit first."""
         strange = [each for each in self.inputs if not each.known]
         return sorted(strange, key=lambda each: each.limit - each.distance)
 
     def sentence(self) -> str:
-        """What is wrong and what to do; empty where all is as the model knows it."""
+        """A sentence for the user: what differs from the training data and what to do; empty if nothing does."""
         outside = self.outside
         if not outside:
             return ""
         # Another caller lacks dozens of annotations at once.
-        more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
-        named = ", ".join(map(str, outside[:NAMED])) + more
-        lie = "lies" if len(outside) == 1 else "lie"
+        named = listed(outside, NAMED, letters=None)
+        are = "is" if len(outside) == 1 else "are"
         return (
-            f"the callset is not what the model was trained on: {len(outside)} of its {len(self.inputs)} inputs {lie} "
-            f"elsewhere, {named} (see guard.json); use or train a model for this caller, depth and sequencing"
+            f"{len(outside)} of {len(self.inputs)} model inputs {are} distributed differently from the training data: "
+            f"{named} (see guard.json); use or train a model for this caller, depth and sequencing"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -264,10 +275,15 @@ class Comparison:
 
 
 def compare(known: KnownValues, counts: Sequence[Sequence[int]]) -> Comparison:
-    """Compares a callset's counts (:func:`add_counts` of all blocks) with the training data's, of several datasets with
-    the nearest: the one that leaves the fewest inputs elsewhere, and of such the one of the smallest distances.
+    """Compares a callset with the training data.
 
-    The limit is LIMIT and the noise of both sides: noise x sqrt(1 / n + 1 / n_trained).
+    If the model was trained on several datasets, the comparison is with the nearest: the dataset with the fewest inputs
+    beyond their limit; ties go to the smallest total distance. The limit is LIMIT plus the noise of both sides: noise x
+    sqrt(1 / n + 1 / n_trained), at most HIGHEST_LIMIT.
+
+    Args:
+        known: The card's inputs.
+        counts: For each input the counts of all blocks (:func:`add_counts`).
     """
     alleles = sum(counts[0]) if counts else 0
     if alleles < LEAST_ALLELES:
@@ -297,12 +313,20 @@ def _compare_with(known: KnownValues, counts: Sequence[Sequence[int]], alleles: 
 
 
 def pack_counts(counts: Sequence[Sequence[int]]) -> list[str]:
-    """Counts as short texts: a manifest row holds a hundred such, and a genome has thousands of rows."""
+    """Counts as short texts, because a manifest row holds a hundred of them, and a genome has thousands of rows."""
     return [" ".join(map(str, each)) for each in counts]
 
 
 def add_counts(known: KnownValues, packed: Iterable[Sequence[str]]) -> list[list[int]]:
-    """The blocks' counts (:func:`pack_counts`) added up; blocks without any add nothing."""
+    """Adds up the counts of blocks.
+
+    Args:
+        known: The card's inputs.
+        packed: Each block's counts (:func:`pack_counts`); empty for a block without counts.
+
+    Returns:
+        For each input its counts in all blocks.
+    """
     total = [np.zeros(len(histogram.counts), np.int64) for histogram in known.histograms]
     for block in packed:
         for sums, text in zip(total, block, strict=False):

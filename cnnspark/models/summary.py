@@ -1,6 +1,6 @@
 """What the networks cost, and what a trained one was made from: the tables of ``cnnspark model-summary``.
 
-Keras is imported only where a network is built or loaded.
+Keras is loaded only to build or load a network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cnnspark.variants.annotations import GATK_ANNOTATIONS, KNOWN
 if TYPE_CHECKING:
     import keras
 
-# Inputs that go together, by what a user knows them as.
+# Inputs that belong together, by the name that users know.
 INPUTS = (
     ("reads", ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")),
     ("reference", ("reference",)),
@@ -35,15 +35,24 @@ INPUTS = (
 def usual_spec(name: str) -> ModelSpec:
     """A spec with the annotations that cnnspark knows, or those of GATK's networks, and all site features."""
     names = GATK_ANNOTATIONS if name in GATK_MODELS else KNOWN
-    # Any ascending quantiles: what they are changes no shape.
+    # Any ascending quantiles: their values change no shape.
     edges = tuple(float(edge) for edge in range(BINS + 1))
     return ModelSpec(tuple(names), SITE_FEATURES, (edges,) * len(names), (edges,) * len(SITE_FEATURES))
 
 
 def models_summary(names: Sequence[str] = (), rows: int = 32, layers: bool = False) -> dict[str, Any]:
-    """The cost of untrained networks (all without ``names``) with the usual inputs, by name: see :func:`network_cost`.
+    """The cost of untrained networks with the usual inputs.
 
-    Raises UsageError for a network that does not exist.
+    Args:
+        names: Networks; all if there are no names.
+        rows: Number of reads of the allele.
+        layers: Whether each layer is listed.
+
+    Returns:
+        ``rows``, and ``models``: :func:`network_cost` by name.
+
+    Raises:
+        UsageError: if there is no such network, or ``rows`` is below the least number that a network runs on.
     """
     with quiet_stderr():
         from cnnspark.models.networks.registry import build_model
@@ -53,7 +62,7 @@ def models_summary(names: Sequence[str] = (), rows: int = 32, layers: bool = Fal
 
 
 def network_cost(model: keras.Model, rows: int, layers: bool = False) -> dict[str, Any]:
-    """Inputs with their sizes, parameters, MMAC for one allele with ``rows`` reads and, on request, its layers."""
+    """A network's inputs with their sizes, its parameters, MMAC for one allele with ``rows`` reads, and its layers."""
     from cnnspark.models.networks.registry import layer_costs
 
     costs = layer_costs(model, rows)
@@ -77,7 +86,17 @@ def network_cost(model: keras.Model, rows: int, layers: bool = False) -> dict[st
 
 
 def bundle_summary(path: str | Path, rows: int = 32, layers: bool = False) -> dict[str, Any]:
-    """The main facts of a bundle's card and the cost of its network. InputError where it is not a bundle."""
+    """The main facts of a bundle's card and the cost of its network.
+
+    Args:
+        path: A folder, an address on a store, or a bundled model.
+        rows: Number of reads of the allele.
+        layers: Whether each layer is listed.
+
+    Raises:
+        InputError: if it is not a bundle, or is damaged.
+        UsageError: if ``rows`` is below the least number that a network runs on.
+    """
     card = read_card(path)
     with quiet_stderr():
         from cnnspark.models.bundle import load_bundle
@@ -181,7 +200,7 @@ def _mmac(value: float) -> str:
 
 
 def _metrics_table(metrics: Mapping[str, float]) -> str:
-    """The card's figures, one row for each and a column for each group ("AUPRC SNP": row AUPRC, column SNP)."""
+    """The card's metrics, a row for each and a column for each group ("AUPRC SNP": row AUPRC, column SNP)."""
     groups = ("ALL", "SNP", "INDEL")
     names = dict.fromkeys(name.rpartition(" ")[0] for name in metrics if name.rpartition(" ")[2] in groups)
     rows = [["on validation", *groups]]

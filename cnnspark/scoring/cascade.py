@@ -1,8 +1,8 @@
-"""Scoring in two stages, a cascade: which model comes first in a run, and what header and records say of it.
+"""A run with a cascade of two models: which one scores first, and what header and records say about it.
 
-The first model scores every allele. Those whose calibrated probability lies in the band of the card
-(:mod:`cnnspark.scoring.cascade_band` chooses it) are scored by the model itself, the second one, and have its score;
-the others keep the first one's. Both are calibrated log odds, so that scores of both rank together. Pure.
+The first model scores every allele. Alleles whose calibrated probability is inside the band of the card
+(:mod:`cnnspark.scoring.cascade_band` chooses it) are scored again by the second model and get its score; the others
+keep the first one's. Both are calibrated log odds, so that scores of both rank together. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cnnspark.variants.score_fields import STAGE, has_stages
 
 # The networks that can come first and second: both take the same tensors, and one is 25 times as fast.
 FIRST_MODEL, SECOND_MODEL = "features", "reads"
-# Counts of a block's row, and what of the alleles (of those of carriers, where there are several samples).
+# Key in a block's counts: alleles (per carrier, in callsets of several samples) passed on to the second model.
 PASSED_ON = "alleles passed on to the second model"
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The model that comes first: its bundle, its network's name and digest, and the band that goes on."""
+    """The model that scores first: its bundle, network and digest, and the band that goes on to the second."""
 
     model: str
     name: str
@@ -40,10 +40,16 @@ class FirstStage:
 
 
 def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | None:
-    """What comes before the model; None where it scores alone. ``wanted`` None leaves that to the card.
+    """The model that scores before ``model``, or None if it scores alone.
 
-    Raises UsageError where there is nothing to come first, InputError where the bundle is damaged, or of a version that
-    built other site features.
+    Args:
+        model: the bundle's path.
+        card: its card.
+        wanted: whether the run asks for a cascade; None leaves the choice to the card.
+
+    Raises:
+        UsageError: a cascade is asked for, and the bundle has no first model.
+        InputError: the bundle is damaged, or expects a site feature that this version does not build.
     """
     if wanted is False or (wanted is None and not (card.cascade and card.cascade.by_default)):
         return None
@@ -63,7 +69,11 @@ def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | Non
 
 
 def refuse_untrained(wanted: bool | None) -> None:
-    """Raises UsageError where a cascade is asked for of a model that is yet to be trained."""
+    """Checks that no cascade is asked for with a model that the run itself will train.
+
+    Raises:
+        UsageError: it is.
+    """
     if wanted:
         raise UsageError(
             "a model that is trained by this run has no other before it; make a bundle of both with 'cnnspark cascade' "
@@ -72,7 +82,11 @@ def refuse_untrained(wanted: bool | None) -> None:
 
 
 def require_second(model: str, card: Card) -> None:
-    """Raises UsageError where no other model can come before this one."""
+    """Checks that another model can score before this one.
+
+    Raises:
+        UsageError: it cannot.
+    """
     if card.model != SECOND_MODEL:
         raise UsageError(
             f"{model} is a '{card.model}' model, and a cascade is '{FIRST_MODEL}' before '{SECOND_MODEL}'; leave "
@@ -81,7 +95,11 @@ def require_second(model: str, card: Card) -> None:
 
 
 def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
-    """Raises UsageError where one model's tensors are not the other's."""
+    """Checks that both models take the same tensors.
+
+    Raises:
+        UsageError: they do not, or one is of the wrong kind or unfinished.
+    """
     require_second(model, card)
     if first.model != FIRST_MODEL:
         raise UsageError(f"{first_path} is a '{first.model}' model; what comes first is '{FIRST_MODEL}'")
@@ -108,9 +126,10 @@ def require_pair(first_path: str, first: Card, model: str, card: Card) -> None:
 def header_with_stages(
     header: VcfHeader, path: str, first: FirstStage | None, card: Card, key: str, of_whom: str = ""
 ) -> VcfHeader:
-    """The header with what says which model scored an allele; without where there is but one.
+    """Declares in the header which model scored an allele; with one model, removes an earlier run's declaration.
 
-    Raises InputError where the callset declares the field as something else.
+    Raises:
+        InputError: the callset declares the field as something else.
     """
     header = header.without_lines(["##cnnspark_cascade=<"])
     if first is None:
@@ -129,7 +148,7 @@ def header_with_stages(
 
 
 def passed_on_text(counts: Mapping[str, int]) -> str:
-    """How many alleles needed the second model, for a person; empty where there was but one model."""
+    """How many alleles needed the second model, for the terminal; empty if there is one model."""
     if PASSED_ON not in counts:
         return ""
     of = counts.get("alleles scored, by sample", counts.get("alleles scored", 0))

@@ -1,21 +1,21 @@
 """The band of a cascade: which alleles a first model may score alone without the second's figures getting worse.
 
-Of an allele whose calibrated probability by the first model lies in the band the second model's is taken, of any other
+An allele whose calibrated probability by the first model is inside the band gets the second model's, any other keeps
 the first one's. Both are calibrated, so they rank together as they are. Figures of the validation alleles:
 
 - the area under the precision-recall curve;
-- the most recall of any threshold with a precision of .99;
-- precision and recall at the second model's own threshold that keeps .999 of the true alleles. The first two hardly see
-  what becomes of alleles that are nearly surely false; a filter that is to lose next to no true one does.
+- the highest recall of any threshold with a precision of .99;
+- precision and recall at the second model's own threshold that keeps .999 of the true alleles. The first two hardly
+  notice alleles that are nearly surely false; a filter that must lose almost no true allele does.
 
-A band holds what the second model reaches where none of them falls by more than ``TOLERANCE``: of the first two no
-value in the 95 % interval of the difference (:mod:`cnnspark.evaluation.bootstrap`), of recall for each callset by
-itself, too. The probability at which a callset reaches that precision is its own, and where it lies beyond the band
-the first model's ranking counts: on simulated callsets a band that all of them together allowed cost others up to .014
-of recall.
+A band holds what the second model reaches if none of these falls by more than ``TOLERANCE``: for the first two, no
+value in the 95 % interval of the difference (:mod:`cnnspark.evaluation.bootstrap`), and for recall in each callset
+separately as well. The probability at which a callset reaches that precision is its own; if it is beyond the band, the
+first model's ranking counts: on simulated callsets, a band that all of them together allowed cost others up to .014 of
+recall.
 
-Chosen is, of the bands between ``EDGES`` and one less an edge, the one that the fewest alleles lie in, among those that
-hold it as every band does that they lie within. Pure.
+Bands run from one of ``EDGES`` to one minus an edge. Of those that hold, together with every band that contains them,
+the one with the fewest alleles is chosen. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PAIR = ("second", "both")
 
 @dataclass(frozen=True)
 class ChosenBand:
-    """The band, how many of the alleles lie in it, and the figures with the second model alone and with the cascade."""
+    """The band, the number of alleles inside it, and the figures of the second model alone and of the cascade."""
 
     band: Band
     alleles: int
@@ -55,16 +55,23 @@ class ChosenBand:
 
     @property
     def share(self) -> float:
+        """The share of the alleles that go on to the second model."""
         return self.passed_on / self.alleles
 
 
 def combined(first: np.ndarray, second: np.ndarray, band: Band) -> np.ndarray:
-    """The cascade's probabilities (n,) from those of both models (n,)."""
+    """The cascade's probabilities, float64 (n,), from those of both models (n,)."""
     return np.where(band.holds(first), second, first)
 
 
 def figures(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
-    """The figures of the module's docstring, by name; ``threshold`` is the second model's for ``SENSITIVITY``."""
+    """The figures that the module's docstring lists, by name.
+
+    Args:
+        labels: int (n,), 1 true, 0 false.
+        probabilities: float64 (n,).
+        threshold: the second model's for ``SENSITIVITY``.
+    """
     true = np.asarray(labels) == 1
     kept = probabilities >= threshold
     precise = thresholds_by_precision(labels, probabilities, (PRECISION,))[PRECISION]
@@ -82,12 +89,14 @@ def choose_band(
     """The band for alleles that neither model was trained on.
 
     Args:
-        labels: (n,), 1 true, 0 false.
-        first, second: (n,), calibrated probabilities by both models.
-        stretches: (n,), the number of the stretch of the genome that an allele lies in: what the bootstrap draws.
-        callsets: (n,), the number of the callset that an allele is of.
+        labels: int (n,), 1 true, 0 false.
+        first: float64 (n,), calibrated probabilities by the first model.
+        second: float64 (n,), calibrated probabilities by the second model.
+        stretches: int (n,), the number of the stretch of the genome with the allele: what the bootstrap draws.
+        callsets: int (n,), the number of the allele's callset.
 
-    Raises InputError where either class has fewer than LEAST_OF_EACH_CLASS alleles, or all lie in one stretch.
+    Raises:
+        InputError: a class has fewer than LEAST_OF_EACH_CLASS alleles, or all are in one stretch.
     """
     labels = np.asarray(labels)
     n_true = int((labels == 1).sum())

@@ -1,12 +1,11 @@
-"""Scoring a callset of several samples: each ALT in its carriers, FORMAT has each score, INFO their mean.
+"""Scoring a callset of several samples: each ALT in its carriers; FORMAT has each score, INFO their mean.
 
-A carrier's tensor is built from its own reads, columns and neighbouring records, and of the record as a callset of
-this sample alone would have it (:mod:`cnnspark.variants.carriers`), so that its score is what that callset would be
-given.
+A carrier's tensor is built from its own reads, columns and neighbouring records, and from the record as a callset of
+this sample alone would have it (:mod:`cnnspark.variants.carriers`). So its score is the one that such a callset gets.
 
 INFO has the mean of the carriers' log odds. It stays on the scale of one sample's thresholds however many carriers
-there are; their maximum grows with them, so that a threshold would let pass whatever is common (docs/formats.md has
-figures).
+there are; their maximum grows with the number of carriers, so a threshold would let common alleles pass
+(docs/formats.md has figures).
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.formats.vcf import Record, VcfHeader, check_header_field, lines_of, set_sample_values
-from cnnspark.models.card import Card, score_key
+from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, pack_counts
 from cnnspark.scoring.cascade import FirstStage
 from cnnspark.scoring.output import drop_stages
 from cnnspark.scoring.output import score_header as header_of_one
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import Predicted, input_counts, predictor
-from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.carrier_tensors import AlleleNumber, CarrierTensors
 from cnnspark.tensors.chunks import scorable
 from cnnspark.tensors.schema import TensorBatch
-from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_stages, stages_text
 
 # Of thousands of members each has a few alleles of a block: so many are predicted together.
@@ -39,10 +37,11 @@ ALLELES_AT_ONCE = 512
 def score_header(header: VcfHeader, path: str, card: Card, first: FirstStage | None = None) -> VcfHeader:
     """The callset's header with the declarations of a scored one.
 
-    Raises InputError where the callset declares one of the fields as something else.
+    Raises:
+        InputError: the callset declares one of the fields as something else.
     """
     check_header_field(header, path, FORMAT_KEY, "A", "Float", "FORMAT")
-    key = score_key(card)
+    key = card.score_key
     line = (
         f'##FORMAT=<ID={FORMAT_KEY},Number=A,Type=Float,Description="Natural log of the odds that each ALT is a true '
         "variant of this sample, between -16.118 and 16.118, higher is more likely true, missing where the sample does "
@@ -57,7 +56,7 @@ CarrierScores = Mapping[AlleleNumber, Mapping[int, float]]
 
 
 def aggregate(scores: Iterable[float]) -> float:
-    """An allele's score from those of its carriers: their mean."""
+    """An allele's score from its carriers' scores: their mean."""
     values = list(scores)
     return math.fsum(values) / len(values)
 
@@ -65,11 +64,15 @@ def aggregate(scores: Iterable[float]) -> float:
 def annotate(
     records: Sequence[Record], scores: CarrierScores, key: str, stages: Mapping[AlleleNumber, int] | None = None
 ) -> None:
-    """Writes the scores into the records: INFO has each ALT's aggregate and the best, FORMAT each carrier's.
+    """Writes the scores into the records: INFO has each ALT's mean and the best of these, FORMAT each carrier's score.
 
-    ``stages`` are the last that a carrier of the allele came to, where there are two.
+    Scores of another run are removed from records and columns that have none now.
 
-    Scores of another run are taken out of records and columns that have none now.
+    Args:
+        records: the block's; they are changed.
+        scores: of each allele, its carriers' scores by column.
+        key: the INFO key of the best.
+        stages: of each allele, the last stage that a carrier reached; None without a cascade.
     """
     for record in records:
         of_alts = [scores.get((record.index, number), {}) for number in range(1, len(record.alts) + 1)]
@@ -88,17 +91,14 @@ def annotate(
         record.set_info(values)
 
 
-def score_work(
-    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
-    first: FirstStage | None = None,
-) -> BlockLines:  # fmt: skip
-    """What a task does with each block: as :func:`cnnspark.scoring.score.score_work`, of each allele's carriers.
+def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
+    """What a task does with each block: as that of :mod:`cnnspark.scoring.single_sample`, for each allele's carriers.
 
     The model's inputs are counted once for each scored allele of a sample.
     """
-    predict = predictor(model, card, settings, first)
-    source = CarrierTensors(inputs, card.annotation_names, tensors, settings.max_carriers)
-    key, had_stages = score_key(card), has_stages(source.vcf.header)
+    predict, card, key = predictor(plan), plan.card, plan.key
+    source = CarrierTensors(inputs, card.annotation_names, plan.tensors, plan.settings.max_carriers)
+    had_stages = has_stages(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         found = source.carriers(block)
@@ -125,8 +125,12 @@ def _predict(
     card: Card,
     block: Block,
 ) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
-    """The scores of a block's carriers, each allele's last stage where there are two, what is counted of these, and how
-    the carriers' inputs lie. Tensors are let go as soon as they are scored."""
+    """Predicts a block's carriers; tensors are released as soon as they are scored.
+
+    Returns:
+        The scores by allele and column, each allele's last stage (empty without a cascade), counts of stages, and the
+        packed input counts.
+    """
     scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
     stages: dict[AlleleNumber, int] = {}
     counts: Counter[str] = Counter()

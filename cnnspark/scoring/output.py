@@ -1,4 +1,4 @@
-"""Scores into the callset: its header and its records' INFO."""
+"""Scores in the callset: declarations in its header, values in its records' INFO."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnspark._version import __version__
 from cnnspark.formats.vcf import Record, VcfHeader, check_header_field
-from cnnspark.models.card import Card, score_key
+from cnnspark.models.card import Card
 from cnnspark.scoring.cascade import FirstStage, header_with_stages
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_sample_scores, stages_text
 
@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 def score_header(
     header: VcfHeader, path: str, card: Card, first: FirstStage | None = None, of_whom: str = ""
 ) -> VcfHeader:
-    """The callset's header with the declarations of a scored one. ``of_whom`` is added to what a score is said to be.
+    """The callset's header with the declarations of a scored one.
 
-    Raises InputError where the callset declares one of the fields as something else.
+    Args:
+        header: the callset's.
+        path: the callset's, for messages.
+        card: the model's.
+        first: the first model of a cascade.
+        of_whom: added to the description of the score.
+
+    Raises:
+        InputError: the callset declares one of the fields as something else.
     """
-    key = score_key(card)
+    key = card.score_key
     check_header_field(header, path, key, "1", "Float")
     check_header_field(header, path, ALT_SCORES, "A", "Float")
     digest = card.sha256[:16]
@@ -45,7 +53,7 @@ def score_header(
                     )
     old = [f"##cnnspark_model=<ID={key},", f"##cnnspark_threshold=<ID={key}_"]
     if has_sample_scores(header) and not of_whom:
-        old.append(f"##FORMAT=<ID={FORMAT_KEY},")  # of an earlier run, and taken out of the records, too
+        old.append(f"##FORMAT=<ID={FORMAT_KEY},")  # of an earlier run; its values leave the records as well
     of_carriers = " in one of its carriers or more" if of_whom else ""
     return header_with_stages(header.without_lines(old).with_lines(lines), path, first, card, key, of_carriers)
 
@@ -53,9 +61,16 @@ def score_header(
 def annotate(
     records: Sequence[Record], tensors: TensorBatch, scores: np.ndarray, key: str, stages: np.ndarray | None = None
 ) -> None:
-    """Writes each allele's score into its record: the best under ``key``, all under CNN_ALT_SCORES; and its stage.
+    """Writes each allele's score into its record: the best under ``key``, all under CNN_ALT_SCORES, and its stage.
 
-    Scores of another run are taken out of records that have none now.
+    Scores of another run are removed from records that have none now.
+
+    Args:
+        records: the block's; they are changed.
+        tensors: the scored alleles' tensors, n of them.
+        scores: float64 (n,).
+        key: the INFO key of the best.
+        stages: int8 (n,), of a cascade.
     """
     by_record: dict[int, dict[int, float]] = {}
     for allele, value in zip(tensors.keys, scores, strict=True):
@@ -77,7 +92,7 @@ def annotate(
 
 
 def drop_stages(records: Iterable[Record]) -> None:
-    """Takes out what an earlier run says of its stages."""
+    """Removes an earlier run's stages from the records."""
     for record in records:
         if f"{STAGE}=" in record.info:
             record.drop_info((STAGE,))

@@ -1,4 +1,4 @@
-"""What a model, or a cascade of two, says of a block's alleles."""
+"""Predictions of a block's alleles by a model, or by a cascade of two."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from cnnspark.common.log import quiet_stderr
 from cnnspark.common.stopwatch import part, starting
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
-from cnnspark.execution.tasks import model_kept_out_of_gc
-from cnnspark.execution.tensorflow_setup import lean_import, show_assigned_gpus
+from cnnspark.execution.tensorflow_setup import lean_import, model_kept_out_of_gc, show_assigned_gpus
 from cnnspark.formats.htslib import prepare_htslib
 from cnnspark.models.card import Card
 from cnnspark.models.input_drift import count_values, pack_counts
-from cnnspark.scoring.cascade import PASSED_ON, FirstStage
-from cnnspark.scoring.settings import ScoreSettings
+from cnnspark.scoring.cascade import PASSED_ON
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors.batches import scoring_batches
 from cnnspark.tensors.site_features import feature_columns
 from cnnspark.variants.score_fields import STAGES, log_odds
@@ -31,10 +30,14 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=2)  # a model and the one before it
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
-    """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver."""
+    """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver.
+
+    Raises:
+        InputError: the bundle cannot be read, or its digest is not ``digest``.
+    """
     prepare_htslib()  # remote inputs may be opened after this: its libraries are best loaded first
     show_assigned_gpus()
-    # Of two models the second takes next to nothing: TensorFlow is there.
+    # A second model takes almost no time: TensorFlow is loaded.
     with starting("loading the model", adds=True), quiet_stderr(), lean_import():
         from cnnspark.models.bundle import load_bundle
 
@@ -46,7 +49,12 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
 
 
 class Predicted(NamedTuple):
-    """What the network, or two, say of n alleles: scores float64 (n,), and of two the stage int8 (n,) of each."""
+    """Predictions of n alleles.
+
+    Attributes:
+        scores: float64 (n,), calibrated log odds.
+        stages: int8 (n,), which of two models each score is of; None if there is one model.
+    """
 
     scores: np.ndarray
     stages: np.ndarray | None = None
@@ -57,12 +65,16 @@ class Predicted(NamedTuple):
         return {} if self.stages is None else {PASSED_ON: int((self.stages == STAGES[1]).sum())}
 
 
-def predictor(
-    model: str, card: Card, settings: ScoreSettings, first: FirstStage | None = None
-) -> Callable[[TensorBatch, Block], Predicted]:
-    """What predicts a block's alleles, with the models loaded. With ``first`` only those go on to the model whose
-    probability lies in its band."""
-    size, bundle = settings.batch_size, loaded_model(model, card.sha256, settings.threads)
+def predictor(plan: ScoringPlan) -> Callable[[TensorBatch, Block], Predicted]:
+    """A function that predicts a block's alleles, with the models loaded.
+
+    In a cascade the first model scores all alleles; those whose probability is in its band go on to the second.
+
+    Raises:
+        InputError: a bundle that cannot be read, or that changed since the run began.
+    """
+    first, settings = plan.first, plan.settings
+    size, bundle = settings.batch_size, loaded_model(plan.model, plan.card.sha256, settings.threads)
     if first is None:
         return lambda batch, block: Predicted(predicted_scores(bundle, batch, size, block))
     before, band = loaded_model(first.model, first.sha256, settings.threads), first.band
@@ -80,19 +92,29 @@ def predictor(
 
 
 def predicted_scores(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
-    """The score of each allele of a block: float64 (n,). Raises InputError where the network gives no number."""
+    """The score of each allele of a block: float64 (n,).
+
+    Raises:
+        InputError: the network gave a value that is not a number.
+    """
     return log_odds(predicted_probabilities(bundle, batch, batch_size, block))
 
 
 def known_features(card: Card, batch: TensorBatch) -> np.ndarray:
-    """Of the site features (n, F) that this version builds those that the model knows, as its card names them; a model
-    of an earlier version knows fewer, one that was trained without them none."""
+    """The site features that the model knows, in its card's order: float32 (n, F').
+
+    This version builds F features (n, F); a model of an earlier version knows fewer, one trained without them none.
+    """
     return batch.site_features[:, feature_columns(card.feature_names, f"the model '{card.model}'")]
 
 
 @part("predict")
 def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int, block: Block) -> np.ndarray:
-    """The calibrated probability of each allele of a block, as :func:`predicted_scores`."""
+    """The calibrated probability that each allele of a block is real: float64 (n,).
+
+    Raises:
+        InputError: the network gave a value that is not a number.
+    """
     batch = dataclasses.replace(batch, site_features=known_features(bundle.card, batch))
     found = np.zeros(len(batch), np.float64)
     for chosen, arrays in scoring_batches(batch, batch_size, bundle.inputs, bundle.rows_at_once):
@@ -103,7 +125,10 @@ def predicted_probabilities(bundle: Bundle, batch: TensorBatch, batch_size: int,
 
 
 def input_counts(card: Card, batch: TensorBatch) -> list[str]:
-    """How the alleles' annotations and site features lie in the card's histograms; empty where it has none."""
+    """Counts of the alleles' annotations and site features in the bins of the card's histograms, packed as text.
+
+    Empty if the card has no histograms.
+    """
     if card.known is None:
         return []
     values = np.concatenate([batch.annotations, known_features(card, batch)], axis=1)

@@ -1,68 +1,44 @@
-"""Scoring a callset: blocks of records to tensors, through the network, back into the records' INFO."""
+"""Scoring a callset of one sample or of several: its header, and what a task does with each block."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from cnnspark.execution.blocks import Block
-from cnnspark.execution.prefetch import Steps
-from cnnspark.execution.shards import BlockLines, BlockOutput
-from cnnspark.formats.vcf import Record, lines_of, set_sample_values
-from cnnspark.models.card import Card, score_key
-from cnnspark.scoring.cascade import FirstStage, passed_on_text
-from cnnspark.scoring.output import annotate, drop_stages, score_header  # noqa: F401
-from cnnspark.scoring.predict import input_counts, predictor
-from cnnspark.scoring.settings import ScoreSettings
-from cnnspark.tensors.block_tensors import BlockTensors, Inputs
-from cnnspark.tensors.chunks import scorable
-from cnnspark.tensors.settings import TensorSettings
-from cnnspark.variants.score_fields import (
-    FORMAT_KEY,
-    has_sample_scores,
-    has_stages,
-)
-
-if TYPE_CHECKING:
-    from cnnspark.tensors.schema import TensorBatch
+from cnnspark.execution.shards import BlockLines
+from cnnspark.formats.vcf import VcfHeader
+from cnnspark.scoring import multisample, output, single_sample
+from cnnspark.scoring.cascade import passed_on_text
+from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.tensors.block_tensors import Inputs
 
 
-def score_work(
-    inputs: Inputs, model: str, card: Card, tensors: TensorSettings, settings: ScoreSettings,
-    first: FirstStage | None = None,
-) -> BlockLines:  # fmt: skip
-    """What a task does with each block: its lines with scores, the counts of what was scored and why not, and how the
-    model's inputs lie."""
-    predict = predictor(model, card, settings, first)
-    source = BlockTensors(inputs, card.annotation_names, tensors)
-    key, has_old, had_stages = score_key(card), has_sample_scores(source.vcf.header), has_stages(source.vcf.header)
+def score_header(header: VcfHeader, path: str, plan: ScoringPlan, inputs: Inputs) -> VcfHeader:
+    """The callset's header with the declarations of a scored one.
 
-    def prepare(block: Block) -> tuple[list[Record], TensorBatch, Counter]:
-        records = source.records(block)
-        return records, *source.build(records, block)
+    Args:
+        header: the callset's.
+        path: the callset's, for messages.
+        plan: how the run scores.
+        inputs: their members decide whether each sample gets scores of its own in FORMAT.
 
-    def finish(block: Block, prepared: tuple[list[Record], TensorBatch, Counter]) -> BlockOutput:
-        records, batch, counts = prepared
-        predicted = predict(batch, block)
-        if had_stages:
-            drop_stages(records)
-        annotate(records, batch, predicted.scores, key, predicted.stages)
-        if has_old:
-            for record in records:
-                set_sample_values(record, FORMAT_KEY, {})
-        counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
-        counts["alleles scored"] = len(batch)
-        counts.update(predicted.counts)
-        counts["records scored"] = len({allele.record_index for allele in batch.keys})
-        counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
-        return BlockOutput(lines_of(records), counts, input_counts(card, batch))
+    Raises:
+        InputError: the callset declares one of the fields as something else.
+    """
+    if inputs.members:
+        return multisample.score_header(header, path, plan.card, plan.first)
+    return output.score_header(header, path, plan.card, plan.first)
 
-    return Steps(prepare, finish, settings.read_ahead)
+
+def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
+    """What a task does with each block: its lines with scores, counts by reason, and counts of the model's inputs.
+
+    Files are opened and the model is loaded here, so call it inside the task.
+    """
+    return multisample.score_work(inputs, plan) if inputs.members else single_sample.score_work(inputs, plan)
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """What was scored and what was passed through, by reason, in one line for a person."""
+    """Summary of a run's counts for the terminal: what was scored, and what was passed through by reason."""
     by_sample = counts.get("alleles scored, by sample")
     said = f"{counts.get('alleles scored', 0)} alleles scored" + (f" in {by_sample} carriers" if by_sample else "")
     if passed_on := passed_on_text(counts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pysam
 from cnnspark.errors import InputError
 from cnnspark.formats.callset import require_file
 from cnnspark.formats.htslib import for_htslib
-from cnnspark.formats.vcf import ENCODING, Record
+from cnnspark.formats.vcf import ENCODING, Record, number_or_nan
 from cnnspark.variants.score_fields import ALT_SCORES, SCORE_KEYS
 
 if TYPE_CHECKING:
@@ -21,12 +20,14 @@ if TYPE_CHECKING:
 def score_table(path: str, key: str) -> pd.DataFrame:
     """A row for each ALT, in the callset's order: contig, pos (1-based), ref, alt, qual, filter, score.
 
-    ``score`` is the ALT's own where the callset has scores by ALT, else the record's ``key``; NaN where there is none.
-    Raises InputError where the callset cannot be read.
+    ``score`` is the ALT's own if the callset has scores by ALT, otherwise the record's ``key``; NaN if it is missing.
+
+    Raises:
+        InputError: the callset cannot be read.
     """
     import pandas as pd
 
-    require_file(path, "callset")  # pysam would crash where there is none
+    require_file(path, "callset")  # pysam would crash without it
     columns = ("contig", "pos", "ref", "alt", "qual", "filter", "score")
     try:
         rows = [row for record in _records(path) for row in _rows(record, key)]
@@ -52,13 +53,5 @@ def _rows(record: Record, key: str) -> Iterator[tuple[str, int, str, str, float,
     each = (record.info_value(ALT_SCORES) or "").split(",") if key in SCORE_KEYS else [""]
     for number, alt in enumerate(record.alts):
         text = each[number] if len(each) == len(record.alts) and each != [""] else best
-        yield (
-            record.contig, record.start + 1, record.ref, alt, _number(record.qual), record.filter, _number(text),
-        )  # fmt: skip
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+        place = record.contig, record.start + 1, record.ref, alt
+        yield *place, record.qual_value, record.filter, number_or_nan(text)

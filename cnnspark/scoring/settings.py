@@ -1,4 +1,4 @@
-"""How a callset is scored."""
+"""The user's settings for scoring."""
 
 from __future__ import annotations
 

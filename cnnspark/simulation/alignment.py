@@ -1,13 +1,14 @@
 """Alignments as an aligner would write them, from the true place of each base.
 
-Scores are bwa mem's: near a read's end an insertion or deletion costs more than mismatches or a soft clip, so it is not
-opened there. At some indels even more of the read is laid out without it, as aligners do that look at reads one by one.
+The scores are those of bwa mem: near a read's end an insertion or deletion costs more than mismatches or a soft clip,
+so the aligner does not open it there. At some indels it goes even further from the end without a gap, as aligners do
+that look at one read at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,21 +31,36 @@ UNOPENED_BASES = (15, 60)
 ALWAYS_OPEN = -1
 
 
-@dataclass(frozen=True)
-class Alignments:
-    """How n reads were placed; ``start`` is -1 where a read was not."""
+class Alignments(NamedTuple):
+    """How n reads were placed. Kernels take it whole, as :class:`cnnspark.simulation.sequencing.RawReads`."""
 
-    start: np.ndarray  # int64 (n,), position of the first aligned base on the piece
-    end: np.ndarray  # int64 (n,), one past the last
+    start: np.ndarray  # int64 (n,), position of the first aligned base on the piece; -1 if the read is not placed
+    end: np.ndarray  # int64 (n,), one past the last aligned base
     edit_distance: np.ndarray  # int64 (n,), the NM tag
     cigars: np.ndarray  # uint32 (n, operations), BAM's: length << 4 | operation
-    n_cigar: np.ndarray  # int64 (n,)
+    n_cigar: np.ndarray  # int64 (n,), operations of each CIGAR
+
+
+class Blocks(NamedTuple):
+    """Stretches of one read that follow the reference base by base, in the order of the read (m blocks)."""
+
+    starts: np.ndarray  # int64 (m,), first base of the read
+    ends: np.ndarray  # int64 (m,), one past the last base of the read
+    refs: np.ndarray  # int64 (m,), position of the first base on the piece
 
 
 def unopened_bases(contig: Contig, variants: Sequence[Variant], share: float, rng: np.random.Generator) -> np.ndarray:
-    """How near to a read's end gaps stay closed beside each base, int16 (length,): 0 is what the scores say.
+    """Draws how near to a read's end the aligner opens no gap, for each base of the contig.
 
-    ALWAYS_OPEN everywhere where ``share`` is 0: then nothing is misaligned.
+    Args:
+        contig: the piece that reads are aligned to.
+        variants: the sample's true variants; every indel among them may become one that is hard to align.
+        share: how much of this mechanism, 1 is the usual amount.
+        rng: draws the indels and the bases.
+
+    Returns:
+        int16 (length,), in bases; 0 leaves it to the scores. With a ``share`` of 0 it is ALWAYS_OPEN everywhere: then
+        no read is misaligned.
     """
     if share == 0:
         return np.full(contig.length, ALWAYS_OPEN, dtype=np.int16)
@@ -56,18 +72,28 @@ def unopened_bases(contig: Contig, variants: Sequence[Variant], share: float, rn
 
 
 def align(reads: RawReads, reference: np.ndarray, unopened: np.ndarray) -> Alignments:
-    """Places reads on the piece (uint8 base codes)."""
-    return Alignments(*_align_all(reads.bases, reads.ref_pos, reference, unopened))
+    """Places n reads on a piece of the reference.
+
+    Args:
+        reads: the reads, in the reference's direction.
+        reference: uint8 (length,), base codes of the piece.
+        unopened: int16 (length,), from :func:`unopened_bases`.
+
+    Returns:
+        The alignments, in the order of the reads.
+    """
+    return _align_all(reads.bases, reads.ref_pos, reference, unopened)
 
 
 @jit
-def _best_way(bases, reference, unopened, starts, ends, refs, n):
+def _best_way(bases, reference, unopened, blocks, n):
     """The best alignment from block 0's start to the read's right end: (last block that it uses, where that one ends).
 
-    Block ``i`` is the bases [starts[i], ends[i]) of the read, which follow the reference from refs[i] on. In each block
-    the read either goes straight on without gaps, to its end or to a soft clip, or over the gap to the next block.
+    In each of the n blocks the read either goes straight on without gaps, to its end or to a soft clip, or over the gap
+    to the next block.
     """
     read_length, reference_length = len(bases), len(reference)
+    starts, ends, refs = blocks
     opens = np.zeros(n, np.bool_)
     straight_end = np.zeros(n, np.int64)
     best = 0
@@ -106,89 +132,123 @@ def _best_way(bases, reference, unopened, starts, ends, refs, n):
 
 
 @jit
+def _find_blocks(ref_pos, blocks):
+    """Fills in the blocks of a read from the place of each base, int32 (read length,); returns how many there are.
+
+    Bases behind the MAX_BLOCKS-th block belong to none.
+    """
+    n = 0
+    for j in range(len(ref_pos)):
+        at = ref_pos[j]
+        if at < 0:
+            continue
+        if n > 0 and blocks.ends[n - 1] == j and blocks.refs[n - 1] + j - blocks.starts[n - 1] == at:
+            blocks.ends[n - 1] = j + 1
+            continue
+        if n == MAX_BLOCKS:
+            break
+        blocks.starts[n], blocks.ends[n], blocks.refs[n] = j, j + 1, at
+        n += 1
+    return n
+
+
+@jit
+def _longest(blocks, n):
+    """The number of the longest of n blocks, the first of several."""
+    longest = 0
+    for b in range(1, n):
+        if blocks.ends[b] - blocks.starts[b] > blocks.ends[longest] - blocks.starts[longest]:
+            longest = b
+    return longest
+
+
+@jit
+def _mirror(blocks, last, read_length, reference_length, mirrored):
+    """Fills in the blocks 0 to ``last`` as they are when read and reference are turned round, the last one first."""
+    for b in range(last + 1):
+        mirrored.starts[last - b] = read_length - blocks.ends[b]
+        mirrored.ends[last - b] = read_length - blocks.starts[b]
+        mirrored.refs[last - b] = reference_length - (blocks.refs[b] + blocks.ends[b] - blocks.starts[b])
+
+
+@jit
+def _is_placed(blocks, first, last):
+    """Whether the blocks ``first`` to ``last`` are enough for an alignment, and none of them is empty."""
+    aligned = 0
+    for b in range(first, last + 1):
+        if blocks.ends[b] <= blocks.starts[b]:
+            return False
+        aligned += blocks.ends[b] - blocks.starts[b]
+    return aligned >= MIN_ALIGNED
+
+
+@jit
+def _write_cigar(blocks, first, last, read_length, cigar):
+    """Fills in the CIGAR of a read that is aligned by some blocks; returns its operations and the bases in its gaps."""
+    starts, ends, refs = blocks
+    k, gap_bases = 0, 0
+    if starts[first] > 0:
+        cigar[k] = (starts[first] << 4) | OP_S
+        k += 1
+    for b in range(first, last + 1):
+        if b > first:
+            inserted = starts[b] - ends[b - 1]
+            deleted = refs[b] - (refs[b - 1] + ends[b - 1] - starts[b - 1])
+            if inserted > 0:
+                cigar[k] = (inserted << 4) | OP_I
+                k += 1
+            if deleted > 0:
+                cigar[k] = (deleted << 4) | OP_D
+                k += 1
+            gap_bases += inserted + deleted
+        cigar[k] = ((ends[b] - starts[b]) << 4) | OP_M
+        k += 1
+    if ends[last] < read_length:
+        cigar[k] = ((read_length - ends[last]) << 4) | OP_S
+        k += 1
+    return k, gap_bases
+
+
+@jit
+def _mismatches(bases, reference, blocks, first, last):
+    """Bases of the blocks ``first`` to ``last`` that differ from the reference."""
+    n = 0
+    for b in range(first, last + 1):
+        for j in range(blocks.ends[b] - blocks.starts[b]):
+            if bases[blocks.starts[b] + j] != reference[blocks.refs[b] + j]:
+                n += 1
+    return n
+
+
+@jit
 def _align_all(bases, ref_pos, reference, unopened):
-    """start, end, edit distance, CIGARs and their lengths of all reads: see Alignments."""
+    """The Alignments of all reads: uint8 (n, read length) base codes, int32 (n, read length) places on the piece."""
     n, read_length = bases.shape
-    size = len(reference)
     start, end = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
     edit_distance, n_cigar = np.zeros(n, np.int64), np.zeros(n, np.int64)
     cigars = np.zeros((n, _MAX_OPS), np.uint32)
-    starts, ends, refs = np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64)
-    left_starts, left_ends, left_refs = starts.copy(), starts.copy(), starts.copy()
+    blocks = Blocks(np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64))
+    mirrored = Blocks(np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64), np.zeros(MAX_BLOCKS, np.int64))
     backwards, unopened_backwards = reference[::-1], unopened[::-1]
     for i in range(n):
-        n_blocks = 0
-        for j in range(read_length):
-            at = ref_pos[i, j]
-            if at < 0:
-                continue
-            if (
-                j > 0
-                and n_blocks > 0
-                and ends[n_blocks - 1] == j
-                and refs[n_blocks - 1] + j - starts[n_blocks - 1] == at
-            ):
-                ends[n_blocks - 1] = j + 1
-                continue
-            if n_blocks == MAX_BLOCKS:
-                break
-            starts[n_blocks], ends[n_blocks], refs[n_blocks] = j, j + 1, at
-            n_blocks += 1
+        n_blocks = _find_blocks(ref_pos[i], blocks)
         if n_blocks == 0:
             continue
-        core = 0
-        for b in range(1, n_blocks):
-            if ends[b] - starts[b] > ends[core] - starts[core]:
-                core = b
-        last, right_end = _best_way(
-            bases[i], reference, unopened, starts[core:], ends[core:], refs[core:], n_blocks - core
-        )
+        core = _longest(blocks, n_blocks)
+        right_side = Blocks(blocks.starts[core:], blocks.ends[core:], blocks.refs[core:])
+        last, right_end = _best_way(bases[i], reference, unopened, right_side, n_blocks - core)
         last += core
         # The left side is the right side of the mirrored read.
-        for b in range(core + 1):
-            left_starts[core - b] = read_length - ends[b]
-            left_ends[core - b] = read_length - starts[b]
-            left_refs[core - b] = size - (refs[b] + ends[b] - starts[b])
-        first, left_end = _best_way(
-            bases[i, ::-1], backwards, unopened_backwards, left_starts, left_ends, left_refs, core + 1
-        )
+        _mirror(blocks, core, read_length, len(reference), mirrored)
+        first, left_end = _best_way(bases[i, ::-1], backwards, unopened_backwards, mirrored, core + 1)
         first = core - first
-        left = read_length - left_end
         # Both sides end in blocks that each may have lengthened or cut at its own end.
-        refs[first] += left - starts[first]
-        starts[first] = left
-        ends[last] = right_end
-        aligned = 0
-        usable = True
-        for b in range(first, last + 1):
-            aligned += ends[b] - starts[b]
-            usable &= ends[b] > starts[b]
-        if not usable or aligned < MIN_ALIGNED:
-            continue
-        k, edits = 0, 0
-        if starts[first] > 0:
-            cigars[i, k] = (starts[first] << 4) | OP_S
-            k += 1
-        for b in range(first, last + 1):
-            if b > first:
-                inserted = starts[b] - ends[b - 1]
-                deleted = refs[b] - (refs[b - 1] + ends[b - 1] - starts[b - 1])
-                if inserted > 0:
-                    cigars[i, k] = (inserted << 4) | OP_I
-                    k += 1
-                if deleted > 0:
-                    cigars[i, k] = (deleted << 4) | OP_D
-                    k += 1
-                edits += inserted + deleted
-            length = ends[b] - starts[b]
-            cigars[i, k] = (length << 4) | OP_M
-            k += 1
-            for j in range(length):
-                if bases[i, starts[b] + j] != reference[refs[b] + j]:
-                    edits += 1
-        if ends[last] < read_length:
-            cigars[i, k] = ((read_length - ends[last]) << 4) | OP_S
-            k += 1
-        start[i], end[i] = refs[first], refs[last] + ends[last] - starts[last]
-        edit_distance[i], n_cigar[i] = edits, k
-    return start, end, edit_distance, cigars, n_cigar
+        left = read_length - left_end
+        blocks.refs[first] += left - blocks.starts[first]
+        blocks.starts[first] = left
+        blocks.ends[last] = right_end
+        if _is_placed(blocks, first, last):
+            n_cigar[i], gap_bases = _write_cigar(blocks, first, last, read_length, cigars[i])
+            edit_distance[i] = gap_bases + _mismatches(bases[i], reference, blocks, first, last)
+            start[i], end[i] = blocks.refs[first], blocks.refs[last] + blocks.ends[last] - blocks.starts[last]
+    return Alignments(start, end, edit_distance, cigars, n_cigar)

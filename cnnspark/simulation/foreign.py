@@ -70,7 +70,7 @@ def make_low_complexity_copies(
 ) -> list[Molecule]:
     """Stretches like those of low complexity here, from elsewhere: reads that lie in them for the most part mismap.
 
-    Such stretches are alike but for 2-8 % of their bases and some units.
+    Such stretches are alike except for 2-8 % of their bases and some units.
     """
     molecules = []
     taken = occupied(contig, variants)

@@ -26,7 +26,7 @@ DUPLICATE_SHARE = 0.05
 FAMILY_RATE = 1 / 8_000
 # Share of the families that duplicate marking finds.
 _FLAGGED_FAMILIES = 0.25
-# Bases of adapter at the end of such a read; with more of them it is clipped.
+# Bases of adapter at the end of a read into adapter; with more of them it is clipped.
 _ADAPTER_BASES = (1, 1, 1, 1, 2, 2, 3, 4)
 # Places where short fragments end again and again, per base.
 ADAPTER_RATE = 1 / 8_000
@@ -58,12 +58,13 @@ class Fragments:
     family: np.ndarray  # int64: copies of one fragment share it
     error_place: np.ndarray  # int64, place in the joined molecules of an error of the amplification, -1: none
     error_shift: np.ndarray  # uint8, 1-3: which other base
-    order_pos: np.ndarray  # int64, position on the piece at or before which no read of it begins, but for clips
+    order_pos: np.ndarray  # int64, position on the piece at or before which no read of it begins, clips excepted
 
     def __len__(self) -> int:
         return len(self.start)
 
     def select(self, wanted: np.ndarray | slice) -> Fragments:
+        """The fragments of a mask, of indices or of a slice."""
         return Fragments(**{f.name: getattr(self, f.name)[wanted] for f in fields(self)})
 
 

@@ -43,6 +43,7 @@ class Contig:
 
     @property
     def length(self) -> int:
+        """The contig's length in bases."""
         return len(self.codes)
 
     @property
@@ -70,7 +71,7 @@ def survey(name: str, codes: np.ndarray, start: int, collapsed_share: float, rng
 def real_pieces(reference: ReferenceSource, region: Region) -> Iterator[tuple[int, np.ndarray]]:
     """(start, base codes) of the pieces of a region of a real reference: gaps of the assembly left out.
 
-    Lower case counts as upper case. Stretches too short to lie between the margins are left out, too.
+    Lower case counts as upper case. Stretches that are too short for the margins are left out.
     """
     end = min(region.end, reference.lengths[region.contig])
     for begin in range(region.start, end, _READ_AT_ONCE):

@@ -56,73 +56,89 @@ AlleleKey = tuple[int, str, str]
 
 
 @jit
-def observe_causes(
-    bases, quals, ref_pos, cause, origin, stutter_from, stutter_to, start, cigars, n_cigar, counted, reference, min_qual
-):
-    """What aligned reads show that the reference has not, with its cause.
+def _cause_of_mismatch(reads, i, column, at):
+    """Why read ``i`` shows another base than the reference at ``at``.
 
-    Arrays as in RawReads and Alignments; ``counted`` bool (n,) says which reads a caller would count. Returns
-    ``mismatches`` int64 (m, 3): position, base code, cause, of bases of at least ``min_qual``; ``gaps`` int64 (k, 5):
-    read, position of the first deleted base or of the base behind an insertion, length (deletions negative), column of
-    the base behind the anchor, cause. A base that stands elsewhere than where it came from is misaligned, unless the
-    read stuttered: then that shifted it.
+    A base that stands elsewhere than where it came from is misaligned, unless the read stuttered: that shifted it.
     """
-    n, read_length = bases.shape
-    size = 0
-    n_gaps = 0
-    for i in range(n):
-        if counted[i] and start[i] >= 0:
-            n_gaps += n_cigar[i]
-    for emit in range(2):
-        if emit == 1:
-            mismatches = np.empty((size, 3), np.int64)
-            gaps = np.empty((n_gaps, 5), np.int64)
-        m, g = 0, 0
-        for i in range(n):
-            if not counted[i] or start[i] < 0:
-                continue
-            at, column = start[i], 0
-            for k in range(n_cigar[i]):
-                op, length = cigars[i, k] & 15, int(cigars[i, k] >> 4)
-                if op == 0:
-                    for j in range(length):
-                        if bases[i, column + j] != reference[at + j] and quals[i, column + j] >= min_qual:
-                            if emit == 1:
-                                why = cause[i, column + j]
-                                if why <= _MOSAIC and ref_pos[i, column + j] != at + j:
-                                    why = _STUTTER if stutter_from[i] >= 0 else _MISALIGNED
-                                    if origin[i] != _NONE:
-                                        why = origin[i]
-                                mismatches[m, 0], mismatches[m, 1], mismatches[m, 2] = at + j, bases[i, column + j], why
-                            m += 1
-                    at += length
-                    column += length
-                elif op == 4:
-                    column += length
+    why = np.int64(reads.cause[i, column])
+    if why <= _MOSAIC and reads.ref_pos[i, column] != at:
+        if reads.origin[i] != _NONE:
+            return np.int64(reads.origin[i])
+        return np.int64(_STUTTER if reads.stutter_from[i] >= 0 else _MISALIGNED)
+    return why
+
+
+@jit
+def _cause_of_gap(reads, i, column, behind):
+    """Why read ``i`` has an insertion of the bases [column, behind), or a deletion before both if they are equal."""
+    if reads.stutter_from[i] >= 0 and column <= reads.stutter_to[i] and behind >= reads.stutter_from[i]:
+        return np.int64(_STUTTER)
+    if reads.origin[i] != _NONE:
+        return np.int64(reads.origin[i])
+    why = np.int64(_HET)
+    for j in range(max(0, column - 1), min(reads.cause.shape[1], behind + 1)):
+        if reads.cause[i, j] != _NONE and reads.cause[i, j] <= _MOSAIC:
+            why = np.int64(reads.cause[i, j])
+    # An error in what was inserted makes another allele of it.
+    for j in range(column, behind):
+        if reads.cause[i, j] > _MOSAIC:
+            why = np.int64(reads.cause[i, j])
+    return why
+
+
+@jit
+def observe_causes(reads, placed, counted, reference, min_qual):
+    """What aligned reads show that differs from the reference, each with its cause.
+
+    Args:
+        reads: RawReads, n of them.
+        placed: their Alignments.
+        counted: bool (n,), the reads that a caller would count.
+        reference: uint8 (length,), base codes of the piece.
+        min_qual: least base quality of a mismatch.
+
+    Returns:
+        ``mismatches`` int64 (m, 3): position, base code, cause. ``gaps`` int64 (k, 5): read, position of the first
+        deleted base or of the base behind an insertion, length in bases (deletions negative), column of the base
+        behind the anchor, cause.
+    """
+    most_mismatches, most_gaps = 0, 0
+    for i in range(len(counted)):
+        if counted[i] and placed.start[i] >= 0:
+            most_mismatches += placed.edit_distance[i]
+            most_gaps += placed.n_cigar[i]
+    mismatches = np.empty((most_mismatches, 3), np.int64)
+    gaps = np.empty((most_gaps, 5), np.int64)
+    m, g = 0, 0
+    for i in range(len(counted)):
+        if not counted[i] or placed.start[i] < 0:
+            continue
+        at, column = placed.start[i], np.int64(0)
+        for k in range(placed.n_cigar[i]):
+            op, length = placed.cigars[i, k] & 15, int(placed.cigars[i, k] >> 4)
+            if op == 0:
+                for j in range(length):
+                    base = reads.bases[i, column + j]
+                    if base != reference[at + j] and reads.quals[i, column + j] >= min_qual:
+                        mismatches[m, 0], mismatches[m, 1] = at + j, base
+                        mismatches[m, 2] = _cause_of_mismatch(reads, i, column + j, at + j)
+                        m += 1
+                at += length
+                column += length
+            elif op == 4:
+                column += length
+            else:
+                behind = column + length if op == 1 else column
+                gaps[g, 0], gaps[g, 1], gaps[g, 3] = i, at, column
+                gaps[g, 2] = length if op == 1 else -length
+                gaps[g, 4] = _cause_of_gap(reads, i, column, behind)
+                g += 1
+                if op == 1:
+                    column = behind
                 else:
-                    if emit == 1:
-                        why = origin[i]
-                        behind = column + length if op == 1 else column
-                        if stutter_from[i] >= 0 and column <= stutter_to[i] and behind >= stutter_from[i]:
-                            why = _STUTTER
-                        elif why == _NONE:
-                            why = _HET
-                            for j in range(max(0, column - 1), min(read_length, behind + 1)):
-                                if cause[i, j] != _NONE and cause[i, j] <= _MOSAIC:
-                                    why = cause[i, j]
-                            # An error in what was inserted makes another allele of it.
-                            for j in range(column, behind):
-                                if cause[i, j] > _MOSAIC:
-                                    why = cause[i, j]
-                        gaps[g, 0], gaps[g, 1], gaps[g, 3], gaps[g, 4] = i, at, column, why
-                        gaps[g, 2] = length if op == 1 else -length
-                    g += 1
-                    if op == 1:
-                        column += length
-                    else:
-                        at += length
-        size = m
-    return mismatches, gaps[:g]
+                    at += length
+    return mismatches[:m], gaps[:g]
 
 
 @dataclass

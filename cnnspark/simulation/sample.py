@@ -18,8 +18,8 @@ INDEL_RATE = 1 / 6_000
 MNV_RATE = 1 / 25_000
 # Two haplotypes are as different as the time since their common ancestor is long, and that changes every few kilobases
 # (Hudson 1983; Li and Durbin 2011, "Inference of human population history from individual whole-genome sequences").
-# Exponential times leave out what is introgressed or balanced; a chi-square of one degree of freedom, whose mean is 1,
-# too, has such stretches: one in a hundred has seven times the variants.
+# Exponential times leave out what is introgressed or balanced; a chi-square of one degree of freedom, which also has
+# mean 1, has such stretches: one in a hundred has seven times the variants.
 STRETCH = 4_000
 # In so many stretches all heterozygous variants are on one haplotype, which is unlike the reference as a whole.
 DIVERGED_SHARE = 0.5
@@ -49,10 +49,12 @@ class Variant:
 
     @property
     def end(self) -> int:
+        """The 0-based position behind REF."""
         return self.start + len(self.ref)
 
     @property
     def cause(self) -> Cause:
+        """Why the allele is there: mosaic, homozygous or heterozygous."""
         return Cause.MOSAIC if self.mosaic else Cause.HOM if self.genotype == (1, 1) else Cause.HET
 
 
@@ -131,8 +133,12 @@ def draw_variants(
 
 
 def _stretches(length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stretches of common ancestry: their ends (n,), how many variants they have as a multiple of the mean (n,), and
-    the haplotype that carries the heterozygous ones (n,), -1 for either."""
+    """Stretches of common ancestry.
+
+    Returns:
+        Their ends (n,), their number of variants as a multiple of the mean (n,), and the haplotype with the
+        heterozygous ones (n,), -1 for either.
+    """
     ends = np.cumsum(1 + rng.exponential(STRETCH, 2 * length // STRETCH + 10)).astype(np.int64)
     ends = np.append(ends[ends < length], length)
     carriers = np.where(rng.random(len(ends)) < DIVERGED_SHARE, rng.integers(0, 2, len(ends)), -1)

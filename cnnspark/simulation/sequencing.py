@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from cnnspark.formats.reference import T, encode_bases
 from cnnspark.simulation.error_sites import EARLY, EARLY_CYCLES, FORWARD, LATE, LATE_CYCLES, REVERSE, ErrorSites
 from cnnspark.simulation.fragments import MARGIN, Fragments, JoinedMolecules, hashed
 from cnnspark.simulation.provenance import Cause
+from cnnspark.simulation.settings import SimulationSettings
 
 # A unit fewer is the commoner stutter.
 STUTTER_DELETION_SHARE = 0.65
@@ -24,17 +25,29 @@ _NOVASEQ_FROM, _NOVASEQ = np.array([7, 18, 30]), np.array([2, 12, 23, 37], dtype
 _ERROR_CHANCE = np.minimum(np.power(10.0, np.arange(64) / -10.0), 0.75).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class RawReads:
-    """n reads on one side of the fragments, in the reference's direction, with the true place of each base."""
+class RawReads(NamedTuple):
+    """n reads on one side of the fragments, in the reference's direction, with the true place of each base.
+
+    Kernels of other modules take it whole. Numba's cache looks at the kernel's own file only: after a change of the
+    fields here delete ``__pycache__``.
+    """
 
     bases: np.ndarray  # uint8 (n, read length), base codes
     quals: np.ndarray  # uint8 (n, read length)
-    ref_pos: np.ndarray  # int32 (n, read length), position on the piece, -1 where inserted or unplaced
+    ref_pos: np.ndarray  # int32 (n, read length), position on the piece, -1 if inserted or unplaced
     cause: np.ndarray  # uint8 (n, read length), Cause
     origin: np.ndarray  # uint8 (n,), Cause of the molecule
-    stutter_from: np.ndarray  # int32 (n,), first column behind the place of a stutter, -1 where there is none
-    stutter_to: np.ndarray  # int32 (n,), column behind the bases it added (the same where it lost some)
+    stutter_from: np.ndarray  # int32 (n,), first column behind the place of a stutter, -1 without a stutter
+    stutter_to: np.ndarray  # int32 (n,), column behind the bases it added (the same if it lost some)
+
+
+class _Course(NamedTuple):
+    """Where the bases of n reads stand in the joined molecules."""
+
+    place: np.ndarray  # int64 (n, read length)
+    inserted: np.ndarray  # bool (n, read length), added by a stutter
+    stutter_from: np.ndarray  # as in RawReads
+    stutter_to: np.ndarray
 
 
 def sequence_side(
@@ -42,32 +55,46 @@ def sequence_side(
     sites: ErrorSites,
     fragments: Fragments,
     right: bool,
-    read_length: int,
-    profile: str,
+    settings: SimulationSettings,
     rng: np.random.Generator,
-    seed: int,
 ) -> RawReads:
-    """The left (forward) or right (reverse) reads of some fragments; ``seed`` is for what all copies share."""
-    n = len(fragments)
+    """Sequences the left (forward) or right (reverse) reads of n fragments.
+
+    Args:
+        joined: the molecules that the fragments are of.
+        sites: where the machine and the library make the same mistake again and again.
+        fragments: the n fragments.
+        right: the side.
+        settings: read length and profile; the seed is for what all copies of a fragment share.
+        rng: draws everything else.
+
+    Returns:
+        n reads, in the order of the fragments.
+    """
+    read_length = settings.read_length
     first_base = fragments.start + (fragments.length - read_length if right else 0)
-    place, inserted, stutter_from, stutter_to = _stutter(joined, fragments, first_base, right, read_length, rng)
-    bases = joined.codes[place]
-    ref_pos = joined.ref_pos[place]
-    cause = joined.cause[place]
-    ref_pos[inserted] = -1
-    cause[inserted] = Cause.STUTTER
-    _add_amplification_errors(fragments, place, inserted, bases, cause)
-    _read_into_adapter(fragments, right, bases, ref_pos, cause)
-    quals = _qualities(n, read_length, second=fragments.read1_left == right, rng=rng)
-    if profile == "novaseq":
-        quals = _NOVASEQ[np.searchsorted(_NOVASEQ_FROM, quals, side="right")]
-    if right:
-        quals = np.ascontiguousarray(quals[:, ::-1])
-    rows, columns = np.nonzero(rng.random(bases.shape, dtype=np.float32) < _ERROR_CHANCE[quals])
-    bases[rows, columns] = (bases[rows, columns] - 1 + rng.integers(1, 4, len(rows))) % 4 + 1
-    cause[rows, columns] = Cause.OTHER
-    _add_site_errors(sites, fragments, right, bases, quals, ref_pos, cause, profile, rng, seed)
-    return RawReads(bases, quals, ref_pos, cause, fragments.origin, stutter_from, stutter_to)
+    course = _stutter(joined, fragments, first_base, right, read_length, rng)
+    quals = _qualities(len(fragments), read_length, second=fragments.read1_left == right, rng=rng)
+    if settings.profile == "novaseq":
+        quals = _binned(quals)
+    reads = RawReads(
+        bases=joined.codes[course.place],
+        quals=np.ascontiguousarray(quals[:, ::-1]) if right else quals,
+        ref_pos=joined.ref_pos[course.place],
+        cause=joined.cause[course.place],
+        origin=fragments.origin,
+        stutter_from=course.stutter_from,
+        stutter_to=course.stutter_to,
+    )
+    reads.ref_pos[course.inserted] = -1
+    reads.cause[course.inserted] = Cause.STUTTER
+    _add_amplification_errors(fragments, course, reads)
+    _read_into_adapter(fragments, right, reads)
+    rows, columns = np.nonzero(rng.random(reads.bases.shape, dtype=np.float32) < _ERROR_CHANCE[reads.quals])
+    reads.bases[rows, columns] = (reads.bases[rows, columns] - 1 + rng.integers(1, 4, len(rows))) % 4 + 1
+    reads.cause[rows, columns] = Cause.OTHER
+    _add_site_errors(reads, sites, fragments, right, settings, rng)
+    return reads
 
 
 def _stutter(
@@ -77,8 +104,8 @@ def _stutter(
     right: bool,
     read_length: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where each read's bases lie in the joined molecules, which were added, and the columns of the stutter.
+) -> _Course:
+    """Where each read's bases stand in the joined molecules, which were added, and the columns of the stutter.
 
     A read stutters at most once. A lost or added unit stands at the repeat's first base, where aligners put it. What a
     read loses it gains at the end that the machine reads last.
@@ -87,16 +114,7 @@ def _stutter(
     columns = np.arange(read_length)
     place = first_base[:, None] + columns
     inserted = np.zeros(place.shape, dtype=bool)
-    inside_from = np.maximum(first_base, fragments.start)
-    inside_to = np.minimum(first_base + read_length, fragments.start + fragments.length)
-    first_run = np.searchsorted(joined.run_starts, inside_from + MARGIN)
-    end_run = np.searchsorted(joined.run_starts, inside_to - MARGIN)
-    stuttering = np.full(n, -1, dtype=np.int64)
-    for k in range(int((end_run - first_run).max(initial=0))):
-        candidates = np.flatnonzero((first_run + k < end_run) & (stuttering < 0))
-        runs = first_run[candidates] + k
-        hit = rng.random(len(candidates)) < joined.run_rates[runs]
-        stuttering[candidates[hit]] = runs[hit]
+    stuttering = _stuttering_repeats(joined, fragments, first_base, read_length, rng)
     rows = np.flatnonzero(stuttering >= 0)
     unit = joined.run_units[stuttering[rows]][:, None]
     at = (joined.run_starts[stuttering[rows]] - first_base[rows])[:, None]  # column of the repeat's first base
@@ -115,25 +133,42 @@ def _stutter(
     stutter_from[rows] = begin[:, 0]
     stutter_to[rows] = (begin + np.where(loses, 0, unit))[:, 0]
     # Only a read that runs into the adapter may reach over its molecule's end; those bases are replaced.
-    return np.clip(place, 0, len(joined.codes) - 1), inserted, stutter_from, stutter_to
+    return _Course(np.clip(place, 0, len(joined.codes) - 1), inserted, stutter_from, stutter_to)
 
 
-def _add_amplification_errors(
-    fragments: Fragments, place: np.ndarray, inserted: np.ndarray, bases: np.ndarray, cause: np.ndarray
-) -> None:
-    """The wrong base that all copies of a fragment have, in place."""
+def _stuttering_repeats(
+    joined: JoinedMolecules,
+    fragments: Fragments,
+    first_base: np.ndarray,
+    read_length: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Number of the repeat at which each read stutters, int64 (n,); -1 if it does not."""
+    inside_from = np.maximum(first_base, fragments.start)
+    inside_to = np.minimum(first_base + read_length, fragments.start + fragments.length)
+    first_run = np.searchsorted(joined.run_starts, inside_from + MARGIN)
+    end_run = np.searchsorted(joined.run_starts, inside_to - MARGIN)
+    stuttering = np.full(len(first_base), -1, dtype=np.int64)
+    for k in range(int((end_run - first_run).max(initial=0))):
+        candidates = np.flatnonzero((first_run + k < end_run) & (stuttering < 0))
+        runs = first_run[candidates] + k
+        hit = rng.random(len(candidates)) < joined.run_rates[runs]
+        stuttering[candidates[hit]] = runs[hit]
+    return stuttering
+
+
+def _add_amplification_errors(fragments: Fragments, course: _Course, reads: RawReads) -> None:
+    """Writes the wrong base that all copies of a fragment have into the reads."""
     rows = np.flatnonzero(fragments.error_place >= 0)
-    found, columns = np.nonzero((place[rows] == fragments.error_place[rows, None]) & ~inserted[rows])
+    found, columns = np.nonzero((course.place[rows] == fragments.error_place[rows, None]) & ~course.inserted[rows])
     rows = rows[found]
-    bases[rows, columns] = (bases[rows, columns] - 1 + fragments.error_shift[rows]) % 4 + 1
-    cause[rows, columns] = Cause.DUPLICATES
+    reads.bases[rows, columns] = (reads.bases[rows, columns] - 1 + fragments.error_shift[rows]) % 4 + 1
+    reads.cause[rows, columns] = Cause.DUPLICATES
 
 
-def _read_into_adapter(
-    fragments: Fragments, right: bool, bases: np.ndarray, ref_pos: np.ndarray, cause: np.ndarray
-) -> None:
-    """What lies behind the end of a fragment that is shorter than the read, in place."""
-    read_length = bases.shape[1]
+def _read_into_adapter(fragments: Fragments, right: bool, reads: RawReads) -> None:
+    """Writes what follows the end of a fragment that is shorter than the read into the reads."""
+    read_length = reads.bases.shape[1]
     short = np.flatnonzero(fragments.length < read_length)
     if not len(short):
         return
@@ -144,9 +179,14 @@ def _read_into_adapter(
     rows, columns = np.nonzero(behind >= 0)
     second = (fragments.read1_left[short] == right)[rows]
     adapter = np.where(second, _ADAPTERS[1][behind[rows, columns]], _ADAPTERS[0][behind[rows, columns]])
-    bases[short[rows], columns] = 5 - adapter if right else adapter
-    ref_pos[short[rows], columns] = -1
-    cause[short[rows], columns] = Cause.ADAPTERS
+    reads.bases[short[rows], columns] = 5 - adapter if right else adapter
+    reads.ref_pos[short[rows], columns] = -1
+    reads.cause[short[rows], columns] = Cause.ADAPTERS
+
+
+def _binned(quals: np.ndarray) -> np.ndarray:
+    """Base qualities as a NovaSeq reports them, uint8."""
+    return _NOVASEQ[np.searchsorted(_NOVASEQ_FROM, quals, side="right")]
 
 
 def _qualities(n: int, read_length: int, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -167,43 +207,39 @@ def _qualities(n: int, read_length: int, second: np.ndarray, rng: np.random.Gene
 
 
 def _add_site_errors(
+    reads: RawReads,
     sites: ErrorSites,
     fragments: Fragments,
     right: bool,
-    bases: np.ndarray,
-    quals: np.ndarray,
-    ref_pos: np.ndarray,
-    cause: np.ndarray,
-    profile: str,
+    settings: SimulationSettings,
     rng: np.random.Generator,
-    seed: int,
 ) -> None:
-    """Wrong bases at the error sites, in place; where the machine errs it lowers the quality in part."""
-    at_site = sites.site_of_pos[ref_pos]
+    """Writes wrong bases at the error sites into the reads; where the machine errs it lowers the quality in part."""
+    read_length = reads.bases.shape[1]
+    at_site = sites.site_of_pos[reads.ref_pos]
     rows, columns = np.nonzero(at_site >= 0)
     site = at_site[rows, columns]
     only = sites.only[site]
     by_fragment = sites.by_fragment[site]
-    cycle = bases.shape[1] - 1 - columns if right else columns
+    cycle = read_length - 1 - columns if right else columns
     # A fragment's strand is its first read's, a read's is its own.
     on_reverse = np.where(by_fragment, ~fragments.read1_left[rows], right)
     eligible = ~((only == FORWARD) & on_reverse) & ~((only == REVERSE) & ~on_reverse)
-    eligible &= ~((only == LATE_CYCLES) & (cycle < bases.shape[1] - LATE)) & ~(
-        (only == EARLY_CYCLES) & (cycle >= EARLY)
-    )
+    eligible &= ~((only == LATE_CYCLES) & (cycle < read_length - LATE))
+    eligible &= ~((only == EARLY_CYCLES) & (cycle >= EARLY))
     # The machine reads its own errors at any molecule's site; a mosaic allele is the sample's.
     eligible &= (sites.cause[site] != Cause.MOSAIC) | (fragments.origin[rows] == Cause.NONE)
-    drawn = np.where(by_fragment, hashed(seed, fragments.family[rows], site), rng.random(len(site)))
+    drawn = np.where(by_fragment, hashed(settings.seed, fragments.family[rows], site), rng.random(len(site)))
     hit = eligible & (drawn < sites.rate[site])
     rows, columns, site = rows[hit], columns[hit], site[hit]
-    bases[rows, columns] = sites.wrong_base[site]
-    cause[rows, columns] = sites.cause[site]
+    reads.bases[rows, columns] = sites.wrong_base[site]
+    reads.cause[rows, columns] = sites.cause[site]
     lowered = np.clip(rng.normal(sites.quality[site], 4.0), 6, 40).astype(np.uint8)
-    if profile == "novaseq":
-        # Binned as all others, yet a base that a caller counts.
-        lowered = np.maximum(_NOVASEQ[np.searchsorted(_NOVASEQ_FROM, lowered, side="right")], 12)
-    own = quals[rows, columns]
-    quals[rows, columns] = np.where(sites.quality[site] > 0, np.minimum(own, lowered), own)
+    if settings.profile == "novaseq":
+        # Binned like all others, yet a base that a caller counts.
+        lowered = np.maximum(_binned(lowered), 12)
+    own = reads.quals[rows, columns]
+    reads.quals[rows, columns] = np.where(sites.quality[site] > 0, np.minimum(own, lowered), own)
 
 
 assert T == 4, "a base's complement is 5 minus its code"

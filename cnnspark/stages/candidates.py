@@ -25,9 +25,21 @@ from cnnspark.variants.labeller import required
 
 @about(stage="candidates")
 def call_candidates(
-    spark: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
+    session: Session, paths: InputPaths, out: str, config: Config, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Calls every candidate allele from the reads alone and writes ``out`` (``.vcf.gz`` or ``.bcf``) with its index."""
+    """Calls every candidate allele from the reads alone and writes the callset with its index.
+
+    Args:
+        session: where the tasks run.
+        paths: reads and reference; chosen regions and the sample's name.
+        out: the callset to write, ``.vcf.gz`` or ``.bcf``.
+        config: all settings.
+        overwrite: whether an earlier ``out`` is replaced.
+
+    Raises:
+        UsageError: ``out`` exists or has another ending, or a path is missing.
+        InputError: reads and reference do not fit together, or the regions hold nothing to call.
+    """
     target = new_callset(out, overwrite)
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")
@@ -45,7 +57,7 @@ def call_candidates(
     windows = candidate_windows(contigs, regions)
     if not windows:
         raise InputError("there is nothing to call in the chosen regions; check --region")
-    check_executors(spark, [str(paths.reads), str(paths.reference)])
+    check_executors(session, [str(paths.reads), str(paths.reference)])
     read_path, reference_path, settings = str(paths.reads), str(paths.reference), config.candidates
 
     def make_work() -> BlockLines:
@@ -58,8 +70,8 @@ def call_candidates(
 
     with about(sample=sample), work_folder(target, "candidates") as work:
         work.open({"stage": "candidates"}, windows, "overwrite")
-        rows = write_shards(spark, work, windows, header, make_work)
-        merge_in_task(spark, work, rows, header, target)
+        rows = write_shards(session, work, windows, header, make_work)
+        merge_in_task(session, work, rows, header, target)
     found = sum(row.records_out for row in rows)
     progress(f"{found} candidate alleles in {len(windows)} windows")
     return {"stage": "candidates", "out": out, "records": found, "sample": sample}

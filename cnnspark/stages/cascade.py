@@ -1,4 +1,7 @@
-"""``cnnspark cascade``: two models on alleles that neither was trained on, the band of the first, a bundle of both."""
+"""``cnnspark cascade``: makes one bundle of two models, a fast one that scores first and a second for what is unsure.
+
+Both models predict alleles that neither was trained on; these decide the band of probabilities that goes on.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.common.log import progress, quiet_stderr
-from cnnspark.common.storage import absolute, has_files, location
+from cnnspark.common.storage import absolute, require_free
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.metrics import BLOCK_BASES
 from cnnspark.execution.tensorflow_setup import lean_import
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """The bundle and what was found."""
+    """The bundle that was written, and the band that was chosen."""
 
     out: str
     first: str
@@ -52,10 +55,11 @@ class CascadeResult:
     chosen: ChosenBand
 
     def to_dict(self) -> dict[str, Any]:
+        """The result as plain values."""
         return dataclasses.asdict(self) | {"share": self.chosen.share}
 
     def text(self) -> str:
-        """The result for a person."""
+        """The result for the terminal."""
         found, band = self.chosen, self.chosen.band
         lines = [
             f"{found.share:.1%} of {found.alleles} validation alleles go on to the second model: those with a "
@@ -73,16 +77,22 @@ def make_cascade(
     data: Sequence[str], first: str | None, model: str, out: str, settings: ScoreSettings | None = None,
     if_exists: str = "fail", by_default: bool = True,
 ) -> CascadeResult:  # fmt: skip
-    """Chooses the band of two models on labelled tensors and writes ``out``, a bundle of both.
+    """Chooses the band of two models on labelled tensors and writes a bundle of both.
 
-    Of datasets that a model was trained on the blocks that it held out count, of others all. ``first`` may be left out
-    for a bundled model. ``by_default``: the bundle scores in two stages unless it is told not to.
+    Args:
+        data: datasets with labels. Of a dataset that a model was trained on, the blocks that it held out count.
+        first: the model that scores first; may be left out for a bundled ``model``.
+        model: the model that scores what is unsure.
+        out: the bundle's folder.
+        settings: batch size and threads.
+        if_exists: ``fail`` or ``overwrite``.
+        by_default: whether the bundle scores in two stages unless a run says otherwise.
 
-    Raises UsageError where the models do not go together or were trained on the data, InputError where the data hold
-    too few alleles of known label.
+    Raises:
+        UsageError: the models do not go together, or were trained on the data.
+        InputError: the data have too few alleles of known label.
     """
-    if has_files(location(out)) and if_exists == "fail":
-        raise UsageError(f"{out} exists; give another --out or --if-exists overwrite")
+    require_free(out, if_exists != "fail", empty_ok=True)
     model = absolute_model(chosen_model(model, with_reads=True))
     first = absolute_model(chosen_model(first or _usual_first(model), with_reads=True))
     cards = read_card(first), read_card(model)
@@ -125,9 +135,10 @@ def _usual_first(model: str) -> str:
 def validation_blocks(
     dataset: Dataset | JoinedDataset, paths: Sequence[str], models: Sequence[str], cards: Sequence[Card]
 ) -> list[int]:
-    """The blocks whose alleles no model was trained on.
+    """The numbers of the blocks whose alleles no model was trained on.
 
-    Raises UsageError where a model was trained on some of the datasets and others, or nothing is left.
+    Raises:
+        UsageError: a model was trained on some of the datasets but not on others, or no block is left.
     """
     chosen = {block["block"] for block in dataset.blocks}
     for model, card in zip(models, cards, strict=True):
@@ -156,10 +167,15 @@ def probabilities_of(
     cards: Sequence[Card],
     settings: ScoreSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of the blocks' alleles of known label what :func:`cnnspark.scoring.cascade_band.choose_band` takes, (n,) each:
-    labels, both models' calibrated probabilities, numbers of stretches of the genome and of datasets.
+    """Predicts the blocks' alleles of known label with both models. TensorFlow is loaded here.
 
-    In the files' order. TensorFlow is loaded here. Raises UsageError where the tensors are not the models'.
+    Returns:
+        Arrays (n,) in the files' order, as :func:`cnnspark.scoring.cascade_band.choose_band` takes them: labels (int),
+        calibrated probabilities by the first and the second model (float64), and the numbers of the stretch of the
+        genome and of the dataset (int).
+
+    Raises:
+        UsageError: the tensors were built with other settings than the models' training data.
     """
     wanted = {name: value for name, value in dataset.card["config"]["tensors"].items() if name != "on_ref_mismatch"}
     trained = {n: v for n, v in cards[1].data.get("tensors", wanted).items() if n != "on_ref_mismatch"}
@@ -220,9 +236,10 @@ def _predicted(
 
 
 def write_cascade(out: str, first: str, model: str, card: Card, replace: bool = False) -> None:
-    """Writes a bundle of both models: the second one's with ``card``, and the first one's within.
+    """Writes a bundle of both models: the second one with ``card``, and the first one inside it.
 
-    Raises InputError where something is there already and ``replace`` is not given.
+    Raises:
+        InputError: ``out`` exists and ``replace`` is false.
     """
     with (
         opened_bundle(first, BUNDLE_FILES) as of_first,

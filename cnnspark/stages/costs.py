@@ -1,7 +1,7 @@
-"""What work costs: seconds of one core by alleles, reads and records, fitted to measured blocks. Pure.
+"""What work costs: seconds of one core by alleles, reads and records, fitted to measured blocks.
 
-The figures are of the machine named in docs/performance.md; another machine is faster or slower by about the same
-factor throughout, so that they balance work anywhere, and a run's manifest says how far the seconds were off.
+The figures are of the machine named in docs/performance.md. Another machine is faster or slower by about the same
+factor throughout, so the figures balance work anywhere; a run's manifest says how far the seconds were off.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ USUAL_SPACING = 1_000.0
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, in things that cost; adds up."""
+    """An amount of work, in units that cost; amounts add up."""
 
     blocks: float = 0
     records: float = 0
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one core for each unit of :class:`Work`; the costs of two steps add up to those of both."""
+    """Seconds of one core for each unit of :class:`Work`; the costs of two steps add up to the cost of both."""
 
     block: float = 0
     record: float = 0
@@ -49,6 +49,7 @@ class Costs:
         return Costs(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def seconds(self, work: Work) -> float:
+        """The seconds that this work takes on one core."""
         return (
             self.block * work.blocks
             + self.record * work.records
@@ -62,8 +63,8 @@ class Costs:
         return self.record + alleles * (self.allele + self.row * min(depth, read_limit)) + self.read * reads
 
 
-# Fitted by benchmarks/costs.py on 2026-11-23, a 2-core x86-64 machine that was busy with other work; how far they
-# are off stands in docs/performance.md.
+# Fitted by benchmarks/execution/costs.py on 2026-11-23, a 2-core x86-64 machine that was busy with other work; how far
+# they are off stands in docs/performance.md.
 READ_RECORDS = Costs(record=3.75e-6)
 BUILD = Costs(block=1.2e-3, allele=6.36e-5, read=2.91e-6)
 BUILD_WITHOUT_READS = Costs(block=8.62e-4, allele=6.32e-5)
@@ -82,8 +83,10 @@ NETWORKS: Mapping[str, Costs] = MappingProxyType(
 
 
 def scoring_costs(network: str, with_reads: bool) -> Costs:
-    """What ``score`` costs with a network, from the callset's lines to the shard. A network of another name costs as
-    the default one does."""
+    """What ``score`` costs with a network, from the callset's lines to the shard.
+
+    A network of an unknown name costs as much as ``reads``.
+    """
     if not with_reads:
         build = BUILD_WITHOUT_READS
     else:
@@ -92,30 +95,30 @@ def scoring_costs(network: str, with_reads: bool) -> Costs:
 
 
 def tensor_costs(with_reads: bool) -> Costs:
-    """What ``tensors`` costs, labels and Parquet included."""
+    """What ``tensors`` costs, with labels and Parquet."""
     return READ_RECORDS + (BUILD if with_reads else BUILD_WITHOUT_READS) + WRITE_TENSORS
 
 
 def line_costs() -> Costs:
-    """What stages cost that look at records alone."""
+    """What a stage costs that reads records only."""
     return READ_RECORDS + WRITE_SHARD
 
 
 @dataclass(frozen=True)
 class Expected:
-    """How blocks are weighed: whose reads, what a stage does with them, and at most how many rows an allele has."""
+    """The cost model of a stage: its costs, the reads whose depth counts, and the most rows of an allele."""
 
     costs: Costs
     reads: str | None = None
     read_limit: int = 128
 
     def open(self) -> Weigher:
-        """Reads the index: once in a task."""
+        """Reads the index of the reads; once in each task."""
         return Weigher(self.costs, read_depths(self.reads), self.read_limit)
 
 
 class Weigher:
-    """Weighs the records of a contig one after the other, and sums up the work of a block of them.
+    """Weighs the records of a contig one after another.
 
     Without known depths each record weighs 1 and reads cost nothing.
     """
@@ -129,16 +132,16 @@ class Weigher:
         self._depth = 0.0
 
     def depth(self, contig: str, start: int) -> float:
+        """The depth at a 0-based position, from the index of the reads; 0 if it is unknown."""
         window = (contig, start // WINDOW_BASES)
         if self.depths is not None and window != self._window:
             self._window, self._depth = window, self.depths.depth(contig, start)
         return self._depth
 
     def weight(self, contig: str, start: int, previous: int, alleles: int) -> float:
-        """The record's cost, in usual records, 1 at least; ``previous`` is the last record's start, -1 if none.
+        """The record's cost in usual records, at least 1; ``previous`` is the start of the record before, -1 if none.
 
-        What a block costs whatever it holds (reads beyond its ends) has no part in it: making blocks smaller would
-        only repeat that.
+        What a block costs whatever it holds (reads beyond its ends) does not count: smaller blocks would repeat it.
         """
         if self.depths is None:
             return 1.0
@@ -152,11 +155,12 @@ class Weigher:
         return max(1.0, cost / self._usual) if self._usual else 1.0
 
     def block(self) -> BlockWork:
+        """The work of a new block."""
         return BlockWork(self)
 
 
 class BlockWork:
-    """Sums up the work of one block, whose records come in order."""
+    """Adds up the work of one block, whose records come in order."""
 
     def __init__(self, weigher: Weigher):
         self._weigher = weigher
@@ -165,6 +169,7 @@ class BlockWork:
         self._contig, self._first, self._end = "", -1, 0
 
     def add(self, contig: str, start: int, ref_bases: int, alleles: int) -> None:
+        """One more record: its 0-based start, the length of REF in bases, its scorable alleles."""
         self._records += 1
         if not alleles:
             return

@@ -1,19 +1,18 @@
-"""What a callset's scores are worth, against a truth."""
+"""How good a callset's scores are, against a truth."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from cnnspark.common.log import about
-from cnnspark.common.storage import absolute, has_files, location, make_folder
-from cnnspark.config import Config, InputPaths
+from cnnspark.common.storage import absolute, location, make_folder, require_free
+from cnnspark.config import InputPaths
 from cnnspark.errors import UsageError
-from cnnspark.evaluation.callset_counts import add_tallies
+from cnnspark.evaluation.callset_counts import CallsetCounts, add_counts
 from cnnspark.evaluation.collect import (
     BlockAlleles,
     BlockCollector,
@@ -37,14 +36,19 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, read_bed
 from cnnspark.formats.vcf import VcfSource
+from cnnspark.reports.callset.contents import ReportContents
 from cnnspark.reports.callset.finished_run import store_pictures
 from cnnspark.reports.callset.page import write_report
 from cnnspark.reports.callset.run_facts import RunFacts, run_of
 from cnnspark.stages.inputs import CheckedInputs, checked_inputs
+from cnnspark.stages.requests import EvaluationRequest
 from cnnspark.stages.run_steps import planned_blocks
 from cnnspark.variants.label_tables import read_causes
 from cnnspark.variants.labeller import TruthPaths, required
 from cnnspark.variants.truth import require_both_labels
+
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
 
 
 @dataclass(frozen=True)
@@ -56,98 +60,124 @@ class Evaluation:
 
     @property
     def metrics(self) -> Metrics:
+        """The figures: group -> score -> name -> value."""
         return self.measured.metrics
 
     @property
     def counts(self) -> dict[str, int]:
+        """Records and alleles, by why they are labelled or not."""
         return self.measured.counts
 
     @property
     def by_cause(self) -> Metrics:
+        """The figures by mechanism, if causes were given."""
         return self.measured.by_cause
 
 
 @about(stage="evaluate")
-def evaluate_callset(
-    spark: Session, paths: InputPaths, out: str, config: Config, scores: Sequence[str] = (),
-    min_qual: float | None = None, title: str = "Evaluation", overwrite: bool = False,
-    history: list[dict] | None = None, facts: Mapping[str, Any] | None = None, causes: str | None = None,
-    stratify: Sequence[str] = (), compare: Sequence[str] = (), others: Sequence[str] = (), run: RunFacts | None = None,
-) -> Evaluation:  # fmt: skip
-    """Labels a callset's alleles, measures each score and writes the figures (:class:`Measurements`) and a report.
-
-    ``causes`` is a table of why false alleles are there: each mechanism is then measured on its own, too. ``stratify``
-    are ``name=bed``, ``compare`` are ``A,B``, two scores; ``others`` are more callsets of the same sample, whose scores
-    are then called ``callset:KEY`` (:mod:`cnnspark.evaluation.collect`). ``run`` is what the report says of the run
-    that scored; where the callset is a scoring run's folder, its own.
+def evaluate_callset(session: Session, request: EvaluationRequest) -> Evaluation:
+    """Labels a callset's alleles, measures each score, and writes the figures (:class:`Measurements`) and a report.
 
     Labelled alleles come to the driver as arrays of some 60 bytes each; their records do not.
+
+    Args:
+        session: where the tasks run.
+        request: what to measure, and against what.
+
+    Raises:
+        UsageError: the output exists, no truth is given, or a score, pair or region that makes no sense.
+        InputError: callset, truth, reference and regions do not fit together, or one class has no alleles.
     """
-    paths, folder = paths.absolute(), location(out)
-    if has_files(folder) and not overwrite:
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    paths, folder = request.paths.absolute(), location(request.out)
+    require_free(request.out, request.overwrite, empty_ok=True)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     if truth is None:
         raise UsageError("there is nothing to compare with; give --truth with --bed, or --labels")
-    pairs, region_files = pairs_of(compare), [
-        dataclasses.replace(file, path=absolute(file.path)) for file in parse_region_files(stratify)
-    ]  # fmt: skip
-    given = [required(paths.vcf, "--vcf"), *(absolute(path) for path in others)]
+    pairs = pairs_of(request.compare)
+    files = [replace(file, path=absolute(file.path)) for file in parse_region_files(request.stratify)]
+    given = [required(paths.vcf, "--vcf"), *(absolute(path) for path in request.others)]
     truth.check(paths.reference)
-    cause_table = absolute(causes) if causes else None
-    if cause_table:
-        read_causes(cause_table)  # said now, not by a task
+    causes = absolute(request.causes) if request.causes else None
+    if causes:
+        read_causes(causes)  # a bad table is said now, not by a task
     with ExitStack() as stack:
         opened = []
         for path in given:
-            of_one = dataclasses.replace(paths, vcf=merged_callset(path))
-            opened.append(stack.enter_context(checked_inputs(of_one, config, folder, needs_reads=False)))
-        callsets = measured_callsets(given, opened, paths, scores, pairs)
+            of_one = replace(paths, vcf=merged_callset(path))
+            opened.append(stack.enter_context(checked_inputs(of_one, request.config, folder, needs_reads=False)))
+        callsets = measured_callsets(given, opened, paths, request.scores, pairs)
         pairs = list(pairs_to_compare(pairs, callsets))
-        contigs = check_contigs(opened, truth, paths.reference, region_files)
+        contigs = check_contigs(opened, truth, paths.reference, files)
         make_folder(folder)
         checked = opened[0]
-        blocks = planned_blocks(spark, checked, config)
+        blocks = planned_blocks(session, checked, request.config)
         if len(callsets) > 1:
             blocks = blocks_of_all(blocks, contigs, checked.preflight.contig_lengths, checked.regions)
-        task = EvaluationTask(callsets, truth, paths.reference, tuple(region_files), cause_table, min_qual)
+        task = EvaluationTask(callsets, truth, paths.reference, tuple(files), causes, request.min_qual)
+        collected = _collect(session, task, blocks)
+    evaluation = _measure(collected, task, given, [*request.scores, *(name for pair in pairs for name in pair)], pairs)
+    _write(folder, evaluation, request, given, add_counts([part.callset_counts for part in collected], callsets[0].key))
+    return evaluation
 
-        def collect(part: Iterable[Block]) -> Iterator[BlockAlleles]:
-            collector = BlockCollector(task)
-            for block in part:
-                yield collector.collect(block)
 
-        collected = run_tasks(spark, deal(spark, blocks), collect, block_range(blocks, len(blocks)))
-    collected.sort(key=lambda part: part.block)
-    counts = [sum((part.counts[i] for part in collected), Counter()) for i in range(len(callsets))]
-    require_both_labels(sum(counts, Counter()), " and ".join(given))
+def _collect(session: Session, task: EvaluationTask, blocks: Sequence[Block]) -> list[BlockAlleles]:
+    """The labelled alleles and counts of each block, in the blocks' order."""
+
+    def collect(part: Iterable[Block]) -> Iterator[BlockAlleles]:
+        collector = BlockCollector(task)
+        for block in part:
+            yield collector.collect(block)
+
+    collected = run_tasks(session, deal(session, blocks), collect, block_range(blocks, len(blocks)))
+    return sorted(collected, key=lambda part: part.block)
+
+
+def _measure(
+    collected: Sequence[BlockAlleles], task: EvaluationTask, given: Sequence[str], scores: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+) -> Evaluation:  # fmt: skip
+    """All figures of the collected alleles; ``given`` are the callsets' paths, for messages."""
+    names = " and ".join(given)
+    counts = [sum((part.counts[i] for part in collected), Counter()) for i in range(len(task.callsets))]
+    require_both_labels(sum(counts, Counter()), names)
     summaries = {
         callset.name: callset_summary(counts[i], sum((part.composition[i] for part in collected), Counter()))
-        for i, callset in enumerate(callsets)
+        for i, callset in enumerate(task.callsets)
     }
     alleles = AlleleScores.concatenate([part.alleles for part in collected])
-    check_scores(alleles, [*scores, *(name for pair in pairs for name in pair)], " and ".join(given))
-    divided = dimensions(paths.reference is not None, region_files)
-    measured = measure(alleles, counts[0], divided, pairs, summaries, bool(causes))
-    warn_of_empty(measured, region_files)
-    by_cause = measured.by_cause
-    shown = {**(facts or {}), **({"By mechanism": cause_facts(by_cause)} if by_cause else {}), "counts": counts[0]}
-    run = run or run_of(given[0])
-    curves, tally = (
-        draw_curves(alleles, paths.regions),
-        add_tallies([part.tally for part in collected], callsets[0].key),
-    )
-    store_pictures(folder, curves, tally)
-    if history is None and run is not None and run.card is not None:
-        history = list(run.card.history)
-    read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
-    write_report(
-        folder / "report.html", title, measured.metrics, curves, history, shown,
-        tally=tally, strata=measured.strata, comparison=measured.comparison, callsets=measured.callsets, run=run,
-        inputs={**read, "vcf": merged_callset(given[0])},
-    )  # fmt: skip
-    measured.write(folder)
+    check_scores(alleles, scores, names)
+    divided = dimensions(task.reference is not None, task.region_files)
+    measured = measure(alleles, counts[0], divided, pairs, summaries, bool(task.causes))
+    warn_of_empty(measured, task.region_files)
     return Evaluation(measured, alleles)
+
+
+def _write(
+    folder: Location, evaluation: Evaluation, request: EvaluationRequest, given: Sequence[str], counts: CallsetCounts
+) -> None:
+    """Writes figures, pictures and the report; ``counts`` are those of all records of the first callset."""
+    paths, measured = request.paths.absolute(), evaluation.measured
+    run = request.run or run_of(given[0])
+    curves = draw_curves(evaluation.alleles, paths.regions)
+    store_pictures(folder, curves, counts)
+    mechanisms = {"By mechanism": cause_facts(measured.by_cause)} if measured.by_cause else {}
+    history = list(run.card.history) if run is not None and run.card is not None else None
+    read = run.inputs if run else {"reads": paths.reads, "reference": paths.reference, "sample": paths.sample}
+    contents = ReportContents(
+        title=request.title,
+        metrics=measured.metrics,
+        curves=curves,
+        history=history or (),
+        facts={**mechanisms, "counts": measured.counts},
+        counts=counts,
+        strata=measured.strata,
+        comparison=measured.comparison,
+        callsets=measured.callsets,
+        run=run or RunFacts(),
+        inputs={**read, "vcf": merged_callset(given[0])},
+    )
+    write_report(folder / "report.html", contents)
+    measured.write(folder)
 
 
 def measured_callsets(

@@ -11,19 +11,21 @@ from typing import Any
 import pysam
 
 from cnnspark.common.dataclass_settings import build
+from cnnspark.common.log import listed
 from cnnspark.common.storage import is_url, location, read_json
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.execution.run_folder import MANIFEST
 from cnnspark.formats.htslib import for_htslib
-from cnnspark.models.bundle_files import BUNDLED, PREFIX, absolute_model, chosen_model
-from cnnspark.models.card import looks_at_reads, model_tensors, read_card, require_finished
-from cnnspark.reports.allele.explanation import explained, facts_of
+from cnnspark.models.bundle_files import BUNDLED, PREFIX, chosen_model
+from cnnspark.models.card import read_card
+from cnnspark.models.selection import select_model
+from cnnspark.reports.allele.explanation import explain_site
 from cnnspark.reports.allele.page import write_page
-from cnnspark.reports.allele.position import listed
 from cnnspark.reports.allele.sentences import sentences
 from cnnspark.reports.allele.site import find_site, model_digest
-from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.reports.allele.tensor_picture import draw_allele, record_facts
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages import merged_callset
 from cnnspark.stages.inputs import checked_inputs, require_reads
 from cnnspark.stages.show import check_folder_of
@@ -31,7 +33,11 @@ from cnnspark.variants.labeller import required
 
 
 def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[InputPaths, str | None, Config]:
-    """The merged callset of a scoring run's folder, and the run's own inputs and model where none are given."""
+    """Fills in what a finished scoring run knows: its merged callset, and its inputs and model if none are given.
+
+    Raises:
+        InputError: the folder is not one of a finished scoring run.
+    """
     vcf = required(paths.vcf, "--vcf")
     if is_url(vcf) or not Path(vcf).is_dir():
         return paths, model, config
@@ -54,7 +60,11 @@ def of_the_run(paths: InputPaths, model: str | None, config: Config) -> tuple[In
 
 
 def of_one_member(paths: InputPaths) -> InputPaths:
-    """Of several samples with reads the one that is asked for."""
+    """The paths of one sample, out of a run on several.
+
+    Raises:
+        UsageError: several samples were scored and none is named, or the named one has no reads.
+    """
     if not paths.members:
         return paths
     names = [member.sample for member in paths.members]
@@ -68,9 +78,10 @@ def of_one_member(paths: InputPaths) -> InputPaths:
 
 
 def scored_with(vcf: str, has_reads: bool) -> str:
-    """The bundled model by which the callset was scored; of a callset without scores the usual one.
+    """The bundled model that scored the callset, or the default one if the callset has no scores.
 
-    Raises UsageError where it was scored by another model.
+    Raises:
+        UsageError: the callset was scored by a model of the user's.
     """
     digest = model_digest(_header_of(vcf))
     if digest is None:
@@ -82,7 +93,7 @@ def scored_with(vcf: str, has_reads: bool) -> str:
 
 
 def _header_of(vcf: str) -> Sequence[str]:
-    """The header's lines; none where the file cannot be read, which is said when it is opened for good."""
+    """The header's lines; empty if the file cannot be read, which is reported when it is opened."""
     verbosity = pysam.set_verbosity(0)  # what htslib thinks of a header is no concern here
     try:
         with pysam.VariantFile(for_htslib(vcf)) as file:
@@ -96,14 +107,20 @@ def _header_of(vcf: str) -> Sequence[str]:
 def explain(
     paths: InputPaths, model: str | None, at: str, alt: str | None, out: str, config: Config | None = None
 ) -> dict[str, Any]:
-    """Explains one allele of a callset, writes the page ``out`` (.html) and returns what it shows as plain values.
+    """Explains one allele of a callset on a page, and returns what the page shows as plain values.
 
-    ``paths.vcf`` may be the folder of a scoring run; reads, reference, sample and model are then those of the run
-    unless others are given. ``at`` and ``alt`` are as for :func:`cnnspark.stages.show.show`; without ``model`` it is
-    the bundled one that the callset was scored with, or the usual one of a callset without scores.
+    Args:
+        paths: the callset, or the folder of a scoring run; then reads, reference, sample and model are that run's
+            unless others are given.
+        model: a bundle or the name of a bundled model; None for the one that scored the callset.
+        at: the record's position, ``chr20:10000117`` (1-based).
+        alt: which ALT; None takes the first that can be scored.
+        out: the page to write, ``.html``.
+        config: all settings.
 
-    Raises UsageError (what was asked for cannot be explained) and InputError (nothing is there, or the inputs do not
-    fit).
+    Raises:
+        UsageError: what was asked for cannot be explained.
+        InputError: the callset has nothing at the position, or the inputs do not fit together.
     """
     if not out.lower().endswith((".html", ".htm")):
         raise UsageError(f"{out} must end in .html; the explanation is one page")
@@ -111,24 +128,23 @@ def explain(
     paths, model, config = of_the_run(paths, model, config or Config())
     paths = of_one_member(paths)
     required(paths.vcf, "--vcf")
-    given = chosen_model(model, paths.has_reads) if model is not None else scored_with(str(paths.vcf), paths.has_reads)
-    model = absolute_model(given)
-    card = read_card(model)
-    require_finished(card, model)
-    needs_reads = looks_at_reads(card)
-    if needs_reads:
-        require_reads(paths.reads, model)
+    name = model if model is not None else scored_with(str(paths.vcf), paths.has_reads)
+    selected = select_model(name, paths.has_reads)
+    if selected.needs_reads:
+        require_reads(paths.reads, selected.path)
     # Of the whole callset one allele counts: a REF that is not the reference's is an error at this one only.
     lenient = dataclasses.replace(config.tensors, on_ref_mismatch="skip")
     config = dataclasses.replace(config, tensors=lenient)
-    tensors = model_tensors(model, card, lenient)
+    plan = ScoringPlan.of(selected, lenient, config.score)
     with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
         place = location(folder) / "callset"
-        with checked_inputs(paths.absolute(), config, place, needs_reads, needs_reference=True) as checked:
-            site = find_site(checked.inputs, str(paths.vcf), card, tensors, at, alt)
-        found = explained(site, model, card, config.score)
+        with checked_inputs(paths.absolute(), config, place, selected.needs_reads, needs_reference=True) as checked:
+            site = find_site(checked.inputs, str(paths.vcf), plan, at, alt)
+        found = explain_site(site, plan)
         picture = Path(folder) / "tensor.png"
-        drawn = draw_allele(site.tensors, site.index, str(picture), facts_of(site), site.alts, {})
+        drawn = draw_allele(
+            site.tensors, site.index, str(picture), record_facts(site.sample, site.record), site.alts, {}
+        )
         found = {"out": out, "sample": site.sample, **{k: drawn[k] for k in ("reads", "support")}, **found}
         found["summary"] = sentences(found)
         write_page(out, found, picture.read_bytes())

@@ -1,4 +1,4 @@
-"""A stage's inputs: checked against each other, in a form that regions can be read from, with their labels."""
+"""A stage's inputs: checked against each other once, and handed on in a form that regions are read from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class CheckedInputs:
-    """Inputs that passed preflight, and the callset in a form that regions can be read from."""
+    """Inputs that passed preflight.
+
+    Attributes:
+        inputs: the paths that tasks open; the callset is bgzipped and indexed.
+        header: the callset's.
+        regions: the chosen ones; empty for all of the callset.
+        preflight: what the checks found out.
+        identity: what a run's result depends on; a run is resumed only if it is the same.
+        stale_index: the index is older than the callset, so its records must be counted.
+    """
 
     inputs: block_tensors.Inputs
     header: VcfHeader
@@ -44,9 +53,18 @@ class CheckedInputs:
 def checked_inputs(
     paths: InputPaths, config: Config, out: Location, needs_reads: bool = True, needs_reference: bool | None = None
 ) -> Iterator[CheckedInputs]:
-    """Preflight of callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts.
+    """Checks callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts.
 
-    The reference is needed where the reads are, if nothing else is said; what is not needed is not looked at.
+    Args:
+        paths: the run's, absolute.
+        config: all settings.
+        out: where the stage writes.
+        needs_reads: whether the reads are opened and checked.
+        needs_reference: whether the reference is; the same as ``needs_reads`` if None.
+
+    Raises:
+        UsageError: a path is missing, or reads are given both by sample and for all.
+        InputError: a file cannot be used, or the files do not fit together.
     """
     needs_reference = needs_reads if needs_reference is None else needs_reference
     vcf = required(paths.vcf, "--vcf")
@@ -54,7 +72,7 @@ def checked_inputs(
     with ExitStack() as stack:
         readable = vcf
         if callset.needs_copy(vcf):
-            # Beside the output, because that is storage which the executors see, too.
+            # Beside the output: executors see that storage.
             make_room(out)
             copy = stack.enter_context(private_folder(out, "callset")) / "callset.vcf.gz"
             callset.place_copy(vcf, copy)
@@ -101,10 +119,10 @@ def checked_inputs(
 
 
 def _members(paths: InputPaths, header: VcfHeader, needs_reads: bool) -> tuple[InputPaths, tuple[Member, ...]]:
-    """The members of a callset of several samples, in the order of its columns, so that theirs does not matter.
+    """The members of a callset of several samples, in the order of its columns.
 
-    The one member of a callset of one sample is that sample: it is read as it is without members. Reads that are not
-    needed are "". Raises UsageError where members and reads are given both.
+    The one member of a callset of one sample is that sample: it is read as without members. Reads that are not needed
+    are "".
     """
     if not paths.members:
         return paths, ()
@@ -123,6 +141,10 @@ def _members(paths: InputPaths, header: VcfHeader, needs_reads: bool) -> tuple[I
 
 
 def require_reads(reads: str | None, model: str) -> None:
-    """Raises UsageError where there are no reads for a model, by its name or path, that looks at them."""
+    """Checks that there are reads for a model that needs them.
+
+    Raises:
+        UsageError: there are none; ``model`` is its name or path.
+    """
     if not reads:
         raise UsageError(f"the model {model} looks at reads; give --reads")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,26 +17,29 @@ from cnnspark._version import __version__
 from cnnspark.common.log import progress
 from cnnspark.common.storage import (
     file_identity,
-    has_files,
     local_folder,
     location,
     make_folder,
+    require_free,
     write_json,
     write_text,
 )
-from cnnspark.config import USUAL_PRECISION, Config, InputPaths
+from cnnspark.config import USUAL_PRECISION, Config, FilterChoice, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.metrics import format_table
 from cnnspark.execution.shards import MERGED
 from cnnspark.execution.tasks import LocalSession, Session
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.formats.callset import require_file
 from cnnspark.formats.reads import ReadSource
-from cnnspark.models.bundle_files import chosen_model, is_bundled
-from cnnspark.models.card import SENSITIVITIES, Card, looks_at_reads, model_tensors, read_card, require_finished
+from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.names import MODELS_WITHOUT_READS
+from cnnspark.models.selection import SelectedModel, select_model
 from cnnspark.reports.callset.run_facts import read_run
-from cnnspark.scoring.cascade import first_stage, refuse_untrained
-from cnnspark.stages.inputs import require_reads
+from cnnspark.scoring.cascade import refuse_untrained
+from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.stages.inputs import CheckedInputs, checked_inputs, require_reads
+from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from cnnspark.training import train
 from cnnspark.training.job import check_data
 from cnnspark.variants.labeller import TruthPaths, required
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from cnnspark.common.storage import Location
-    from cnnspark.simulation.simulate import SimulatedFiles
+    from cnnspark.simulation import SimulatedFiles
 
 # What a run's folder holds, by stage.
 CANDIDATES, TENSORS, MODEL, SCORED, FILTERED, EVALUATION, CONFIG = (
@@ -59,7 +64,7 @@ DEMO_BLOCK_RECORDS, DEMO_EPOCHS = 250, 4
 
 @dataclass
 class PipelineResult:
-    """Where the results lie, and what they are worth."""
+    """Where the results are, and how good they are."""
 
     out: str
     model: str
@@ -73,6 +78,7 @@ class PipelineResult:
     held_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """The result as plain values."""
         return dataclasses.asdict(self)
 
     def text(self) -> str:
@@ -94,123 +100,181 @@ class PipelineResult:
         return "\n".join(lines)
 
 
-def run_all(
-    spark: Session,
-    paths: InputPaths,
-    out: str,
-    config: Config,
-    model: str | None = None,
-    if_exists: str = "fail",
-    strict: bool = False,
-    held_out: tuple[str, ...] = (),
-) -> PipelineResult:
-    """Candidates where there is no callset, tensors and training where there is no model, scores, FILTER, evaluation.
+def run_all(session: Session, request: RunRequest) -> PipelineResult:
+    """Runs the steps that the request needs: candidates, tensors, training, scores, FILTER, evaluation.
 
-    Without a model and without a truth a bundled model scores. One is trained on the truth's blocks but for the last
-    share of each contig, and the evaluation is on the regions that were held out; they also chose the epoch and the
-    thresholds, so its figures are a little kind. With ``if_exists="resume"`` finished stages are kept. Raises
-    UsageError, InputError, RunError, and with ``strict`` QualityError where the callset is not what the model was
-    trained on.
+    Candidates are called if there is no callset. A model is trained if none is given and there is a truth; without a
+    truth a bundled model scores. Training holds out the last share of each contig, and the evaluation is on these
+    regions. They also chose the epoch and the thresholds, so metrics on them are slightly optimistic. With
+    ``if_exists="resume"`` finished steps are kept.
 
     Args:
-        held_out: the regions to evaluate on, of a ``model`` that was trained on the rest of this very sample.
+        session: where the tasks run; training needs Spark.
+        request: inputs, output, settings.
+
+    Raises:
+        UsageError: options or settings that do not fit together, or an output that exists.
+        InputError: inputs that do not fit together.
+        RunError: a step failed; the run can be resumed.
+        QualityError: with ``strict``, the callset is unlike the model's training data.
     """
-    folder = location(out)
-    if has_files(folder) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
-    paths, trained_model = paths.absolute(), model or config.model
-    truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
-    if trained_model is None and truth is not None:
-        config = dataclasses.replace(config, train=config.train.with_flags(objective="classify"))
-    else:
-        trained_model = chosen_model(trained_model, paths.has_reads)
-    _check(paths, truth, trained_model, config)
-    if trained_model is None and isinstance(spark, LocalSession):
-        raise UsageError("a model is trained by Spark; give --model, or leave --local out")
-    make_folder(folder)
-    if paths.vcf is None:
-        progress("candidates")
-        paths = dataclasses.replace(paths, vcf=_candidates(spark, paths, folder, config, if_exists), regions=())
-    if trained_model is None and not isinstance(spark, LocalSession):
-        progress("tensors")
-        data, model = str(folder / TENSORS), str(folder / MODEL)
-        # A network that looks at no reads is trained without them, as it will score.
-        built_from = dataclasses.replace(paths, reads=None) if config.train.model in MODELS_WITHOUT_READS else paths
-        stages.build_dataset(spark, built_from, data, config, if_exists)
-        progress("train")
-        train.train(spark, data, model, dataclasses.replace(config.train, if_exists=if_exists), progress)
-    else:
-        model = str(trained_model)
-    card = read_card(model)
-    resolved = dataclasses.replace(config, inputs=paths, model=model).to_dict()
+    with ExitStack() as stack:
+        run = _Run(session, request, stack)
+        for name, needed, step in run.steps():
+            if needed:
+                progress(name)
+                step()
+        return run.finish()
 
-    progress("score")
-    scored = str(folder / SCORED)
-    summary = stages.score_callset(spark, paths, model, scored, config, if_exists, strict=strict)
-    progress("filter")
-    filtered = str(folder / FILTERED)
-    outcome = filter_with(spark, scored, filtered, config, card, is_bundled(model))
-    result = PipelineResult(
-        out=out,
-        model=model,
-        merged=f"{scored}/{MERGED}",
-        filtered=filtered,
-        statement=summary["statement"],
-        filtered_counts=outcome["counts"],
-        thresholds=outcome["thresholds"],
-    )
-    if truth is not None:
-        progress("evaluate")
-        result.evaluation = str(folder / EVALUATION)
-        result.held_out = tuple(card.data["held_out"]) if trained_model is None else held_out
-        measured = stages.evaluate_callset(
-            spark, dataclasses.replace(paths, vcf=filtered, regions=result.held_out or paths.regions),
-            result.evaluation, config, title="cnnspark run", overwrite=True, run=read_run(scored),
+
+class _Run:
+    """One run: what its steps share. Making it checks everything that can be checked before the first step."""
+
+    def __init__(self, session: Session, request: RunRequest, stack: ExitStack):
+        self.session, self.request, self.stack = session, request, stack
+        self.folder, self.config, self.if_exists = location(request.out), request.config, request.if_exists
+        require_free(request.out, self.if_exists != "fail", choices="resume or overwrite", empty_ok=True)
+        self.paths = request.paths.absolute()
+        self.truth = TruthPaths.of(self.paths.truth, self.paths.bed, self.paths.labels)
+        model = request.model or self.config.model
+        self.trains = model is None and self.truth is not None
+        if self.trains:
+            self.config = dataclasses.replace(self.config, train=self.config.train.with_flags(objective="classify"))
+            self.selected, self.needs_reads = None, self.config.train.model not in MODELS_WITHOUT_READS
+        else:
+            self.selected = select_model(model, self.paths.has_reads)
+            self.needs_reads = self.selected.needs_reads
+        _check_settings(self.config, self.selected, self.needs_reads)
+        self._check_paths()
+        if self.trains and isinstance(session, LocalSession):
+            raise UsageError("a model is trained by Spark; give --model, or leave --local out")
+        make_folder(self.folder)
+        self._checked: CheckedInputs | None = None
+
+    def _check_paths(self) -> None:
+        """Files that no later check opens before the first step: the truth and, for candidates, the reads."""
+        paths = self.paths
+        if self.truth is not None:
+            self.truth.check(paths.reference)
+        if paths.vcf is not None:
+            require_file(paths.vcf, "callset")
+        require_file(required(paths.reference, "--reference"), "reference")
+        if self.needs_reads and not paths.members:
+            require_reads(paths.reads, self.selected.path if self.selected else self.config.train.model)
+        if (self.needs_reads and not paths.members) or paths.vcf is None:
+            ReadSource(required(paths.reads, "--reads"), paths.reference).close()
+
+    def steps(self) -> list[tuple[str, bool, Callable[[], None]]]:
+        """The steps in their order: name, whether this run needs it, and what it does."""
+        return [
+            ("candidates", self.paths.vcf is None, self.call_candidates),
+            ("tensors", self.trains, self.build_tensors),
+            ("train", self.trains, self.train),
+            ("score", True, self.score),
+            ("filter", True, self.filter),
+            ("evaluate", self.truth is not None, self.evaluate),
+        ]
+
+    @property
+    def spark(self) -> SparkSession:
+        assert not isinstance(self.session, LocalSession)  # checked when the run was made
+        return self.session
+
+    def call_candidates(self) -> None:
+        called = _candidates(self.session, self.paths, self.folder, self.config, self.if_exists)
+        self.paths = dataclasses.replace(self.paths, vcf=called, regions=())
+
+    def checked(self) -> CheckedInputs:
+        """The inputs of tensors and scoring, checked once."""
+        if self._checked is None:
+            # A network that takes no reads is trained without them, as it will score.
+            paths = self.paths if self.needs_reads else dataclasses.replace(self.paths, reads=None)
+            place = self.folder / SCORED
+            opened = checked_inputs(paths, self.config, place, self.needs_reads, needs_reference=True)
+            self._checked = self.stack.enter_context(opened)
+        return self._checked
+
+    def build_tensors(self) -> None:
+        paths = self.paths if self.needs_reads else dataclasses.replace(self.paths, reads=None)
+        out = str(self.folder / TENSORS)
+        stages.build_dataset(self.spark, paths, out, self.config, self.if_exists, self.checked())
+
+    def train(self) -> None:
+        settings = dataclasses.replace(self.config.train, if_exists=self.if_exists)
+        data, model = str(self.folder / TENSORS), str(self.folder / MODEL)
+        train(self.spark, data, model, settings, progress)
+        self.selected = select_model(model, self.paths.has_reads)
+
+    @property
+    def model(self) -> SelectedModel:
+        assert self.selected is not None  # given, or trained by an earlier step
+        return self.selected
+
+    def score(self) -> None:
+        asked = ScoreRequest(
+            self.paths, self.model.path, str(self.folder / SCORED), self.config, self.if_exists,
+            strict=self.request.strict,
         )  # fmt: skip
-        result.metrics = measured.metrics
-    write_text(folder / CONFIG, yaml.safe_dump(_plain(resolved)))
-    return result
+        checked = self.checked() if self.model.needs_reads == self.needs_reads else None
+        self.scored = stages.score_callset(self.session, asked, checked)
+
+    def filter(self) -> None:
+        scored, filtered = str(self.folder / SCORED), str(self.folder / FILTERED)
+        options = run_filter(self.config.filter, self.model)
+        self.filtered = stages.filter_callset(self.session, scored, filtered, self.config, options, overwrite=True)
+        self.result = PipelineResult(
+            out=self.request.out,
+            model=self.model.path,
+            merged=f"{scored}/{MERGED}",
+            filtered=filtered,
+            statement=self.scored["statement"],
+            filtered_counts=self.filtered["counts"],
+            thresholds=self.filtered["thresholds"],
+        )
+
+    def evaluate(self) -> None:
+        result = self.result
+        result.evaluation = str(self.folder / EVALUATION)
+        result.held_out = tuple(self.model.card.data["held_out"]) if self.trains else self.request.held_out
+        paths = dataclasses.replace(self.paths, vcf=result.filtered, regions=result.held_out or self.paths.regions)
+        asked = EvaluationRequest(
+            paths, result.evaluation, self.config, title="cnnspark run", overwrite=True,
+            run=read_run(str(self.folder / SCORED)),
+        )  # fmt: skip
+        result.metrics = stages.evaluate_callset(self.session, asked).metrics
+
+    def finish(self) -> PipelineResult:
+        """Writes the resolved configuration and returns the result."""
+        resolved = dataclasses.replace(self.config, inputs=self.paths, model=self.model.path).to_dict()
+        write_text(self.folder / CONFIG, yaml.safe_dump(_plain(resolved)))
+        return self.result
 
 
-def _check(paths: InputPaths, truth: TruthPaths | None, model: str | None, config: Config) -> None:
-    """What would only be said after the first stages: raised before the run's folder is made."""
-    sensitivity = config.filter.sensitivity
+def _check_settings(config: Config, selected: SelectedModel | None, needs_reads: bool) -> None:
+    """Raises UsageError for settings that the model's card or the network to be trained cannot serve."""
+    sensitivity, precision = config.filter.sensitivity, config.filter.precision
     if sensitivity is not None and sensitivity not in SENSITIVITIES:
         known = ", ".join(f"{share:g}" for share in SENSITIVITIES)
         raise UsageError(f"filter.sensitivity is {sensitivity:g}; cards have {known}: choose one of these")
-    if model is not None:
-        card = read_card(model)
-        require_finished(card, model)
-        if sensitivity is not None and not card.sensitivity_thresholds:
-            raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
-        precision = config.filter.precision
-        if config.filter.threshold is None and sensitivity is None and precision is not None:
-            reached = _reached_precisions(card)
-            if precision not in reached:
-                known = ", ".join(f"{share:g}" for share in sorted(reached)) or "none"
-                raise UsageError(
-                    f"the card of {model} has no threshold for precision {precision:g} (it has {known}); "
-                    "choose one of these or set filter.threshold"
-                )
-        model_tensors(model, card, config.tensors)
-        first_stage(model, card, config.score.cascade)
-        needs_reads = looks_at_reads(card)
-    else:
+    if selected is None:
         refuse_untrained(config.score.cascade)
-        needs_reads = config.train.model not in MODELS_WITHOUT_READS
         check_data(config.train.model, config.tensors.encoding, needs_reads)
-    if truth is not None:
-        truth.check(paths.reference)
-    if paths.vcf is not None:
-        require_file(paths.vcf, "callset")
-    require_file(required(paths.reference, "--reference"), "reference")
-    if needs_reads and not paths.members:
-        require_reads(paths.reads, model or config.train.model)
-    if (needs_reads and not paths.members) or paths.vcf is None:
-        ReadSource(required(paths.reads, "--reads"), paths.reference).close()
+        return
+    card, model = selected.card, selected.path
+    if sensitivity is not None and not card.sensitivity_thresholds:
+        raise UsageError(f"the card of {model} has no thresholds by sensitivity; set filter.threshold instead")
+    if config.filter.threshold is None and sensitivity is None and precision is not None:
+        reached = _reached_precisions(card)
+        if precision not in reached:
+            known = ", ".join(f"{share:g}" for share in sorted(reached)) or "none"
+            raise UsageError(
+                f"the card of {model} has no threshold for precision {precision:g} (it has {known}); "
+                "choose one of these or set filter.threshold"
+            )
+    ScoringPlan.of(selected, config.tensors, config.score)
 
 
-def _candidates(spark: Session, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
+def _candidates(session: Session, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
     """The run's own callset; a finished one of the same reads and settings is kept where the run is resumed."""
     called, identity_file = folder / CANDIDATES, folder / f"{CANDIDATES}.json"
     identity = {
@@ -224,40 +288,37 @@ def _candidates(spark: Session, paths: InputPaths, folder: Location, config: Con
     if finished and json.loads(identity_file.read_text()) == identity:
         return str(called)
     identity_file.unlink(missing_ok=True)
-    stages.call_candidates(spark, paths, str(called), config, overwrite=True)
+    stages.call_candidates(session, paths, str(called), config, overwrite=True)
     write_json(identity_file, identity)
     return str(called)
 
 
-def filter_with(
-    spark: Session, scored: str, filtered: str, config: Config, card: Card, bundled: bool = False
-) -> dict[str, Any]:
-    """The filter of a run: by the configured number, sensitivity or precision, else by the usual precision, and with a
-    bundled model by the usual sensitivity.
+def run_filter(choice: FilterChoice, model: SelectedModel) -> FilterOptions:
+    """The filter of a run: the configured number, sensitivity or precision, else the default for the model.
 
-    A model whose validation data never reached a precision has no threshold for it. Of the usual one the next lower one
-    that both types reached takes the place, which is said; one that was chosen raises UsageError.
+    The default is a sensitivity for a bundled model and ``USUAL_PRECISION`` for any other. A model whose validation
+    data never reached that precision has no threshold for it; the next lower one that both types reached takes its
+    place, with a warning.
     """
-    choice = config.filter
     if choice.threshold is not None:
-        return stages.filter_callset(spark, scored, filtered, config, threshold=choice.threshold, overwrite=True)
+        return FilterOptions(threshold=choice.threshold)
     if choice.sensitivity is not None:
-        return stages.filter_callset(spark, scored, filtered, config, sensitivity=choice.sensitivity, overwrite=True)
-    if choice.precision is None and bundled:
+        return FilterOptions(sensitivity=choice.sensitivity)
+    if choice.precision is None and model.is_bundled:
         progress(
             f"a bundled model: filtering to keep {BUNDLED_SENSITIVITY:.1%} of the true alleles of its validation data"
         )
-        return stages.filter_callset(spark, scored, filtered, config, sensitivity=BUNDLED_SENSITIVITY, overwrite=True)
-    reached = _reached_precisions(card)
+        return FilterOptions(sensitivity=BUNDLED_SENSITIVITY)
+    reached = _reached_precisions(model.card)
     wanted = choice.precision or USUAL_PRECISION
     if choice.precision is None and wanted not in reached:
         lower = [p for p in reached if p < wanted]
         if not lower:
             progress("warning: the card has no threshold for any precision; filtering at even odds (score 0)")
-            return stages.filter_callset(spark, scored, filtered, config, threshold=0.0, overwrite=True)
+            return FilterOptions(threshold=0.0)
         progress(f"warning: precision {wanted:g} was not reached in validation; filtering for {max(lower):g}")
         wanted = max(lower)
-    return stages.filter_callset(spark, scored, filtered, config, precision=wanted, overwrite=True)
+    return FilterOptions(precision=wanted)
 
 
 def _reached_precisions(card: Card) -> set[float]:
@@ -284,10 +345,22 @@ def _plain(value: Any) -> Any:
 def demo(
     spark: SparkSession, out: str, config: Config, seed: int = 1, length: int = 800_000, if_exists: str = "fail"
 ) -> PipelineResult:
-    """Simulates a sample and runs everything on it, from the reads alone."""
+    """Simulates a sample and runs everything on it, starting from the reads.
+
+    Args:
+        spark: where the tasks run.
+        out: folder for everything.
+        config: all settings; blocks and epochs are made small.
+        seed: of the simulated sample.
+        length: of the simulated genome, in bases.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+
+    Raises:
+        UsageError: ``out`` exists.
+        RunError: a step failed; the demo can be resumed.
+    """
     folder = local_folder(out)
-    if folder.exists() and any(folder.iterdir()) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
+    require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
     files = _simulated(folder / "simulated", seed, length, if_exists)
     paths = InputPaths(
         reads=str(files.reads), reference=str(files.reference), truth=str(files.truth), bed=str(files.confident)
@@ -300,12 +373,12 @@ def demo(
         blocks=blocks,
         train=dataclasses.replace(config.train, replicas=replicas, epochs=min(config.train.epochs, DEMO_EPOCHS)),
     )
-    return run_all(spark, paths, str(folder / "run"), chosen, None, if_exists)
+    return run_all(spark, RunRequest(paths, str(folder / "run"), chosen, if_exists=if_exists))
 
 
 def _simulated(folder: Path, seed: int, length: int, if_exists: str) -> SimulatedFiles:
     """The demo's sample; one that is there already is kept where the demo is resumed."""
-    from cnnspark.simulation.simulate import SimulatedFiles, simulate
+    from cnnspark.simulation import SimulatedFiles, simulate
 
     done = folder / "simulated.json"
     wanted = {"seed": seed, "length": length, "version": __version__}

@@ -1,8 +1,8 @@
 """What a scoring run will take, from indexes alone: records, blocks, time, memory and output, before anything runs.
 
-Where records and reads lie is read off the indexes in windows of 16 kb; what an allele and a read cost is
-:mod:`cnnspark.stages.costs`. Alleles a record come from the callset's first records. All but the counts of records are
-estimates. Pure.
+The indexes say in windows of 16 kb how many records and reads there are; :mod:`cnnspark.stages.costs` says what an
+allele and a read cost. Alleles per record are those of the callset's first records. Everything but the counts of
+records is an estimate. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib, inpu
 from cnnspark.formats.read_depth import ReadDepths, read_depths
 from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region
 from cnnspark.formats.vcf import ENCODING
-from cnnspark.models.bundle_files import chosen_model
-from cnnspark.models.card import looks_at_reads, read_card
+from cnnspark.models.selection import select_model
 from cnnspark.scoring.cascade import first_stage
 from cnnspark.stages.costs import USUAL_DEPTH, USUAL_READ_BASES, Costs, Weigher, Work, scoring_costs
 from cnnspark.tensors.chunks import CHUNK_RECORDS, CHUNK_SPAN
@@ -57,7 +56,7 @@ SHARD_BYTES = 2_500  # of a shard beside its records
 
 @dataclass(frozen=True)
 class ContigPlan:
-    """What lies on one contig; all but ``records`` is estimated."""
+    """The plan of one contig; everything but ``records`` is an estimate."""
 
     contig: str
     records: int
@@ -69,7 +68,7 @@ class ContigPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one callset, or several (plans add up), will take."""
+    """What one callset will take, or several: plans add up."""
 
     contigs: tuple[ContigPlan, ...]
     work: Work
@@ -83,10 +82,12 @@ class Plan:
 
     @property
     def records(self) -> int:
+        """Records of the callset."""
         return round(self.work.records)
 
     @property
     def blocks(self) -> int:
+        """Blocks, each one shard."""
         return round(self.work.blocks)
 
     def __add__(self, other: Plan) -> Plan:
@@ -130,9 +131,9 @@ def _joined(one: ContigPlan, other: ContigPlan) -> ContigPlan:
 
 
 def plan_callsets(callsets: Sequence[InputPaths], config: Config, model: str | None = None) -> Plan:
-    """What scoring these callsets will take, one run of a sample sheet.
+    """What scoring these callsets will take, as one run of a sample sheet.
 
-    A callset of several samples is planned as if each of them carried every allele, which no index tells.
+    A callset of several samples is planned as if each of them carried every allele; no index tells who does.
     """
     plans = []
     for paths in callsets:
@@ -147,21 +148,26 @@ def plan_callsets(callsets: Sequence[InputPaths], config: Config, model: str | N
 def plan_callset(paths: InputPaths, config: Config, model: str | None = None) -> Plan:
     """What scoring one callset will take.
 
-    ``model`` as of :func:`cnnspark.stages.score_callset`. Raises InputError with a remedy where an index is missing,
-    cannot be read or holds no counts, and where a region names a contig that the callset does not have.
+    Args:
+        paths: callset and reads; chosen regions.
+        config: all settings.
+        model: a bundle's folder or the name of a bundled model; None for the default.
+
+    Raises:
+        InputError: an index is missing, cannot be read or holds no counts, or a region names a contig that the callset
+            does not have; with the command that helps.
     """
     paths = paths.absolute()
     vcf = str(paths.vcf)
-    model = chosen_model(model or config.model, paths.reads is not None)
-    card = read_card(model)
-    costs = scoring_costs(card.model, looks_at_reads(card))
+    selected = select_model(model or config.model, paths.reads is not None)
+    costs = scoring_costs(selected.card.model, selected.needs_reads)
     windows, alleles_each = _callset(vcf)
     depths: ReadDepths | None = None
     notes: tuple[str, ...] = ()
-    if looks_at_reads(card):
-        depths, notes = _reads(paths.reads, model, windows)
-    if first_stage(model, card, config.score.cascade) is not None:
-        # What share goes on is the callset's, which no index tells.
+    if selected.needs_reads:
+        depths, notes = _reads(paths.reads, selected.path, windows)
+    if first_stage(selected.path, selected.card, config.score.cascade) is not None:
+        # The share that goes on depends on the callset, and no index tells it.
         notes = (*notes, "planned as if every allele went on to the second model: it will take less")
     chosen = [parse_region(text, windows) for text in paths.regions]
     check_regions(chosen, windows, vcf)
@@ -232,7 +238,7 @@ def _callset(vcf: str) -> tuple[dict[str, np.ndarray], float]:
 
 
 def _reads(reads: str | None, model: str, windows: dict[str, np.ndarray]) -> tuple[ReadDepths, tuple[str, ...]]:
-    """The depths to plan by, and what is to be said of them."""
+    """The depths to plan by, and notes on them."""
     if not reads:
         raise InputError(f"the model {model} looks at reads; give --reads")
     if not is_url(reads):
@@ -336,7 +342,7 @@ def _longest(seconds: np.ndarray, held: np.ndarray, costs: Costs) -> float:
 
 
 def plan_text(plan: Plan, cores: int) -> str:
-    """The plan as a table for a person."""
+    """The plan as a table for the terminal."""
     rows = [("contig", "records", "alleles*", "depth*", "blocks*", "core seconds*")]
     shown = plan.contigs[:_SHOWN_CONTIGS]
     for contig in shown:

@@ -1,6 +1,6 @@
 """Checks before work: what would fail in an hour on a cluster is said in the first seconds, in one sentence.
 
-Every check raises InputError; what is odd but workable comes back as a warning.
+Every check raises InputError; anything unusual but usable is returned as a warning.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from cnnspark.common.log import listed
 from cnnspark.errors import InputError
 from cnnspark.execution.tasks import LocalSession, Session, run_tasks, slots
-from cnnspark.formats.contigs import _check_contigs, check_lengths, check_regions
+from cnnspark.formats.contigs import check_contigs, check_lengths, check_regions
 from cnnspark.formats.htslib import is_seen, one_of_each_store
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
@@ -49,8 +50,17 @@ def check_inputs(
 ) -> Preflight:
     """Compares callset, reads and reference with each other.
 
-    ``members`` are samples of the callset that have their reads beside them, instead of ``reads``; reads that are ""
-    are not looked at.
+    Args:
+        vcf: the callset.
+        reads: of the one sample; None if none are needed or ``members`` have them.
+        reference: None if it is not needed.
+        regions: the chosen ones.
+        sample: the callset's sample that the user named.
+        on_ref_mismatch: ``error``, or ``skip`` to pass through records whose REF is not the reference's.
+        members: samples of the callset with reads of their own; reads that are "" are not opened.
+
+    Raises:
+        InputError: the files do not belong together, or hold nothing to work on.
     """
     found = Preflight()
     contigs = vcf.contigs
@@ -60,10 +70,10 @@ def check_inputs(
     if regions:
         contigs = [contig for contig in contigs if contig in {region.contig for region in regions}]
     if reference is not None:
-        _check_contigs(vcf.path, contigs, reference.path, reference.lengths)
+        check_contigs(vcf.path, contigs, reference.path, reference.lengths)
         check_lengths(vcf.path, vcf.header.contig_lengths, reference.path, reference.lengths)
     if reads is not None:
-        _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+        check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
         if reference is not None:
             shared = {c: reads.contig_lengths.get(c) for c in contigs}
             check_lengths(reads.path, shared, reference.path, reference.lengths)
@@ -86,16 +96,24 @@ def check_inputs(
 
 
 def check_reads(reads: ReadSource, reference: ReferenceSource) -> None:
-    """Reads against the reference alone. Contigs of the reads' header that the reference lacks do not matter."""
+    """Compares the reads with the reference alone. Contigs that only the reads' header has do not matter.
+
+    Raises:
+        InputError: they are of different builds.
+    """
     shared = [contig for contig in reads.contig_lengths if contig in reference.lengths]
     if not shared:
-        _check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
+        check_contigs(reads.path, list(reads.contig_lengths), reference.path, reference.lengths)
     lengths: dict[str, int | None] = {contig: reads.contig_lengths[contig] for contig in shared}
     check_lengths(reads.path, lengths, reference.path, reference.lengths)
 
 
 def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warnings: list[str]) -> str:
-    """The callset's sample that the reads belong to. Raises InputError where that is unclear."""
+    """The callset's sample that the reads belong to.
+
+    Raises:
+        InputError: the reads belong to none of the samples, or it is unclear to which.
+    """
     check_one_sample(reads)
     samples = vcf.header.samples
     if wanted is not None:
@@ -120,9 +138,10 @@ def choose_sample(vcf: VcfSource, reads: ReadSource, wanted: str | None, warning
 
 
 def choose_column(vcf: VcfSource, wanted: str | None, warnings: list[str]) -> str:
-    """The callset's sample whose FORMAT column is used where there are no reads; "" where it has none.
+    """The callset's sample whose FORMAT column is used without reads; "" if the callset has no samples.
 
-    Raises InputError where the one asked for is not there.
+    Raises:
+        InputError: the callset does not have the named sample.
     """
     samples = vcf.header.samples
     if wanted is not None and wanted not in samples:
@@ -133,7 +152,11 @@ def choose_column(vcf: VcfSource, wanted: str | None, warnings: list[str]) -> st
 
 
 def check_one_sample(reads: ReadSource) -> None:
-    """Raises InputError where the file holds reads of several samples: they would be taken for one."""
+    """Checks that the file holds the reads of one sample.
+
+    Raises:
+        InputError: it holds those of several, which would be taken for one.
+    """
     if len(reads.samples) > 1:
         raise InputError(
             f"{reads.path} holds reads of {len(reads.samples)} samples ({_some(reads.samples)}); split it by sample"
@@ -147,7 +170,11 @@ def check_members(
     contigs: Sequence[str],
     warnings: list[str],
 ) -> None:
-    """Each member against callset and reference. Raises InputError that says what is wrong with all of them."""
+    """Compares each member with callset and reference.
+
+    Raises:
+        InputError: one sentence that names what is wrong with all of them.
+    """
     problems, unnamed = [], 0
     by_sample: dict[str, Member] = {}
     for member in members:
@@ -185,7 +212,7 @@ def _check_member(
         raise InputError(
             f"{reads.path} holds reads of '{reads.samples[0]}', not of '{member.sample}'; give the sample's own reads"
         )
-    _check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
+    check_contigs(vcf.path, contigs, reads.path, reads.contig_lengths)
     shared = {c: reads.contig_lengths.get(c) for c in contigs}
     check_lengths(reads.path, shared, reference.path, reference.lengths)
     if reads.mapped_reads == 0:
@@ -193,8 +220,7 @@ def _check_member(
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
+    return listed([f"'{name}'" for name in names], 3, letters=None) or "none"
 
 
 def _sample_records(vcf: VcfSource, regions: Sequence[Region]) -> Iterator[Record]:
@@ -248,7 +274,7 @@ def _short(sequence: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions in this process, without importing the packages."""
+    """The versions of Python and of the packages in this process, without importing them."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:2]))}
@@ -264,15 +290,18 @@ def versions() -> dict[str, str]:
 _well: dict[str, set[str]] = {}
 
 
-def check_executors(spark: Session, paths: Sequence[str] = ()) -> None:
-    """Compares Python and packages in as many tasks as there are slots with the driver's, and that they see the paths.
+def check_executors(session: Session, paths: Sequence[str] = ()) -> None:
+    """Compares Python and packages of the executors with the driver's, and checks that they see the paths.
 
-    What was found well once is not asked again of the same session: a run of many samples asks for each. Raises
-    InputError naming the first difference. Without Spark there is nothing to compare.
+    It runs as many tasks as there are slots. What was found well is not asked again in the same session: a run of many
+    samples asks for each. Without Spark there is nothing to compare.
+
+    Raises:
+        InputError: the first difference found, or a path that an executor does not see.
     """
-    if isinstance(spark, LocalSession):
+    if isinstance(session, LocalSession):
         return
-    known = _well.setdefault(spark.sparkContext.applicationId, set())
+    known = _well.setdefault(session.sparkContext.applicationId, set())
     asked = [path for path in one_of_each_store(paths) if path not in known]
     if known and not asked:
         return
@@ -281,9 +310,9 @@ def check_executors(spark: Session, paths: Sequence[str] = ()) -> None:
     def probe(_: Iterable[int]) -> Iterator[tuple[dict[str, str], list[str]]]:
         yield versions(), [path for path in asked if not is_seen(path)]
 
-    each = [[number] for number in range(slots(spark))]
+    each = [[number] for number in range(slots(session))]
     try:
-        answers = run_tasks(spark, each, probe, "compare the executors with the driver")
+        answers = run_tasks(session, each, probe, "compare the executors with the driver")
     except Exception as error:
         if "cnnspark" in str(error) and "ModuleNotFoundError" in str(error):
             raise InputError(

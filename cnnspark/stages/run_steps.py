@@ -1,4 +1,4 @@
-"""What stages share: the blocks of a callset, the merge of its shards, the end of a run, and where results lie."""
+"""What stages share: the blocks of a callset, the merge of its shards, the end of a run, a private work folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspark.common.error_translation import explain
 from cnnspark.common.log import progress, subject
-from cnnspark.common.storage import explained, location, make_room
+from cnnspark.common.storage import location, make_room, require_free
 from cnnspark.config import Config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.block_times import blocks_table, summarise, summary_text
@@ -29,12 +29,23 @@ if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 
-def planned_blocks(spark: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+def planned_blocks(session: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+    """Cuts the callset into blocks and counts its records, in a distributed pass.
+
+    Args:
+        session: where the pass runs.
+        checked: the stage's inputs.
+        config: block sizes.
+        costs: what the stage's work costs; None for a stage that reads records only.
+
+    Raises:
+        InputError: the chosen regions hold no records, or an old index misses some.
+    """
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
-    # Where one sample's reads are dense, those of the others are, too.
+    # Reads of several samples are dense in the same places.
     reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
     expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
-    blocks = plan_blocks(spark, vcf, lengths, checked.regions, config.blocks, expected)
+    blocks = plan_blocks(session, vcf, lengths, checked.regions, config.blocks, expected)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
@@ -49,9 +60,13 @@ def planned_blocks(spark: Session, checked: CheckedInputs, config: Config, costs
 
 
 def merge_in_task(
-    spark: Session, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
+    session: Session, folder: RunFolder, rows: Sequence[ShardRow], header: VcfHeader, target: Location
 ) -> None:
-    """Merges the shards to ``target``, in a task: the driver would have to copy a whole sheet's callsets by itself."""
+    """Merges the shards to ``target`` in a task, so that the driver need not copy a whole sheet's callsets by itself.
+
+    Raises:
+        RunError: a shard is missing, or the disk is full.
+    """
     # Of the rows as much as the merge looks at.
     light = [dataclasses.replace(row, input_counts=(), runtime={}, counts={}) for row in rows]
     out, text = folder.out, header.text()
@@ -61,19 +76,35 @@ def merge_in_task(
         yield 1
 
     try:
-        run_tasks(spark, [[0]], merge, f"merge {len(rows)} shards")
+        run_tasks(session, [[0]], merge, f"merge {len(rows)} shards")
     except Exception as error:
         raise explain(error) from error
 
 
 def finish_run(
-    spark: Session, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
+    session: Session, folder: RunFolder, blocks: Sequence[Block], rows: Sequence[ShardRow], header: VcfHeader,
     target: Location | None, facts: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Proves conservation, merges to ``target`` (none: leaves shards), writes the manifest and the success mark."""
+    """Proves conservation, merges the shards, writes the manifest and the success mark.
+
+    Args:
+        session: where the merge runs.
+        folder: the run's.
+        blocks: as they were cut.
+        rows: the finished shards' manifest rows.
+        header: of the merged callset.
+        target: the merged callset; None leaves the shards.
+        facts: what else the manifest says.
+
+    Returns:
+        The manifest without its shards and configuration, with ``statement``: the proof in words.
+
+    Raises:
+        RunError: records in and records out differ.
+    """
     proof = check_conservation(blocks, rows)
     if target is not None:
-        merge_in_task(spark, folder, rows, header, target)
+        merge_in_task(session, folder, rows, header, target)
     manifest = {
         **facts,
         "conservation": asdict(proof),
@@ -90,7 +121,7 @@ def finish_run(
 def report_blocks(
     folder: RunFolder, blocks: Sequence[Block], reports: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Writes the blocks' runtimes as a table, says and returns their summary."""
+    """Writes the table of the blocks' runtimes, prints and returns their summary."""
     folder.report(blocks_table(blocks, reports, subject().get("sample", "")))
     summary = summarise(reports.values(), sum(block.cost for block in blocks))
     # Lines that are only copied are read while they are written, so that their parts say nothing.
@@ -100,19 +131,21 @@ def report_blocks(
 
 
 def new_callset(out: str, overwrite: bool) -> Location:
-    """Where a stage whose result is one VCF writes it. Raises UsageError where it cannot."""
+    """Where a stage writes its one callset.
+
+    Raises:
+        UsageError: the name has another ending than .vcf.gz or .bcf, or the file exists and is not to be replaced.
+    """
     target = location(out)
     if not out.endswith((".vcf.gz", bcf.SUFFIX)):
         raise UsageError(f"{out} must end in .vcf.gz or .bcf; it is written compressed and indexed")
-    with explained(out):
-        if target.exists() and not overwrite:
-            raise UsageError(f"{out} exists; choose another --out, or --if-exists overwrite")
+    require_free(out, overwrite)
     return target
 
 
 @contextmanager
 def work_folder(target: Location, stage: str) -> Iterator[RunFolder]:
-    """A run folder beside ``target`` that is gone afterwards: for results that are one file."""
+    """A private run folder beside ``target``, removed afterwards: for stages whose result is one file."""
     make_room(target)
     with private_folder(target, "work") as folder:
         yield shard_folder(str(folder), stage)

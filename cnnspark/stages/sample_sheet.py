@@ -34,7 +34,7 @@ _VCF_SUFFIX = re.compile(r"\.(vcf|vcf\.gz|vcf\.bgz|bcf)$")
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One line of a sheet; paths are absolute, None where the sheet says none."""
+    """One line of a sheet; paths are absolute, None if the sheet gives none."""
 
     line: int
     sample: str
@@ -47,7 +47,7 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class SheetCallset:
-    """One callset of a sheet: what a stage is run on. ``name`` is that of its folder."""
+    """One callset of a sheet, the unit that a stage runs on. ``name`` is also that of its folder."""
 
     name: str
     samples: tuple[str, ...]
@@ -55,10 +55,11 @@ class SheetCallset:
 
 
 def read_sheet(path: str, needs: Sequence[str] = ("vcf",)) -> list[SheetRow]:
-    """The rows of a sheet whose every row has the columns ``needs``.
+    """The rows of a sheet; every row must have the columns ``needs``.
 
-    Raises InputError that lists all problems of the sheet at once: unknown columns, lines of another width, samples
-    named twice, files that are not there.
+    Raises:
+        InputError: all problems of the sheet at once: unknown columns, lines of another width, samples named twice,
+            files that do not exist.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -99,7 +100,7 @@ def _columns(path: str, line: str, needs: Sequence[str]) -> list[str]:
 def _row(
     sheet: Path, number: int, line: str, columns: Sequence[str], needs: Sequence[str], problems: list[str]
 ) -> SheetRow | None:
-    """One line as a row, None where it is none; what is wrong with it is added to ``problems``."""
+    """One line as a row, or None if it is invalid; what is wrong with it is added to ``problems``."""
     fields = [field.strip() for field in line.split("\t")]
     if len(fields) != len(columns):
         problems.append(f"line {number} has {len(fields)} columns instead of {len(columns)}")
@@ -151,9 +152,9 @@ def _clashes(rows: Sequence[SheetRow]) -> list[str]:
 
 
 def callsets(rows: Sequence[SheetRow], inputs: InputPaths, by_sample: bool = False) -> list[SheetCallset]:
-    """The sheet's callsets, in its order: rows of one VCF together, or with ``by_sample`` each on its own.
+    """The sheet's callsets, in its order: rows of one VCF together or, with ``by_sample``, each by itself.
 
-    ``inputs`` has what all share: reference and regions.
+    ``inputs`` has what all callsets share: reference and regions.
     """
     by_vcf: dict[str, list[SheetRow]] = {}
     for row in rows:
@@ -177,13 +178,17 @@ def _callset(members: Sequence[SheetRow], inputs: InputPaths) -> SheetCallset:
 
 
 def folder_name(name: str) -> str:
-    """A sample's name as that of a folder: what could lead elsewhere is escaped, as in a URL."""
+    """A sample's name as a folder's name: characters that could lead out of the folder are escaped as in a URL."""
     escaped = quote(name, safe="")
     return f"%2E{escaped[1:]}" if escaped.startswith(".") else escaped
 
 
 def shared_inputs(inputs: InputPaths) -> InputPaths:
-    """What a sheet's samples share. Raises UsageError where an input is given that the sheet names for each sample."""
+    """What all samples of a sheet share.
+
+    Raises:
+        UsageError: an input is given that the sheet names for each sample.
+    """
     if inputs.members:
         raise UsageError("inputs.members and --sheet cannot go together; the sheet names each sample's files")
     for name in (*FILES, SAMPLE):
@@ -195,10 +200,11 @@ def shared_inputs(inputs: InputPaths) -> InputPaths:
 def sheet_callsets(
     sheet: str, inputs: InputPaths, needs: Sequence[str] = ("vcf",), by_sample: bool = False
 ) -> list[SheetCallset]:
-    """The callsets of a sheet (:func:`callsets`).
+    """Reads the sheet and returns its callsets (:func:`callsets`).
 
-    Raises InputError that lists everything that is wrong with it, and UsageError where ``inputs``, which have what all
-    callsets share, have something that the sheet names.
+    Raises:
+        InputError: everything that is wrong with the sheet, in one sentence.
+        UsageError: ``inputs``, which all callsets share, have something that the sheet names for each.
     """
     shared = shared_inputs(inputs).absolute()
     return callsets(read_sheet(sheet, needs), shared, by_sample)

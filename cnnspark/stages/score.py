@@ -4,110 +4,117 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cnnspark.common.log import about, progress
 from cnnspark.common.storage import is_remote, make_room, write_json
-from cnnspark.config import Config, InputPaths
 from cnnspark.errors import QualityError, UsageError
-from cnnspark.execution.shards import GUARD, BlockLines, ShardRow, merged_file, shard_folder, write_shards
+from cnnspark.execution.shards import (
+    GUARD,
+    BlockLines,
+    ShardRow,
+    merged_file,
+    remove_merged_of_other_type,
+    shard_folder,
+    write_shards,
+)
 from cnnspark.execution.tasks import Session
 from cnnspark.formats import bcf
-from cnnspark.models.bundle_files import absolute_model, chosen_model, is_bundled, notice
-from cnnspark.models.card import Card, looks_at_reads, model_tensors, read_card, require_finished, score_key
+from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, compare
-from cnnspark.scoring import multisample, score
-from cnnspark.scoring.cascade import first_stage
+from cnnspark.models.selection import select_model
+from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.scoring.score import score_header, score_work
 from cnnspark.stages.costs import scoring_costs
-from cnnspark.stages.inputs import checked_inputs, require_reads
+from cnnspark.stages.inputs import CheckedInputs, checked_inputs, require_reads
 from cnnspark.stages.preflight import check_executors
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.stages.run_steps import finish_run, planned_blocks
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 
-def check_output_type(output_type: str, merge: bool) -> None:
-    """Raises UsageError where a merged file of some type is asked for and nothing is merged."""
-    if output_type != "z" and not merge:
-        raise UsageError(f"--output-type {output_type} is of the merged file; leave out --no-merge")
-
-
 @about(stage="score")
-def score_callset(
-    spark: Session, paths: InputPaths, model: str | None, out: str, config: Config, if_exists: str = "fail",
-    merge: bool = True, strict: bool = False, output_type: str = "z",
-) -> dict[str, Any]:  # fmt: skip
-    """Scores every scorable allele of a callset and writes ``out``: shards, manifest and the merged VCF.
+def score_callset(session: Session, request: ScoreRequest, checked: CheckedInputs | None = None) -> dict[str, Any]:
+    """Scores every scorable allele of a callset and writes shards, manifest and the merged callset.
 
-    The merged file is a ``.vcf.gz`` (``output_type`` z) or a BCF (b); the shards are the same for both.
-    ``model`` is a bundle's folder or the name of a bundled one (:func:`cnnspark.models.bundle_files.chosen_model`).
+    Args:
+        session: where the tasks run.
+        request: what to score, with which model, where to.
+        checked: the request's inputs, if an earlier stage of the same run has checked them.
 
-    Raises InputError (preflight), UsageError (``out`` is in use), RunError (records lost, blocks missing), and with
-    ``strict`` QualityError where the callset is not what the model was trained on; the shards then stay.
+    Returns:
+        Plain values of the manifest: counts, ``statement`` (that no record was lost), ``merged``, ``key``, ``guard``.
+
+    Raises:
+        InputError: the inputs do not fit together.
+        UsageError: the output is in use, or the model needs reads and there are none.
+        RunError: records were lost, or blocks are missing.
+        QualityError: with ``strict``, the callset is unlike the model's training data; the shards stay.
     """
-    check_output_type(output_type, merge)
-    paths, folder = paths.absolute(), shard_folder(out)
-    folder.check(if_exists)
-    model = absolute_model(chosen_model(model, paths.has_reads))
-    card = read_card(model)
-    require_finished(card, model)
-    if said := notice(model):
-        progress(said)
-    if strict and card.known is None:
-        raise UsageError(f"the card of {model} does not say what it was trained on; leave --strict out or train again")
-    needs_reads = looks_at_reads(card)
-    if needs_reads and not paths.members:
-        require_reads(paths.reads, model)
-    tensors = model_tensors(model, card, config.tensors)
-    first = first_stage(model, card, config.score.cascade)
-    with (
-        checked_inputs(paths, config, folder.out, needs_reads, needs_reference=True) as checked,
-        ExitStack() as stack,
-    ):
-        scorer = multisample if checked.inputs.members else score
-        header = scorer.score_header(checked.header, str(paths.vcf), card, first)
+    paths, folder, config = request.paths.absolute(), shard_folder(request.out), request.config
+    folder.check(request.if_exists)
+    selected = select_model(request.model, paths.has_reads)
+    if selected.notice:
+        progress(selected.notice)
+    if request.strict and selected.card.known is None:
+        raise UsageError(
+            f"the card of {selected.path} does not say what it was trained on; leave --strict out or train again"
+        )
+    if selected.needs_reads and not paths.members:
+        require_reads(paths.reads, selected.path)
+    plan = ScoringPlan.of(selected, config.tensors, config.score)
+    card = plan.card
+    opened = checked_inputs(paths, config, folder.out, selected.needs_reads, needs_reference=True)
+    with nullcontext(checked) if checked else opened as found, ExitStack() as stack:
+        inputs = found.inputs
+        header = score_header(found.header, str(paths.vcf), plan, inputs)
         make_room(folder.out)
-        own = [] if is_bundled(model) else [model]
-        seen = [*checked.inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
-        check_executors(spark, seen)
-        blocks = planned_blocks(spark, checked, config, scoring_costs(card.model, needs_reads))
-        if output_type == "b":
+        own = [] if selected.is_bundled else [selected.path]
+        seen = [*inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
+        check_executors(session, seen)
+        blocks = planned_blocks(session, found, config, scoring_costs(card.model, selected.needs_reads))
+        if request.output_type == "b":
             bcf.require_contigs(header, (block.region.contig for block in blocks))
-        identity = checked.identity | {
-            "stage": "score",
-            "model": card.sha256,
-            "tensors": dataclasses.asdict(tensors),
-            "score": {k: v for k, v in dataclasses.asdict(config.score).items() if k != "read_ahead"}
-            | {"cascade": first and first.identity()},
-        }
-        stack.enter_context(folder.opened(identity, blocks, if_exists))
-        inputs, settings = checked.inputs, config.score
+        identity = found.identity | {"stage": "score"} | plan.identity()
+        stack.enter_context(folder.opened(identity, blocks, request.if_exists))
 
         def make_work() -> BlockLines:
-            return scorer.score_work(inputs, model, card, tensors, settings, first)
+            return score_work(inputs, plan)
 
-        rows = write_shards(spark, folder, blocks, header, make_work)
-        compared = compare_inputs(folder.out / GUARD, card, rows, strict)
+        rows = write_shards(session, folder, blocks, header, make_work)
+        compared = compare_inputs(folder.out / GUARD, card, rows, request.strict)
         facts = {
             "stage": "score",
-            "config": dataclasses.replace(config, inputs=paths, model=model).to_dict(),
+            "config": dataclasses.replace(config, inputs=paths, model=selected.path).to_dict(),
             "model": card.sha256,
-            "cascade": first and first.identity(),
-            "key": score_key(card),
+            "cascade": plan.first and plan.first.identity(),
+            "key": plan.key,
             "guard": compared,
         }
-        target = merged_file(folder, output_type) if merge else None
-        summary = finish_run(spark, folder, blocks, rows, header, target, facts)
+        target = merged_file(folder, request.output_type) if request.merge else None
+        if request.merge:
+            remove_merged_of_other_type(folder, request.output_type)
+        summary = finish_run(session, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
 
 
 def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:
-    """Writes how far the callset's inputs are from the training data to ``path``, and warns where they are elsewhere.
+    """Compares the callset's model inputs with the training data, writes the result and warns of drift.
 
-    Returns what it wrote; None where the card does not say what the model knows. Raises QualityError with ``strict``
-    instead of the warning.
+    Args:
+        path: file to write.
+        card: the model's.
+        rows: the finished blocks, with their counts of inputs.
+        strict: whether drift is an error.
+
+    Returns:
+        What was written, or None if the card does not describe the training data.
+
+    Raises:
+        QualityError: with ``strict``, instead of the warning.
     """
     if card.known is None:
         return None
@@ -115,7 +122,7 @@ def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict:
     found = comparison.to_json()
     write_json(path, found)
     if not comparison.inputs:
-        progress(f"{comparison.alleles} alleles are too few to tell whether the model knows such a callset")
+        progress(f"{comparison.alleles} alleles are too few to compare the callset with the training data")
     if sentence := comparison.sentence():
         if strict:
             raise QualityError(f"{sentence}, or leave --strict out and run again with --if-exists resume")

@@ -1,12 +1,11 @@
-"""A stage on every callset of a sample sheet: several at a time, each on its own, one's failure apart from the others.
+"""Runs a stage on every callset of a sample sheet, several at a time; the failure of one does not stop the others.
 
 Each callset has its own run folder, so that what holds for one run (conservation, commit, resume) holds for all. Their
-Spark jobs run beside each other and share the slots: where one callset's last tasks leave slots idle, the next
-callset's tasks take them. Layout::
+Spark jobs share the slots: slots that are idle in one callset's last tasks take the next callset's tasks. Layout::
 
     run.json               the stage
     samples/NA1/           the run folder of callset NA1
-    manifest/NA1.json      its row, written when it is finished: what it was made of, what came of it
+    manifest/NA1.json      its row, written when it is finished: what it was made of, and the result
     samples.tsv            every callset: done, failed (and why), or not started
     manifest.json          the same with the sums; _SUCCESS beside it when all are done
 """
@@ -45,16 +44,16 @@ MAX_AT_ONCE = 16
 # Failures named in the final sentence; all of them are in samples.tsv.
 NAMED_FAILURES = 5
 
-# Runs the stage on one callset: its folder and --if-exists, and plain values about what came of it.
+# Runs the stage on one callset: its folder and --if-exists; returns plain values about the result.
 Stage = Callable[[SheetCallset, str, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class SheetSettings:
-    """How a sheet is worked off; none of it has a part in the bytes."""
+    """How a sheet is processed; no output depends on it."""
 
     at_once: int | None = None  # callsets at a time; none: as many as there are slots, at most MAX_AT_ONCE
-    max_failed: int | None = None  # no more are started once more than these have failed; none: no limit
+    max_failed: int | None = None  # after more failures than this no new callset is started; none: no limit
 
     def __post_init__(self) -> None:
         if self.at_once is not None and self.at_once < 1:
@@ -65,7 +64,7 @@ class SheetSettings:
 
 @dataclass
 class Outcome:
-    """What became of one callset. ``kept``: it was finished by an earlier run."""
+    """The outcome of one callset. ``kept``: an earlier run had finished it."""
 
     name: str
     samples: tuple[str, ...]
@@ -78,7 +77,7 @@ class Outcome:
 
 @dataclass
 class SheetResult:
-    """What became of a sheet."""
+    """The outcome of every callset of a sheet."""
 
     out: str
     outcomes: list[Outcome]
@@ -101,7 +100,11 @@ class SheetResult:
         return f"{done}, {records} records: {self.out}/{TABLE}"
 
     def require_all(self) -> None:
-        """Raises RunError naming the callsets that are not done."""
+        """Checks that every callset is done.
+
+        Raises:
+            RunError: names the callsets that are not.
+        """
         failed = [outcome for outcome in self.outcomes if outcome.status == FAILED]
         left = self.counts[NOT_STARTED]
         if not failed and not left:
@@ -116,7 +119,7 @@ class SheetResult:
 
 
 def fingerprint(callset: SheetCallset, stage: str, config: Config, model_digest: str = "") -> str:
-    """What a callset's result depends on: a finished one of the same is not done again."""
+    """A digest of everything that a callset's result depends on; a finished callset with the same one is kept."""
     made_of = {
         "stage": stage,
         "version": __version__,
@@ -133,11 +136,27 @@ def run_on_sheet(
     spark: SparkSession, stage: str, callsets: Sequence[SheetCallset], out: str, if_exists: str, work: Stage,
     fingerprints: Mapping[str, str], settings: SheetSettings,
 ) -> SheetResult:  # fmt: skip
-    """Runs ``work`` on every callset and writes the tables of what became of them.
+    """Runs ``work`` on every callset and writes the tables of their outcomes.
 
-    A callset whose failure need not be its own (a lost executor, a full disk: exit code 4) is tried once more when the
-    others are through. Raises UsageError where ``out`` cannot be used and InputError where executors do not see the
-    sheet's files; failures of single callsets are in the result (:meth:`SheetResult.require_all`).
+    A callset whose failure may be the cluster's (a lost executor, a full disk: exit code 4) is tried once more when the
+    others are finished.
+
+    Args:
+        spark: where the tasks run.
+        stage: its name.
+        callsets: the sheet's.
+        out: folder of all.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        work: the stage on one callset.
+        fingerprints: by callset, see :func:`fingerprint`.
+        settings: how many callsets at a time.
+
+    Returns:
+        The outcomes; failures of single callsets are in them (:meth:`SheetResult.require_all`).
+
+    Raises:
+        UsageError: ``out`` is in use.
+        InputError: executors do not see the sheet's files.
     """
     folder = RunFolder(out, f"{stage} --sheet", (TABLE,))
     folder.check(if_exists)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cnnspark import stages
 from cnnspark.common.log import progress
-from cnnspark.common.storage import has_files, location, make_folder
+from cnnspark.common.storage import location, make_folder, require_free
 from cnnspark.config import Config, InputPaths
-from cnnspark.errors import UsageError
 from cnnspark.formats.regions import Region, parse_region
-from cnnspark.models.bundle_files import absolute_model, chosen_model
-from cnnspark.models.card import looks_at_reads, read_card, require_finished
+from cnnspark.models.card import read_card
 from cnnspark.models.names import MODELS_WITHOUT_READS
-from cnnspark.scoring.cascade import first_stage, refuse_untrained
+from cnnspark.models.selection import select_model
+from cnnspark.scoring.cascade import refuse_untrained
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages import pipeline
+from cnnspark.stages.requests import RunRequest, ScoreRequest
 from cnnspark.stages.sample_sheet import SheetCallset, read_sheet, sheet_callsets
 from cnnspark.stages.sheet_runner import SheetResult, SheetSettings, fingerprint, run_on_sheet
 from cnnspark.tensors.joined_dataset import sample_folders
@@ -26,26 +27,38 @@ from cnnspark.variants.labeller import TruthPaths
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from cnnspark.common.storage import Location
+    from cnnspark.training.settings import TrainSettings
+
 # What a run of a sheet's folder holds besides the callsets' own.
 TENSORS, MODEL, RUNS = "tensors", "model", "runs"
 
 
 def score_sheet(
-    spark: SparkSession, sheet: str, inputs: InputPaths, model: str | None, out: str, config: Config,
-    if_exists: str = "fail", merge: bool = True, strict: bool = False, settings: SheetSettings | None = None,
-    output_type: str = "z",
-) -> SheetResult:  # fmt: skip
+    spark: SparkSession, sheet: str, request: ScoreRequest, settings: SheetSettings | None = None
+) -> SheetResult:
     """Scores every callset of a sheet, each as :func:`cnnspark.stages.score_callset` does.
 
-    Raises UsageError and InputError as that does for what all callsets share. What fails for single ones is in the
-    result.
+    Args:
+        spark: where the tasks run.
+        sheet: the sample sheet.
+        request: what all callsets share; ``out`` is the folder of all.
+        settings: how many callsets at a time.
+
+    Returns:
+        The outcome of each callset; single failures are in it.
+
+    Raises:
+        UsageError: the model, the output or the options cannot be used.
+        InputError: the sheet is wrong, or executors do not see its files.
     """
-    stages.check_output_type(output_type, merge)
-    model, digest, needs_reads = _model(model, inputs, sheet, config)
-    chosen = sheet_callsets(sheet, inputs, ("vcf", "reads") if needs_reads else ("vcf",))
+    plan = _plan(request.model, sheet, request.config)
+    needed = ("vcf", "reads") if plan.card.looks_at_reads else ("vcf",)
+    chosen = sheet_callsets(sheet, request.paths, needed)
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:
-        found = stages.score_callset(spark, each.paths, model, target, config, if_exists, merge, strict, output_type)
+        asked = replace(request, paths=each.paths, model=plan.model, out=target, if_exists=if_exists)
+        found = stages.score_callset(spark, asked)
         return {
             "records": found["conservation"]["records_out"],
             "output": found["merged"] or target,
@@ -54,19 +67,17 @@ def score_sheet(
             "outside": (found["guard"] or {}).get("outside"),
         }
 
-    prints = {each.name: fingerprint(each, f"score merge={merge} {output_type}", config, digest) for each in chosen}
-    return run_on_sheet(spark, "score", chosen, out, if_exists, work, prints, settings or SheetSettings())
+    what = f"score merge={request.merge} {request.output_type}"
+    prints = {each.name: fingerprint(each, what, request.config, plan.digest) for each in chosen}
+    return run_on_sheet(
+        spark, "score", chosen, request.out, request.if_exists, work, prints, settings or SheetSettings()
+    )
 
 
-def _model(model: str | None, inputs: InputPaths, sheet: str, config: Config) -> tuple[str, str, bool]:
-    """The model's absolute path, its digest with what comes before it, and whether it looks at reads."""
-    # The bundled model that looks at reads is taken where the sheet has a column of them.
-    has_reads = any(row.reads for row in read_sheet(sheet))
-    model = absolute_model(chosen_model(model, has_reads))
-    card = read_card(model)
-    require_finished(card, model)
-    first = first_stage(model, card, config.score.cascade)
-    return model, f"{card.sha256} {first.identity() if first else ''}".strip(), looks_at_reads(card)
+def _plan(model: str | None, sheet: str, config: Config) -> ScoringPlan:
+    """How every callset of the sheet is scored. The bundled model with reads is the default if the sheet names any."""
+    selected = select_model(model, any(row.reads for row in read_sheet(sheet)))
+    return ScoringPlan.of(selected, config.tensors, config.score)
 
 
 def tensors_sheet(
@@ -76,6 +87,19 @@ def tensors_sheet(
     """Builds a dataset of every sample of a sheet, each as :func:`cnnspark.stages.build_dataset` does.
 
     ``train --data`` takes the folder of all.
+
+    Args:
+        spark: where the tasks run.
+        sheet: the sample sheet.
+        inputs: what all samples share: reference and regions.
+        out: the folder of all.
+        config: all settings.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        settings: how many samples at a time.
+
+    Raises:
+        UsageError: ``out`` is in use.
+        InputError: the sheet is wrong, or executors do not see its files.
     """
     return _tensors(spark, sheet_callsets(sheet, inputs, by_sample=True), out, config, if_exists, settings)
 
@@ -93,49 +117,48 @@ def _tensors(
 
 
 def run_sheet(
-    spark: SparkSession, sheet: str, inputs: InputPaths, out: str, config: Config, model: str | None = None,
-    if_exists: str = "fail", strict: bool = False, settings: SheetSettings | None = None,
-) -> SheetResult:  # fmt: skip
-    """Scores, filters and, where there is a truth, evaluates every callset of a sheet.
+    spark: SparkSession, sheet: str, request: RunRequest, settings: SheetSettings | None = None
+) -> SheetResult:
+    """Scores, filters and, if there is a truth, evaluates every callset of a sheet.
 
-    Without a model one is trained first, on all callsets that have a truth together; where none has, a bundled one
+    Without a model one is trained first, on all callsets that have a truth together; if none has one, a bundled model
     scores. Folder: ``tensors`` and ``model`` of that training, ``runs`` with every callset's own.
+
+    Args:
+        spark: where the tasks run.
+        sheet: the sample sheet.
+        request: what all callsets share; ``out`` is the folder of all.
+        settings: how many callsets at a time.
+
+    Returns:
+        The outcome of each callset; single failures are in it.
+
+    Raises:
+        UsageError: the output exists, or settings that do not fit together.
+        RunError: tensors or training failed.
     """
-    chosen = sheet_callsets(sheet, inputs)
-    folder = location(out)
-    if has_files(folder) and if_exists == "fail":
-        raise UsageError(f"{out} exists; choose another --out, or --if-exists resume or overwrite")
-    model = model or config.model
-    held_out: dict[str, tuple[str, ...]] = {}
-    known = [
-        each
-        for each in sheet_callsets(sheet, inputs, by_sample=True)
-        if TruthPaths.of(each.paths.truth, each.paths.bed, each.paths.labels) is not None
-    ]
-    train_settings = config.train
+    chosen = sheet_callsets(sheet, request.paths)
+    folder, config, if_exists = location(request.out), request.config, request.if_exists
+    require_free(request.out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
+    model, held_out = request.model or config.model, {}
+    known = [each for each in sheet_callsets(sheet, request.paths, by_sample=True) if _has_truth(each.paths)]
     if model is None and known:
         refuse_untrained(config.score.cascade)
-        train_settings = config.train.with_flags(objective="classify", if_exists=if_exists)
-    make_folder(folder)
-    if model is None and known:
-        progress(f"tensors of {len(known)} callsets with a truth")
-        without = train_settings.model in MODELS_WITHOUT_READS
-        built = [
-            dataclasses.replace(each, paths=dataclasses.replace(each.paths, reads=None)) if without else each
-            for each in known
-        ]
-        tensors = str(folder / TENSORS)
-        _tensors(spark, built, tensors, config, if_exists, settings).require_all()
-        progress("train")
-        model = str(folder / MODEL)
-        train.train(spark, sample_folders(tensors), model, train_settings, progress)
+        training = config.train.with_flags(objective="classify", if_exists=if_exists)
+        make_folder(folder)
+        model = _train(spark, known, folder, config, training, settings)
         left_out = common_regions(read_card(model).data["held_out"])
         held_out = {each.name: left_out for each in known}
-    model, digest, _ = _model(model, inputs, sheet, config)
-    made = dataclasses.replace(config, model=model)
+    make_folder(folder)
+    plan = _plan(model, sheet, config)
+    made = replace(config, model=plan.model)
 
     def work(each: SheetCallset, target: str, if_exists: str) -> Mapping[str, Any]:
-        found = pipeline.run_all(spark, each.paths, target, made, model, if_exists, strict, held_out.get(each.name, ()))
+        asked = replace(
+            request, paths=each.paths, out=target, config=made, model=plan.model, if_exists=if_exists,
+            held_out=held_out.get(each.name, ()),
+        )  # fmt: skip
+        found = pipeline.run_all(spark, asked)
         return {
             "records": sum(found.filtered_counts.values()),
             "output": found.filtered,
@@ -144,13 +167,33 @@ def run_sheet(
             "held_out": list(found.held_out),
         }
 
-    prints = {each.name: fingerprint(each, "run", made, digest) for each in chosen}
+    prints = {each.name: fingerprint(each, "run", made, plan.digest) for each in chosen}
     runs = str(folder / RUNS)
     return run_on_sheet(spark, "run", chosen, runs, if_exists, work, prints, settings or SheetSettings())
 
 
+def _has_truth(paths: InputPaths) -> bool:
+    return TruthPaths.of(paths.truth, paths.bed, paths.labels) is not None
+
+
+def _train(
+    spark: SparkSession, known: Sequence[SheetCallset], folder: Location, config: Config, training: TrainSettings,
+    settings: SheetSettings | None,
+) -> str:  # fmt: skip
+    """Trains a model on all callsets that have a truth; returns its folder."""
+    # The tensors do not depend on the training's settings, so they are kept when another training resumes the run.
+    progress(f"tensors of {len(known)} callsets with a truth")
+    without = training.model in MODELS_WITHOUT_READS
+    built = [replace(each, paths=replace(each.paths, reads=None)) if without else each for each in known]
+    tensors, model = str(folder / TENSORS), str(folder / MODEL)
+    _tensors(spark, built, tensors, config, training.if_exists, settings).require_all()
+    progress("train")
+    train(spark, sample_folders(tensors), model, training, progress)
+    return model
+
+
 def common_regions(held_out: Sequence[str]) -> tuple[str, ...]:
-    """Of the regions that a training on several samples held out, one to a contig: what was held out of all of them.
+    """What a training on several samples held out of all of them, from the regions that it held out of each.
 
     A contig's regions end at its last allele and begin at each sample's own block.
     """

@@ -9,14 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
 from cnnspark.common.storage import local_folder
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.callset import copy_callset, needs_copy, open_callset, require_file
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
-from cnnspark.reports.allele.position import _hint, _nearest, alts_of, choose_alt, listed, nothing_there, parse_position
-from cnnspark.reports.allele.tensor_picture import draw_allele
+from cnnspark.reports.allele.position import (
+    alts_of,
+    choose_alt,
+    contigs_hint,
+    nearest_hint,
+    nothing_there,
+    parse_position,
+)
+from cnnspark.reports.allele.tensor_picture import draw_allele, record_facts
 from cnnspark.stages.preflight import check_reads, choose_sample
 from cnnspark.tensors.builder import build_tensors
 from cnnspark.tensors.dataset import Dataset
@@ -39,15 +47,21 @@ def show(
     sample: str | None = None,
     settings: TensorSettings | None = None,
 ) -> dict[str, Any]:
-    """Draws the tensor of an allele of a callset to ``out`` (PNG) and says what it shows.
+    """Draws the tensor of an allele of a callset, and returns what the picture shows.
 
     Args:
         vcf: .vcf.gz with index, .vcf or .bcf.
-        at: the record's position as text, ``chr20:10000117`` (1-based).
+        reads: indexed BAM or CRAM.
+        reference: indexed FASTA.
+        at: the record's position, ``chr20:10000117`` (1-based).
         alt: which ALT; None takes the first that can be scored.
+        out: the picture to write, PNG.
+        sample: the callset's sample that the reads belong to.
+        settings: how tensors are built.
 
-    Raises UsageError for a position or an ALT that cannot be drawn, InputError where nothing is there or the inputs do
-    not fit.
+    Raises:
+        UsageError: the position or the ALT cannot be drawn.
+        InputError: the callset has nothing there, or the inputs do not fit together.
     """
     _check_out(out)
     require_file(vcf, "callset")
@@ -85,22 +99,29 @@ def show(
     numbers = [key.alt_index for key in batch.keys]
     if index not in numbers:
         raise InputError(f"the record at {at} has a REF that {reference} does not have there; give its own reference")
-    facts = [sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
+    facts = record_facts(sample, record)
     return draw_allele(batch, numbers.index(index), out, facts, alts_of(records), {"sample": sample})
 
 
 def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str, Any]:
-    """Draws the tensor of an allele of a tensor dataset (the ``--out`` of ``cnnspark tensors``) to ``out`` (PNG).
+    """Draws the tensor of an allele of a tensor dataset (the ``--out`` of ``cnnspark tensors``).
 
-    ``at`` and ``alt`` as for :func:`show`. Raises UsageError for a position or an ALT that cannot be drawn, InputError
-    where the dataset does not hold it.
+    Args:
+        data: the dataset's folder.
+        at: as for :func:`show`.
+        alt: as for :func:`show`.
+        out: the picture to write, PNG.
+
+    Raises:
+        UsageError: the position or the ALT cannot be drawn.
+        InputError: the dataset does not have it.
     """
     _check_out(out)
     dataset = Dataset(data)
     contigs = list(dict.fromkeys(block["contig"] for block in dataset.blocks))
     contig, start = parse_position(at, contigs)
     if contig not in contigs:
-        raise InputError(f"{data} holds no tensor on '{contig}'{_hint(contig, contigs)}")
+        raise InputError(f"{data} holds no tensor on '{contig}'{contigs_hint(contig, contigs)}")
     chosen = [
         block["block"]
         for block in dataset.blocks
@@ -122,13 +143,13 @@ def show_from_dataset(data: str, at: str, alt: str | None, out: str) -> dict[str
             return draw_allele(tensors, i, out, [sample, label], alts, {"sample": sample, "label": label})
         raise UsageError(f"{at} has the ALT {listed(alts)} in {data}, not {alt}; choose one of these with --alt")
     raise InputError(
-        f"{data} holds no tensor at {at}{_nearest(nearest, start)}; check --at (alleles without a label and such that "
-        "cannot be scored have none)"
+        f"{data} holds no tensor at {at}{nearest_hint(nearest, start)}; check --at (alleles without a label and such "
+        "that cannot be scored have none)"
     )
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """What :func:`show` or :func:`show_from_dataset` returned, in one line."""
+    """The result of :func:`show` or :func:`show_from_dataset` in one line."""
     support = result["support"]
     others = [alt for alt in result["alts"] if alt != result["alt"] and unscorable_reason(result["ref"], alt) is None]
     return (
@@ -145,6 +166,10 @@ def _check_out(out: str) -> None:
 
 
 def check_folder_of(out: str) -> None:
-    """Raises UsageError where there is no folder for the file ``out``."""
+    """Checks that the folder of the file ``out`` exists.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not local_folder(out).parent.is_dir():
         raise UsageError(f"the folder of {out} does not exist; make it or choose another --out")

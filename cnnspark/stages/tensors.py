@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +20,15 @@ from cnnspark.execution.progress import Tally, following
 from cnnspark.execution.run_folder import RunFolder
 from cnnspark.execution.session import described
 from cnnspark.execution.tasks import run_tasks
+from cnnspark.formats.vcf import VcfHeader
 from cnnspark.stages.costs import tensor_costs
-from cnnspark.stages.inputs import checked_inputs
+from cnnspark.stages.inputs import CheckedInputs, checked_inputs
 from cnnspark.stages.preflight import check_executors
 from cnnspark.stages.run_steps import planned_blocks, report_blocks
-from cnnspark.tensors import block_tensors, dataset
+from cnnspark.tensors import dataset
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs
 from cnnspark.tensors.builder import feature_names
+from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.alleles import UNKNOWN
 from cnnspark.variants.annotations import GATK_ANNOTATIONS, default_annotations
 from cnnspark.variants.labeller import Labeller, TruthPaths, open_labeller
@@ -36,12 +39,23 @@ if TYPE_CHECKING:
 
 @about(stage="tensors")
 def build_dataset(
-    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail"
-) -> dict[str, Any]:
+    spark: SparkSession, paths: InputPaths, out: str, config: Config, if_exists: str = "fail",
+    checked: CheckedInputs | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Builds labelled tensors of a callset and writes them through Petastorm. Alleles of unknown label are left out.
 
-    Without truth or labels all alleles are written, unlabelled. Without reads tensors have none, and no site features:
-    for models that look at none.
+    Args:
+        spark: where the tasks run.
+        paths: callset, reference, and reads (without them tensors have no reads and no site features, for models that
+            take none); a truth with its BED or labels (without them all alleles are written, unlabelled).
+        out: folder of the dataset.
+        config: all settings.
+        if_exists: ``fail``, ``resume`` or ``overwrite``.
+        checked: the inputs, if an earlier stage of the same run has checked them.
+
+    Raises:
+        UsageError: the output is in use, or a truth is given by half.
+        InputError: the inputs do not fit together, or no allele is in the confident regions.
     """
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
     if paths.members:
@@ -49,17 +63,14 @@ def build_dataset(
     folder.check(if_exists)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     with_reads = paths.reads is not None
-    with checked_inputs(paths, config, folder.out, with_reads, needs_reference=True) as checked, ExitStack() as stack:
+    opened = checked_inputs(paths, config, folder.out, with_reads, needs_reference=True)
+    with nullcontext(checked) if checked else opened as found, ExitStack() as stack:
         used = truth.check(paths.reference) if truth else []
-        names = config.annotations or (
-            GATK_ANNOTATIONS
-            if config.tensors.encoding == "gatk"
-            else default_annotations(checked.header, len(checked.header.samples) > 1)
-        )
+        names = config.annotations or usual_annotations(found.header, config.tensors.encoding)
         features = feature_names(config.tensors, with_reads)
-        check_executors(spark, [*checked.inputs.paths, *used])
-        blocks = planned_blocks(spark, checked, config, tensor_costs(with_reads))
-        identity = checked.identity | {
+        check_executors(spark, [*found.inputs.paths, *used])
+        blocks = planned_blocks(spark, found, config, tensor_costs(with_reads))
+        identity = found.identity | {
             "stage": "tensors",
             "truth": {path: file_identity(path) for path in used},
             "annotations": list(names),
@@ -67,55 +78,81 @@ def build_dataset(
             "tensors": dataclasses.asdict(config.tensors),
         }
         stack.enter_context(folder.opened(identity, blocks, if_exists))
-        inputs, settings = checked.inputs, config.tensors
-        finished = {row["block"] for row in dataset.finished_rows(folder)}
-        missing = [block for block in blocks if block.index not in finished]
-
-        def write(part: Iterable[Block]) -> Iterator[int]:
-            source = block_tensors.BlockTensors(inputs, names, settings)
-            labeller = open_labeller(truth, source.vcf, inputs.reference) if truth else None
-            for block in part:
-                # An earlier attempt of this task may have come this far.
-                if not dataset.finished_rows(folder, block):
-                    write_tensors(folder, block, source, labeller)
-                yield block.index
-
         with (
             described(spark, "Petastorm's metadata"),
             dataset.materialize(spark, folder, len(names), len(features)),
         ):
-            if missing:
-                with following(Tally(folder, blocks, missing)):
-                    run_tasks(spark, deal(spark, missing), write, block_range(missing, len(blocks)))
+            _write_missing(
+                spark, folder, blocks, _BlockWriter(folder, found.inputs, tuple(names), config.tensors, truth)
+            )
         facts = {
-            "sample": inputs.sample,
+            "sample": found.inputs.sample,
             "with_reads": with_reads,
             "config": dataclasses.replace(config, inputs=paths).to_dict(),
             "inputs": identity["inputs"] | identity["truth"],
-            # Of the callset's records: what conservation is proved by elsewhere.
+            # Of the callset's records: what other stages prove conservation by.
             "callset_digest": add_digests(block.digest for block in blocks),
         }
         card = dataset.write_card(spark, folder, names, features, facts)
-        labelled = card["labels"]["true"] + card["labels"]["false"]
-        if truth and not labelled:
+        if truth and not card["labels"]["true"] + card["labels"]["false"]:
             raise InputError("no allele lies inside the confident BED; give the BED of this sample and build")
-        summary = {"stage": "tensors", "out": str(folder.out)} | {
-            name: card[name] for name in ("tensors", "labels", "counts", "bytes")
-        }
-        summary["runtime"] = report_blocks(folder, blocks, {row["block"]: row["runtime"] for row in folder.rows()})
-        folder.succeed(summary)
-        progress(
-            f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
-            f"{card['bytes'] / max(1, card['tensors']) / 1000:.1f} kB each"
-        )
-        return summary
+        return _finish(folder, blocks, card)
+
+
+def usual_annotations(header: VcfHeader, encoding: str) -> tuple[str, ...]:
+    """The annotations that are taken if the configuration names none."""
+    return GATK_ANNOTATIONS if encoding == "gatk" else default_annotations(header, len(header.samples) > 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _BlockWriter:
+    """What a task needs to write tensors; small, for it travels to every task."""
+
+    folder: RunFolder
+    inputs: Inputs
+    annotations: tuple[str, ...]
+    settings: TensorSettings
+    truth: TruthPaths | None
+
+    def write(self, blocks: Iterable[Block]) -> Iterator[int]:
+        """Writes the blocks that are not there yet; yields each one's number."""
+        source = BlockTensors(self.inputs, self.annotations, self.settings)
+        labeller = open_labeller(self.truth, source.vcf, self.inputs.reference) if self.truth else None
+        for block in blocks:
+            # An earlier attempt of this task may have written it.
+            if not dataset.finished_rows(self.folder, block):
+                write_tensors(self.folder, block, source, labeller)
+            yield block.index
+
+
+def _write_missing(spark: SparkSession, folder: RunFolder, blocks: Sequence[Block], writer: _BlockWriter) -> None:
+    finished = {row["block"] for row in dataset.finished_rows(folder)}
+    missing = [block for block in blocks if block.index not in finished]
+    if missing:
+        with following(Tally(folder, blocks, missing)):
+            run_tasks(spark, deal(spark, missing), writer.write, block_range(missing, len(blocks)))
+
+
+def _finish(folder: RunFolder, blocks: Sequence[Block], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the summary and the success mark; returns the summary."""
+    summary = {"stage": "tensors", "out": str(folder.out)} | {
+        name: card[name] for name in ("tensors", "labels", "counts", "bytes")
+    }
+    summary["runtime"] = report_blocks(folder, blocks, {row["block"]: row["runtime"] for row in folder.rows()})
+    folder.succeed(summary)
+    progress(
+        f"{card['tensors']} tensors ({card['labels']['true']} true, {card['labels']['false']} false), "
+        f"{card['bytes'] / max(1, card['tensors']) / 1000:.1f} kB each"
+    )
+    return summary
 
 
 @measured("write")
-def write_tensors(
-    folder: RunFolder, block: Block, source: block_tensors.BlockTensors, labeller: Labeller | None
-) -> dict[str, Any]:
-    """Builds, labels and writes one block's tensors: of a callset of several samples of what its sample carries."""
+def write_tensors(folder: RunFolder, block: Block, source: BlockTensors, labeller: Labeller | None) -> dict[str, Any]:
+    """Builds, labels and writes one block's tensors; of a callset of several samples those that its sample carries.
+
+    Returns the block's manifest row.
+    """
     records = source.records(block)
     carried = {record.index: source.carried(record) for record in records}
     if labeller is None:

@@ -80,7 +80,7 @@ def scoring_batches(
     A batch has at most ``size`` alleles, and at most ``rows_at_once`` rows unless one allele has more. Of named
     ``fields`` alone where some are named; where the reads' bases are not among these, a batch has ``WITHOUT_PICTURE``
     times as many alleles, whatever their rows. Sorting by the number of reads keeps padding small; the order is fixed
-    by the data, so the bytes are too.
+    by the data, and so are the bytes.
     """
     counts = np.diff(tensors.row_offsets)
     order = np.argsort(counts, kind="stable")

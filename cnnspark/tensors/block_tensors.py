@@ -30,7 +30,7 @@ class Inputs:
     reads: str | None
     reference: str
     sample: str = ""
-    # Of a callset of several samples those whose reads are at hand, the sample itself if it is one
+    # Of a callset of several samples those with reads of their own, the sample itself if it is one
     # (cnnspark.scoring.multisample).
     members: tuple[Member, ...] = ()
 
@@ -59,11 +59,14 @@ class BlockTensors:
 
     @part("read")
     def records(self, block: Block) -> list[Record]:
+        """The block's records, numbered through the callset."""
         return list(self.vcf.records(block.region, block.first_record))
 
     def carried(self, record: Record) -> Collection[int]:
-        """The numbers of the ALTs, from 1, that are the sample's to speak of: all of its own callset's, of one of
-        several samples those that it carries."""
+        """The numbers of the record's ALTs, from 1, that count for the sample.
+
+        In a callset of its own these are all of them, in one of several samples those that it carries.
+        """
         if self._column is None:
             return range(1, len(record.alts) + 1)
         return carried_alts(record, (self._column,))[0]
@@ -71,7 +74,7 @@ class BlockTensors:
     @part("encode")
     def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
-        # Density features count the callset's records on both sides of the block's ends, too.
+        # Density features count the callset's records on both sides of the block's ends.
         with part("read"):
             neighbours = starts_of(self.vcf.lines(block.region.padded(FURTHEST)), self._column)
         batch, skipped = build_tensors(

@@ -44,7 +44,7 @@ class BlockCarriers:
     # By member: the records as it has them, and the alleles that it was chosen for.
     views: list[list[MemberRecord]] = field(default_factory=list)
     chosen: list[set[AlleleNumber]] = field(default_factory=list)
-    # By member: the sorted starts of the records that it carries, those around the block, too.
+    # By member: the sorted starts of the records that it carries, including those around the block.
     starts: list[list[int]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # alleles passed through, by reason
     left_out: int = 0  # carriers beyond the limit
@@ -114,8 +114,10 @@ class CarrierTensors:
             found.chosen[member] |= alleles
 
     def _agrees(self, record: Record, alts: int, counts: Counter[str]) -> bool:
-        """Whether REF is the reference's; else ``alts`` alleles are counted or, by the settings, an InputError is
-        raised: once for the record, whoever carries it."""
+        """Whether REF is the reference's.
+
+        If not, ``alts`` alleles are counted or, by the settings, an InputError is raised: once for the record.
+        """
         start = max(record.start, 0)
         text = self.reference.sequence(record.contig, start, max(record.end, start))
         mismatched: Counter[str] = Counter()

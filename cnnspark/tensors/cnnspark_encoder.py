@@ -37,6 +37,7 @@ class Edit:
 
     @property
     def is_indel(self) -> bool:
+        """Whether REF and ALT differ in length."""
         return len(self.ref) != len(self.alt)
 
 

@@ -119,7 +119,6 @@ def file_name(block: int) -> str:
 
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[dict[str, Any]]:
     """The rows of finished blocks (or of one) whose file is there with the stated size."""
-
     rows = folder.rows(block)
     there = sizes(folder.out, [file_name(row["block"]) for row in rows if row["tensors"]])
     return [row for row in rows if not row["tensors"] or there.get(file_name(row["block"])) == row["bytes"]]
@@ -131,7 +130,11 @@ def write_block(
     """Writes one block's file and commits its row.
 
     Args:
+        folder: the dataset's.
+        block: the block.
+        tensors: n of them.
         labels: int (n,), one per tensor: 1 true, 0 false, -1 unknown.
+        sample: its name, a column of the file.
         counts: why alleles were left out, for the row.
     """
     folder.require_owner()

@@ -159,7 +159,7 @@ def _chosen(reads, begin_pos, end_pos, record_hash, limit):
 def _sort_letter(read, at, is_snp):
     """The letter that a read's row is sorted by.
 
-    ``at`` is how far POS (of a SNP) or the base after it (else) is from the read's laid start.
+    ``at`` is the distance of POS (SNP) or of the base after it (else) from the read's laid start.
 
     SNP: the read's base that many bases behind its laid start, CIGAR ignored, the nearest one if the read has no base
     there. Else: the operation over the base after POS, its lengths all counted as read and reference alike; M gives

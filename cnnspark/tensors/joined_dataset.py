@@ -64,8 +64,7 @@ class JoinedDataset:
         shard: int = 0,
         shards: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """One pass as :meth:`cnnspark.tensors.dataset.Dataset.read`: one dataset after the other or, with a ``seed``,
-        mixed."""
+        """One pass, as that of a ``Dataset``: the datasets one after another or, with a ``seed``, mixed."""
         passes, left, before = [], [], 0
         for number, part in enumerate(self.parts):
             own = self._blocks_of(number, blocks)

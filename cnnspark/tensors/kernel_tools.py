@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
-from cnnspark.common.numba_jit import numba
+from cnnspark.common import numba_jit  # noqa: F401  (numba's cache folder is chosen before numba is loaded)
 from cnnspark.formats.reads import ReadBatch
 
 # The code of a gap in a row (cnnspark.formats.reference); 1 to 4 are A C G T.
@@ -78,10 +79,7 @@ class Sites(NamedTuple):
 
 
 class Haplotypes(NamedTuple):
-    """REF and the scorable ALTs of each of n records over its span.
-
-    Haplotypes ``record_offsets[r]:record_offsets[r + 1]`` are record r's, REF first.
-    """
+    """REF and the scorable ALTs of n records over their spans; ``offsets[record_offsets[r]]`` begins record r's."""
 
     record_offsets: np.ndarray  # int64 (n + 1,)
     offsets: np.ndarray  # int64 (haplotypes + 1,), where each haplotype's bases begin
@@ -157,7 +155,7 @@ def kernel_part(function: Any) -> Any:
     Kernels themselves are :func:`cnnspark.common.numba_jit.jit`. What Python does not call compiled needs no wrapper,
     which takes longer to compile than most of these functions.
     """
-    return numba.extending.register_jitable(function)
+    return register_jitable(function)
 
 
 def inlined(function: Any) -> Any:
@@ -165,7 +163,7 @@ def inlined(function: Any) -> Any:
 
     Inlined, a named tuple costs nothing. In a call all its arrays are handed over, which takes as long as a read.
     """
-    return numba.extending.register_jitable(forceinline=True)(function)
+    return register_jitable(forceinline=True)(function)
 
 
 @inlined

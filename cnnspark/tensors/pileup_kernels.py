@@ -106,8 +106,10 @@ def _count_bases(read, reference, core_start, counts, looks):
 
 @inlined
 def _count_events(read, is_low_mapq, core_start, events, looks):
-    """Adds a read's indels, clips and cover to ``events`` int64 (columns + 1, 4), and its indels and clips to
-    ``looks``."""
+    """Adds a read's indels, clips and cover to ``events``, and its indels and clips to ``looks``.
+
+    ``events`` is int64 (columns + 1, 4).
+    """
     size = len(events) - 1
     at = read.start
     for k in range(len(read.ops)):

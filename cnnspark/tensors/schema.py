@@ -15,7 +15,7 @@ REF_COLUMN = 64
 NEITHER, SUPPORTS_REF, SUPPORTS_ALT, SUPPORTS_OTHER = range(4)
 
 
-# Added to read_flags where the read's mate is a row of the tensor, too: two rows of one fragment are one observation.
+# Added to read_flags if the read's mate is also a row of the tensor: two rows of one fragment are one observation.
 # SAM defines bits up to 0x800.
 MATE_ROW = 0x1000
 
@@ -31,12 +31,13 @@ class Field:
 
     @property
     def per_read(self) -> bool:
+        """Whether the field has a row for each read."""
         return self.shape[:1] == ("R",)
 
 
 FIELDS: tuple[Field, ...] = (
     Field("read_bases", np.uint8, ("R", WINDOW), "0 nothing, 1-4 A C G T, 5 other/N, 6 gap"),
-    Field("read_quals", np.uint8, ("R", WINDOW), "base quality (Phred), 0 where there is no base"),
+    Field("read_quals", np.uint8, ("R", WINDOW), "base quality (Phred), 0 without a base"),
     Field("read_flags", np.uint16, ("R",), "SAM FLAG, and 0x1000 where the mate is a row, too"),
     Field("read_mapqs", np.uint8, ("R",), "mapping quality, 255 unknown"),
     Field("read_support", np.uint8, ("R",), "0 neither, 1 REF, 2 this ALT, 3 another ALT"),

@@ -1,12 +1,6 @@
-"""Site features: named numbers that say how the reads at a site look, whatever the depth: shares, means, ratios. The
-odds ratio of strands and the shares of F1R2 are surer of more reads.
+"""Site features: named numbers that say how the reads at a site look, whatever the depth: shares, means, ratios.
 
-Densities by support and strand follow the idea of the Campagne laboratory's mappers (counts and distributions of
-quality, position and mismatches per allele); the pileup neighbourhood shows collapsed paralogs and bad mapping. All
-are computed from every usable read that overlaps REF, not only from the rows of the tensor. NaN: undefined here (no
-read supports the allele, no pair, no qualities).
-
-The order of :data:`SITE_FEATURES` is the order of the array, and part of the dataset's format.
+The odds ratio of strands and the shares of F1R2 are more certain with more reads.
 """
 
 from __future__ import annotations
@@ -17,7 +11,7 @@ from cnnspark.errors import InputError
 
 # Distances of the pileup neighbourhood and of the density of neighbouring calls, in bases to each side of POS.
 PILEUP_DISTANCES = (50, 150, 500, 1000)
-# Depth is set against a stretch longer than most collapsed repeats too: over 1,000 bases such a one looks even.
+# Depth is also set against a stretch longer than most collapsed repeats: over 1,000 bases such a one looks even.
 DEPTH_DISTANCES = (150, 1000, 10_000)
 CALL_DISTANCES = (50, 150, 1000)
 # How far from POS reads play a part, and how far other records of the callset do.
@@ -71,7 +65,7 @@ SITE_FEATURES: tuple[str, ...] = (
     "is_deletion",
     "is_mixed",
     "is_transition",
-    # of which kind a single-base substitution is, REF being the pyrimidine of its pair: C>A is G>T, too. Damage, motifs
+    # of which kind a single-base substitution is, REF being the pyrimidine of its pair: C>A is also G>T. Damage, motifs
     # and true variants have kinds of their own.
     *(f"is_{ref}_to_{alt}" for ref, alt in _SUBSTITUTIONS),
     # alt_f1r2_fraction on the strand where REF is the pyrimidine, so that one kind of damage lies on one side; NaN but
@@ -86,7 +80,10 @@ SITE_FEATURES: tuple[str, ...] = (
 def feature_columns(names: Sequence[str], whose: str) -> list[int]:
     """Where the named site features, those of a model's card, stand in the array of all.
 
-    Raises InputError where there is no such feature; ``whose`` names the model then.
+    ``whose`` names the model in messages.
+
+    Raises:
+        InputError: this version does not build such a feature.
     """
     columns = {name: column for column, name in enumerate(SITE_FEATURES)}
     unknown = [name for name in names if name not in columns]

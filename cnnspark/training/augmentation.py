@@ -1,7 +1,7 @@
-"""Augmentation of training examples: thinner reads, the other strand, another caller. Pure.
+"""Augmentation of training examples: fewer reads, the other strand, another caller. No Spark, no TensorFlow.
 
-What happens to an example is a hash of its noise key (seed, step, allele), so it is the same in whichever replica or
-batch the example stands, and after a resume.
+What happens to an example is a hash of its noise key (seed, step, allele). So it is the same in any replica and batch,
+and after a resume.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from cnnspark.tensors.schema import FIELD
 
 _PAIRED, _FIRST, _SECOND = 0x1, 0x40, 0x80
 _DEPTH, _ROW, _STRAND, _CALLER = 0x2545F491, 0x9E3779B1, 0x632BE5AB, 0x7FEB352D
-# GATK's counts of fragments by orientation, which change places where first and second do.
+# GATK's counts of fragments by orientation, which are swapped when first and second are.
 _ORIENTATIONS = ("F1R2", "F2R1")
-# Site features that become one less what they are.
+# Site features x that become 1 - x.
 _F1R2_SHARES = ("ref_f1r2_fraction", "alt_f1r2_fraction", "alt_f1r2_fraction_of_pyrimidine")
 
 
 def uniform(noise_key: np.ndarray, salt: int) -> np.ndarray:
-    """Numbers of [0, 1) by hash of int32 keys and a salt: float64, the shape of the keys."""
+    """Numbers in [0, 1) by hash.
+
+    Args:
+        noise_key: int32, of any shape.
+        salt: tells independent draws of the same keys apart.
+
+    Returns:
+        float64, the shape of the keys.
+    """
     with np.errstate(over="ignore"):
         h = np.asarray(noise_key, np.int32).view(np.uint32) ^ np.uint32(salt)
         # MurmurHash3's finaliser (Appleby, fmix32).
@@ -41,15 +49,19 @@ def augment(
     features: Sequence[str],
     drop_annotations: float = 0.0,
 ) -> dict[str, np.ndarray]:
-    """The padded batch (:func:`cnnspark.tensors.batches.pad_rows`) with fewer reads and other strands; arrays are not
-    changed.
+    """A padded batch with augmentation; the given arrays are not changed.
 
     Args:
-        noise_key: (B,) int32, of (seed, step, allele).
+        batch: as :func:`cnnspark.tensors.batches.pad_rows` gives it.
+        noise_key: int32 (B,), of (seed, step, allele).
         drop_reads: the largest share of an example's reads that is dropped; see :func:`drop_rows`.
         flip_strand: whether half of the examples get :func:`flip_strands`.
-        annotations, features: the names of the annotations and of the site features.
-        drop_annotations: the share of the examples that lose all annotations, as if of a caller that has none of them.
+        annotations: names of the annotations.
+        features: names of the site features.
+        drop_annotations: the share of the examples that lose all annotations, as from a caller that writes none.
+
+    Returns:
+        The batch, of the same fields; per-read fields may have fewer rows.
     """
     batch = dict(batch)
     if not len(noise_key):
@@ -65,11 +77,19 @@ def augment(
 
 
 def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: float) -> dict[str, np.ndarray]:
-    """Each example with a share of its rows dropped that is drawn evenly from 0 to ``most``; at least one row stays.
+    """Drops rows of each example: a share drawn evenly from 0 to ``most``; at least one row stays.
 
     The order of the rows is kept, and padding is cut to what is needed. Annotations and site features stay those of all
-    reads. Rows are dropped one by one, so the mark of a row whose mate is a row (0x1000), which stays, may be of a mate
-    that is gone.
+    reads. Rows are dropped one by one, so a row may keep the flag that its mate is a row (0x1000) although the mate is
+    gone.
+
+    Args:
+        batch: as :func:`cnnspark.tensors.batches.pad_rows` gives it: per-read fields (B, R, ...), row_count (B,).
+        noise_key: int32 (B,).
+        most: the largest share.
+
+    Returns:
+        The batch, its per-read fields (B, R', ...) with R' at most R.
     """
     counts = batch["row_count"]
     per_read = {
@@ -104,12 +124,21 @@ def drop_rows(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, most: floa
 def flip_strands(
     batch: Mapping[str, np.ndarray], flipped: np.ndarray, annotations: Sequence[str], features: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The ``flipped`` (B,) examples as if each fragment had been read from its other strand.
+    """Makes examples look as if each fragment had been read from its other strand.
 
-    The mates lie as they lay, one forward on the left and one reverse on the right; what was the first is the second
-    (99 and 147 become 163 and 83), and the orientations F1R2 and F2R1 change places, in annotations and site features,
-    too. Counts of forward reads stay, and so do reads without a mate. What an error does to one strand of the molecules
-    alone, it does to the other then.
+    The mates stay aligned as they are, one forward on the left and one reverse on the right, but first and second in
+    pair are swapped (flags 99 and 147 become 163 and 83). So are the orientations F1R2 and F2R1 in annotations and site
+    features. Counts of forward reads and reads without a mate stay. An error that affects only one strand of the
+    molecules then appears on the other.
+
+    Args:
+        batch: as :func:`cnnspark.tensors.batches.pad_rows` gives it.
+        flipped: bool (B,), the examples that are flipped.
+        annotations: names of the annotations.
+        features: names of the site features.
+
+    Returns:
+        The batch, of the same fields and shapes.
     """
     turned = dict(batch)
     if "read_flags" in batch and batch["read_flags"].shape[-1]:

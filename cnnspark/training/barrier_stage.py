@@ -1,4 +1,4 @@
-"""The barrier stage of a training: one replica a task, each in a process of its own, and what becomes of one that dies.
+"""The barrier stage of a training: one replica a task, each in a process of its own; it is retried if a replica dies.
 
 TensorFlow runs in child processes of the tasks (:mod:`cnnspark.training.replica`): it can join a cluster once in a
 process's life, and Spark reuses its Python workers.
@@ -24,14 +24,15 @@ from cnnspark import errors
 from cnnspark.errors import CnnsparkError, RunError, UsageError
 from cnnspark.execution.session import described
 from cnnspark.execution.tensorflow_setup import VISIBLE, assigned_gpus
-from cnnspark.training.settings import ReplicaJob, TrainSettings
+from cnnspark.training.job import ReplicaJob
+from cnnspark.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Last lines of a failed replica's standard error that go into the message.
 TAIL_LINES = 30
-# The folder of the user is taken out of the path: a random.py there would be run.
+# The user's folder is taken out of the path: a random.py there would be run.
 _START_WORKER = """
 import sys
 sys.path[:] = [p for p in sys.path if p]
@@ -41,25 +42,32 @@ with lean_import():
     from cnnspark.training.replica import main
 main()
 """
-# How long a replica that gives up stays, so that the others, who mostly give up for the same reason, can say so too.
+# How long a replica that gives up stays: the others mostly give up for the same reason, and can report it as well.
 GRACE_SECONDS = 2.0
 
 
 def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
-    """Raises UsageError where the replicas cannot all run at once, instead of Spark's wait of ten minutes.
+    """Checks that all replicas can run at once; Spark itself would wait for ten minutes.
 
-    Executors that are still being started are waited for, ``slot_wait_seconds`` at most.
+    Waits for executors that are still starting, ``slot_wait_seconds`` at most.
+
+    Args:
+        spark: the session.
+        settings: have the number of replicas.
+
+    Raises:
+        UsageError: if there are too few task slots, or Spark allocates executors dynamically.
     """
     context = spark.sparkContext
     if context.getConf().get("spark.dynamicAllocation.enabled", "false").lower() == "true":
         raise UsageError(
-            "barrier stages need a fixed number of executors; set spark.dynamicAllocation.enabled=false "
-            f"and spark.executor.instances for {settings.replicas} replicas"
+            "training (a barrier stage of Spark) needs a fixed number of executors; set "
+            f"spark.dynamicAllocation.enabled=false and spark.executor.instances for {settings.replicas} replicas"
         )
-    # The same count that Spark's scheduler checks a barrier stage by; cores, GPUs and task.cpus are in it.
+    # The same count that Spark's scheduler checks for a barrier stage; it considers cores, GPUs and task.cpus.
     scala = context._jsc.sc()
     profile = scala.resourceProfileManager().defaultResourceProfile()
-    # A single machine's slots are all there at once.
+    # On a single machine all slots exist from the start.
     local = re.fullmatch(r"local(\[.*\])?", str(context.master))
     deadline = time.monotonic() + (0.0 if local else settings.slot_wait_seconds)
     while (slots := int(scala.maxNumConcurrentTasks(profile))) < settings.replicas:
@@ -72,9 +80,16 @@ def check_slots(spark: SparkSession, settings: TrainSettings) -> None:
 
 
 def run_with_retries(spark: SparkSession, job: ReplicaJob, say: Callable[[str], None]) -> None:
-    """The barrier stage, again from the checkpoint when a replica dies: Spark itself never retries such a stage.
+    """Runs the barrier stage, and again from the checkpoint if a replica dies: Spark never retries such a stage.
 
-    Raises RunError where that does not help, and what a replica ended with by itself.
+    Args:
+        spark: the session.
+        job: the training.
+        say: is given a line for each retry.
+
+    Raises:
+        RunError: if replicas die more than ``max_retries`` times, or Spark ends.
+        CnnsparkError: the error that a replica explained; it is not retried.
     """
     retries = job.settings.max_retries
     for attempt in range(retries + 1):
@@ -112,7 +127,16 @@ def _run_stage(spark: SparkSession, job: ReplicaJob) -> None:
 def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]:
     """Within a barrier task: agrees on addresses with the other tasks, runs the replica's process, returns its result.
 
-    Raises RuntimeError with the error that the process explained, else with the last lines of its standard error.
+    Args:
+        job: as JSON.
+        replicas: how many there are.
+        threads: of the process.
+
+    Returns:
+        What :func:`cnnspark.training.replica.train_replica` gives.
+
+    Raises:
+        RuntimeError: with the error that the process explained, or else the last lines of its standard error.
     """
     from pyspark import BarrierTaskContext
 
@@ -128,12 +152,13 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
     if gpus := assigned_gpus():
         environment[VISIBLE] = ",".join(gpus)
     elif replicas > 1:
-        # Replicas of one machine would all take its first GPU; Spark's resource scheduling deals them out.
+        # Replicas of one machine would all take its first GPU; Spark's resource scheduling assigns one to each.
         environment[VISIBLE] = "-1"
     if replicas > 1:
         host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
         with socket.socket() as probe:
-            # Held until all have theirs; in the instant until TensorFlow binds it another may take it: a retry.
+            # The port is held until all have theirs. If another process takes it before TensorFlow binds it, the stage
+            # is retried.
             probe.bind(("", 0))
             workers = context.allGather(f"{host}:{probe.getsockname()[1]}")
         environment["TF_CONFIG"] = json.dumps(
@@ -143,16 +168,24 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
 
 
 def replica_command() -> list[str]:
-    """What starts a replica's process (:mod:`cnnspark.training.replica`)."""
+    """The command that starts a replica's process (:mod:`cnnspark.training.replica`)."""
     return [sys.executable, "-c", _START_WORKER]
 
 
 def run_child(
     command: list[str], environment: Mapping[str, str], job: str, rank: int, wait_for_others: Callable[[], None]
 ) -> dict[str, Any]:
-    """The result of the process that a replica trains in, which is told its job as a line of standard input.
+    """Runs a replica's process, which reads its job from standard input, and returns its result.
 
-    Raises RuntimeError as :func:`run_replica_process`.
+    Args:
+        command: that starts it.
+        environment: its environment variables.
+        job: as JSON.
+        rank: of the replica.
+        wait_for_others: returns when all replicas have their results.
+
+    Raises:
+        RuntimeError: as :func:`run_replica_process`.
     """
     child = subprocess.Popen(
         command,
@@ -169,7 +202,7 @@ def run_child(
     reader.start()
     outcome: dict[str, Any] = {}
     try:
-        # Standard input stays open as long as this task lives: its end is the child's sign to end, too.
+        # Standard input stays open as long as this task lives: when it closes, the child ends as well.
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(job + "\n")
             child.stdin.flush()
@@ -178,7 +211,7 @@ def run_child(
                 outcome = json.loads(line)["cnnspark"]
                 break
         if "result" in outcome:
-            # A process that ends while another fetches the last sum from it would make that one fail.
+            # If a process ended while another fetches the last sum from it, that one would fail.
             wait_for_others()
         elif outcome:
             time.sleep(GRACE_SECONDS)
@@ -207,6 +240,6 @@ def _raise_explained(text: str) -> None:
 
 
 def _replica_failure(text: str) -> str:
-    """What a replica said, out of Spark's long message; else the first line of that."""
+    """What a replica reported, taken from Spark's long message, or else the first line of that."""
     match = re.search(r"<<(replica \d+ ended with exit code .*?)>>", text, re.DOTALL)
     return match[1] if match else text.strip().split("\n")[0]

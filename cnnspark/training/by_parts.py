@@ -1,7 +1,8 @@
-"""``reads`` trained by parts (``train.by_parts``): site features, picture, then both together. Pure.
+"""``reads`` trained by parts (``train.by_parts``): site features, picture, then both together. No Spark, no TensorFlow.
 
-Beside site features that are trained already a picture learns to keep still, so it is trained by itself, and taken in
-afterwards (docs/models.md, "The picture of reads"). Each part is a training of its own, with its own checkpoints.
+The picture (the convolutions over the reads) learns almost nothing beside site features that are trained already. So it
+is trained by itself, and taken in afterwards (docs/models.md, "The picture of reads"). Each part is a training of its
+own, with its own checkpoints.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 # The network of the first part.
 FIRST_PART = "features"
-# All together are trained at this share of the learning rate, for this share of the epochs: each part is trained.
+# Shares of the learning rate and of the epochs for the last training, of parts that are trained already.
 LAST_RATE, LAST_EPOCHS = 0.1, 0.5
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the trainings: what is shown of it, the folder of its bundle and its settings."""
+    """One of the trainings: its title in messages, the folder of its bundle and its settings."""
 
     title: str
     model_out: str
@@ -32,20 +33,23 @@ class Part:
 
 
 def parts_folder(model_out: str) -> Location:
-    """Where the bundles of the parts are until all is done: beside the model's folder."""
+    """The folder, beside the model's, that has the bundles of the parts until the last one is trained."""
     target = location(model_out)
     return target.with_name(f"{target.name}.parts")
 
 
 def parts_of(settings: TrainSettings, model_out: str, starts_whole: bool) -> list[Part]:
-    """The trainings in their order, the last of which writes ``model_out``.
+    """The trainings in their order.
 
-    ``starts_whole``: ``settings.init`` is a ``features`` model trained on labels, so that the first part is done.
+    Args:
+        settings: of the training by parts.
+        model_out: the folder of its bundle, which the last training writes.
+        starts_whole: whether ``settings.init`` is a ``features`` model trained on labels: then the first part is done.
     """
     folder = parts_folder(model_out)
 
     def part(title: str, name: str, **changes: object) -> Part:
-        # What an interrupted run has trained is kept; the driver has removed what is not wanted.
+        # "resume" keeps what an interrupted run has trained; the driver has removed what is not wanted.
         own = dataclasses.replace(settings, **{"by_parts": False, "if_exists": "resume", "keep_start": 0.0, **changes})  # type: ignore[arg-type]
         if own.log_dir:
             own = dataclasses.replace(own, log_dir=f"{own.log_dir}/{name}")

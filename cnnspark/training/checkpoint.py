@@ -1,4 +1,4 @@
-"""What a training run is made of at the end of an epoch, and its checkpoint: an npz without pickles."""
+"""The state of a training at the end of an epoch, and its checkpoint: an npz without pickles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class TrainingState:
     """Weights and optimizer variables after ``epoch`` epochs, and the best weights so far.
 
-    ``best_value`` is the highest of what epochs are compared by; ``best`` is of the epoch that :meth:`keep_best` chose.
+    ``best_value`` is the highest value that an epoch had (:meth:`cnnspark.training.validation.Validation.value`);
+    ``best`` are the weights of the epoch that :meth:`keep_best` chose. Epochs count from 1.
     """
 
     weights: list[np.ndarray]
@@ -31,23 +32,33 @@ class TrainingState:
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = -np.inf
-    highest_epoch: int = 0  # of best_value; with a tolerance the best weights may be of a later one
+    highest_epoch: int = 0  # of best_value; with a tolerance the best weights may be of a later epoch
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def is_over(self, patience: int) -> bool:
-        """Whether training ends early: the last ``patience`` epochs (0: never) were no better than one before."""
+        """Whether training ends early: the last ``patience`` epochs (0: never) were no better than an earlier one."""
         return 0 < patience <= self.epoch - self.highest_epoch
 
     def keep_best(self, weights: list[np.ndarray], value: float, tolerance: float) -> None:
-        """Takes the weights of this epoch for the best where its value is no more than ``tolerance`` below the highest
-        so far; with a tolerance of 0, only where it is higher."""
+        """Keeps the weights of this epoch as the best if its value is good enough.
+
+        Args:
+            weights: of this epoch.
+            value: of this epoch; higher is better.
+            tolerance: how far below the highest value so far it may be; with 0 it must be higher.
+        """
         if value > self.best_value - tolerance:
             self.best, self.best_epoch = weights, self.epoch
         if value > self.best_value:
             self.best_value, self.highest_epoch = value, self.epoch
 
     def save(self, folder: Location, fingerprint: str) -> None:
-        """Writes the checkpoint so that a reader sees the old one or the new one, never a part."""
+        """Writes the checkpoint, so that a reader sees the old one or the new one, never a part.
+
+        Args:
+            folder: of the training's checkpoints.
+            fingerprint: what it must have to be resumed.
+        """
         target = folder / STATE_FILE
         make_parents(target)
         facts = {
@@ -70,10 +81,19 @@ class TrainingState:
 
     @staticmethod
     def load(folder: Location, fingerprint: str, like: TrainingState) -> TrainingState | None:
-        """The checkpoint in ``folder``, None where there is none.
+        """Reads the checkpoint of a folder.
 
-        Raises UsageError where it belongs to other settings or data, or to a network of other shapes than ``like``,
-        InputError where it is damaged.
+        Args:
+            folder: of the training's checkpoints.
+            fingerprint: what the checkpoint must have been written with.
+            like: a state with arrays of the shapes that are expected.
+
+        Returns:
+            The state, or None if the folder has no checkpoint.
+
+        Raises:
+            UsageError: if it belongs to other settings or data, or has other shapes.
+            InputError: if it is damaged.
         """
         path = folder / STATE_FILE
         if not path.exists():

@@ -2,13 +2,13 @@
 
 A global batch is dealt to lanes, and each lane is drawn from its own streams, each a fixed share of the row groups; a
 replica runs its share of the lanes. So the content of every lane is the same for any number of replicas, and each
-replica reads only its own share of the files. Every replica makes the same number of steps by construction: a stream
-that is short of rows begins its next pass early, one that has more leaves the rest to the next epoch's other order.
+replica reads only its own share of the files. Every replica makes the same number of steps: a stream that has too few
+rows begins its next pass early, one that has more leaves the rest to the next epoch's other order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,31 +18,42 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.contigs import check_regions
 from cnnspark.formats.regions import Region, parse_region
 from cnnspark.tensors.batches import pad_rows
-from cnnspark.tensors.dataset import Dataset, decode, example_keys, training_columns
+from cnnspark.tensors.dataset import Dataset, decode, training_columns
 from cnnspark.tensors.joined_dataset import DATASET, JoinedDataset, open_dataset
-from cnnspark.tensors.schema import TensorBatch
+from cnnspark.training.row_order import Rows, dealt_by_depth, row_scalars, shuffled_groups, take_rows, window_order
 from cnnspark.training.settings import check_share
 
 MAX_STREAMS = 16
-# Row groups that a stream holds to shuffle rows between: about 256 tensors, 2 MB.
-SHUFFLED_GROUPS = 4
-# Steps over which a lane's examples are sorted by their reads: padding to the deepest of eight would be a third of the
-# work, of like ones it is a tenth.
+# Steps over which a lane's examples are sorted by their number of reads. Padding to the deepest of eight examples would
+# be a third of the work; among examples of about the same depth it is a tenth.
 SORTED_STEPS = 32
-# Row groups of a run in a sample: about 500 alleles.
+# Neighbouring row groups that a sample takes together: about 500 alleles.
 NEIGHBOURING_GROUPS = 8
 
 
 def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
-    """How many streams V: the largest divisor of the batch size, at most MAX_STREAMS, that the lanes divide.
+    """How many streams a global batch is drawn from.
 
-    Raises UsageError where the batch cannot be dealt evenly, InputError where there are fewer row groups than replicas.
+    Args:
+        batch_size: examples of a global batch.
+        lanes: lanes of a global batch.
+        row_groups: row groups of the training blocks.
+
+    Returns:
+        The largest divisor of the batch size, at most MAX_STREAMS, that is a multiple of the lanes.
+
+    Raises:
+        UsageError: if the batch cannot be divided evenly.
+        InputError: if there are fewer row groups than lanes.
     """
     if batch_size % lanes:
-        raise UsageError(f"a global batch of {batch_size} cannot be dealt to {lanes} replicas; choose a multiple")
+        raise UsageError(
+            f"train.batch_size is {batch_size}, which cannot be divided among {lanes} lanes; "
+            f"choose a multiple of {lanes}"
+        )
     if row_groups < lanes:
         raise InputError(
-            f"{lanes} replicas need as many row groups, the training blocks have {row_groups}; "
+            f"the training blocks have {row_groups} row groups, fewer than {lanes} lanes; "
             "use fewer replicas or more data"
         )
     limit = max(lanes, min(MAX_STREAMS, row_groups))
@@ -50,14 +61,19 @@ def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
 
 
 def hold_out(dataset: Dataset | JoinedDataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
-    """Whole blocks for training and for validation.
+    """Splits the dataset into whole blocks for training and for validation.
 
     Args:
-        validation: a share (the last blocks of each contig, as near to it in tensors as whole blocks come), or
-            regions as text; a block that reaches into a region is held out.
+        dataset: one dataset or several together.
+        validation: a share of the tensors: the last blocks of each contig, as near to the share as whole blocks come.
+            Or regions as text: each block that reaches into one of them.
 
-    Raises UsageError where the share is none, InputError where a region is on a contig that the dataset does not have,
-    or one side would be empty.
+    Returns:
+        The numbers of the blocks for training and for validation, in ascending order.
+
+    Raises:
+        UsageError: if the share is not between 0 and 1.
+        InputError: if a region is on a contig that the dataset does not have, or if one side would be empty.
     """
     if isinstance(validation, float):
         train, held = _hold_out_share(dataset.blocks, validation)
@@ -73,8 +89,9 @@ def hold_out(dataset: Dataset | JoinedDataset, validation: float | Sequence[str]
         train = [b["block"] for b in dataset.blocks if b["block"] not in set(held)]
     if not train or not held:
         raise InputError(
-            f"the {len(dataset.blocks)} blocks of the dataset cannot be split ({len(train)} and {len(held)}); "
-            "build it with smaller blocks (--set blocks.records=...) or give --validation regions"
+            f"the {len(dataset.blocks)} blocks of the dataset cannot be split: {len(train)} would be for training and "
+            f"{len(held)} for validation; build it with smaller blocks (--set blocks.records=...) or give --validation "
+            "regions"
         )
     return train, held
 
@@ -95,9 +112,9 @@ def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int],
     for members in contigs.values():
         wanted = share * sum(block["tensors"] for block in members)
         taken = 0
-        # By place: where several samples have the contig, the same end of it is held out in all of them.
+        # By position: if several samples have the contig, the same end of it is held out in all of them.
         for block in sorted(members, key=lambda block: (block["first_start"], block["block"]), reverse=True):
-            # The nearer of both: a contig of one block is held out only for a share above a half.
+            # Whichever is nearer to the share: a contig of one block is held out only for a share above a half.
             if taken + block["tensors"] / 2 < wanted:
                 held.append(block["block"])
                 taken += block["tensors"]
@@ -110,7 +127,11 @@ def _hold_out_share(blocks: Sequence[Mapping], share: float) -> tuple[list[int],
 
 
 class TrainingData:
-    """A dataset split into training and validation blocks, as the trainer reads it."""
+    """A dataset split into training and validation blocks, as the trainer reads it.
+
+    ``n_train``, ``n_validation`` and ``n_unlabelled`` count tensors, ``label_counts`` the false and the true ones for
+    training, ``n_row_groups`` the row groups for training.
+    """
 
     def __init__(
         self,
@@ -119,6 +140,14 @@ class TrainingData:
         validation: Sequence[int],
         columns: Sequence[str] | None = None,
     ):
+        """Counts what the blocks hold; tensors are not read yet.
+
+        Args:
+            dataset: one dataset or several together.
+            train: numbers of the blocks for training.
+            validation: numbers of the blocks for validation.
+            columns: of the dataset, that are read; all by default.
+        """
         self.dataset, self.train, self.validation = dataset, list(train), list(validation)
         self.columns = columns
         self.annotation_names = dataset.annotation_names
@@ -144,7 +173,7 @@ class TrainingData:
 
     @property
     def validation_blocks(self) -> np.ndarray:
-        """The block of each held-out tensor, int64 (n_validation,), in the order of :meth:`validation_batches`."""
+        """The number of the block of each held-out tensor, int64 (n_validation,), ordered as in validation_batches."""
         wanted = set(self.validation)
         held = [block for block in self.dataset.blocks if block["block"] in wanted]
         return np.repeat([block["block"] for block in held], [block["tensors"] for block in held])
@@ -156,26 +185,41 @@ class TrainingData:
 
     @property
     def with_reads(self) -> bool:
-        """Whether reads were there when the tensors were built. Older datasets never were built without."""
+        """Whether the tensors were built with reads; older datasets, which do not say so, always were."""
         return bool(self.dataset.card.get("with_reads", True))
 
     @property
     def digest(self) -> str:
-        """The dataset's content."""
+        """The SHA-256 of the dataset's content."""
         return str(self.dataset.card["sha256"])
 
     def steps(self, batch_size: int) -> int:
-        """Steps of an epoch, on every replica."""
+        """Steps of an epoch with global batches of ``batch_size``, on every replica."""
         return -(-self.n_train // batch_size)
 
     def train_batches(
         self, mine: range, lanes: int, batch_size: int, seed: int, epoch: int
     ) -> Iterator[list[dict[str, np.ndarray]]]:
-        """The lanes ``mine`` of each global batch of one epoch, ``batch_size / lanes`` rows each.
+        """Some lanes of each global batch of one epoch.
 
-        Fields as :func:`cnnspark.tensors.batches.pad_rows`, and label, weight (B,) float32, example_key (B,) int32. The
-        examples of a lane have about as many reads as each other, where reads are read at all; the lanes of a batch
-        have not.
+        If reads are read, the examples of one lane have about as many reads as each other; different lanes of a batch
+        do not.
+
+        Args:
+            mine: the lanes that are wanted.
+            lanes: lanes of a global batch.
+            batch_size: examples of a global batch.
+            seed: of the training.
+            epoch: from 0.
+
+        Yields:
+            For each step the wanted lanes of b = ``batch_size / lanes`` examples: fields as
+            :func:`cnnspark.tensors.batches.pad_rows` gives them, and what
+            :func:`cnnspark.training.row_order.row_scalars` gives.
+
+        Raises:
+            UsageError: if the batch cannot be divided evenly.
+            InputError: if there are fewer row groups than lanes.
         """
         streams = stream_count(batch_size, lanes, self.n_row_groups)
         rows = batch_size // streams
@@ -190,45 +234,53 @@ class TrainingData:
         for first in range(0, steps, SORTED_STEPS):
             window = min(SORTED_STEPS, steps - first)
             sorted_lanes = [
-                _by_depth([next(stream) for _ in range(window) for stream in lane], window) for lane in running
+                dealt_by_depth([next(stream) for _ in range(window) for stream in lane], window) for lane in running
             ]
-            orders = [_window_order(window, i, seed, epoch, first) for i in mine]
+            orders = [window_order(window, i, seed, epoch, first) for i in mine]
             for step in range(window):
                 yield [batch(order[step]) for batch, order in zip(sorted_lanes, orders, strict=True)]
 
-    def _stream(
-        self, stream: int, streams: int, rows: int, seed: int, epoch: int
-    ) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
+    def _stream(self, stream: int, streams: int, rows: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Endless slices of ``rows`` shuffled rows from one stream's row groups."""
-        waiting: list[tuple[TensorBatch, dict[str, np.ndarray]]] = []
+        waiting: list[Rows] = []
         held = 0
         turn = 0
         while True:
             order = np.random.Generator(np.random.PCG64([seed, epoch, stream, turn]))
             chosen = int(order.integers(1, 2**31))
             groups = self.dataset.read(self.train, self.columns, seed=chosen, shard=stream, shards=streams)
-            for shuffled in _shuffled(groups, order):
+            for shuffled in shuffled_groups(groups, order):
                 waiting.append(shuffled)
                 held += len(shuffled[1]["label"])
                 while held >= rows:
-                    taken, waiting = _take(waiting, rows)
+                    taken, waiting = take_rows(waiting, rows)
                     held -= rows
                     yield taken
             turn += 1
 
     def validation_batches(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-        """Every held-out tensor once, in the files' order; the last batch of a row group may be short."""
+        """Every held-out tensor once, in the files' order; the last batch of a row group may be short.
+
+        Yields:
+            Batches of at most ``batch_size``, of the same fields as :meth:`train_batches`.
+        """
         for values in self.dataset.read(self.validation, self.columns):
-            tensors, scalars = decode(values, with_keys=False), _scalars(values)
+            tensors, scalars = decode(values, with_keys=False), row_scalars(values)
             for first in range(0, len(scalars["label"]), batch_size):
                 chosen = np.arange(first, min(first + batch_size, len(scalars["label"])))
                 yield pad_rows(tensors, chosen) | {name: value[chosen] for name, value in scalars.items()}
 
     def feature_sample(self, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Annotations (n, A) and site features (n, F) of some ``limit`` training tensors at most, and the number (n,)
-        of the dataset that each is of.
+        """Annotations and site features of a sample of the training tensors.
 
-        Runs of neighbouring row groups, evenly spread and in order: what neighbours have in common stays to be seen.
+        The sample is evenly spread runs of neighbouring row groups, in order, so that it shows what neighbours have in
+        common.
+
+        Args:
+            limit: about how many tensors at most.
+
+        Returns:
+            Annotations float32 (n, A), site features float32 (n, F), and int32 (n,) the number of the dataset of each.
         """
         stride = max(1, -(-self.n_train // limit))
         annotations, features, datasets = [], [], []
@@ -242,90 +294,23 @@ class TrainingData:
         return np.concatenate(annotations).astype(np.float32), np.concatenate(features).astype(np.float32), numbers
 
 
-def _by_depth(
-    parts: Sequence[tuple[TensorBatch, dict[str, np.ndarray]]], count: int
-) -> Callable[[int], dict[str, np.ndarray]]:
-    """Slices of several streams dealt to ``count`` batches of equal size by number of reads: gives batch i, padded."""
-    tensors = TensorBatch.concatenate([part[0] for part in parts])
-    scalars = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
-    dealt = np.argsort(np.diff(tensors.row_offsets), kind="stable").reshape(count, -1)
-
-    def batch(i: int) -> dict[str, np.ndarray]:
-        return pad_rows(tensors, dealt[i]) | {name: values[dealt[i]] for name, values in scalars.items()}
-
-    return batch
-
-
-def _window_order(window: int, lane: int, seed: int, epoch: int, first: int) -> np.ndarray:
-    """In which order a lane's batches of a window, sorted by depth, are trained on: a permutation of ``window``.
-
-    Where one lane of a pair has its shallowest, the other has its deepest, so that two replicas are done together.
-    """
-    order = np.random.Generator(np.random.PCG64([seed, epoch, first, lane // 2])).permutation(window)
-    return order if lane % 2 == 0 else window - 1 - order
-
-
-def _scalars(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        "label": values["label"].astype(np.float32),
-        "weight": values["weight"].astype(np.float32),
-        "variant_type": values["variant_type"].astype(np.int32),
-        "example_key": example_keys(values),
-    }
-
-
-def _shuffled(
-    groups: Iterator[Mapping[str, np.ndarray]], order: np.random.Generator
-) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
-    """The rows of each SHUFFLED_GROUPS row groups, permuted."""
-    held: list[Mapping[str, np.ndarray]] = []
-
-    def mixed() -> tuple[TensorBatch, dict[str, np.ndarray]]:
-        joined = {name: np.concatenate([group[name] for group in held]) for name in held[0]}
-        permutation = order.permutation(len(joined["label"]))
-        joined = {name: column[permutation] for name, column in joined.items()}
-        return decode(joined, with_keys=False), _scalars(joined)
-
-    for group in groups:
-        held.append(group)
-        if len(held) == SHUFFLED_GROUPS:
-            yield mixed()
-            held = []
-    if held:
-        yield mixed()
-
-
-def _slice(part: tuple[TensorBatch, dict[str, np.ndarray]], first: int, last: int) -> tuple[TensorBatch, dict]:
-    tensors, scalars = part
-    return tensors.part(first, last), {name: value[first:last] for name, value in scalars.items()}
-
-
-def _take(
-    waiting: list[tuple[TensorBatch, dict[str, np.ndarray]]], rows: int
-) -> tuple[tuple[TensorBatch, dict[str, np.ndarray]], list[tuple[TensorBatch, dict[str, np.ndarray]]]]:
-    """The first ``rows`` rows, and what is left."""
-    parts = []
-    left = list(waiting)
-    while rows:
-        count = len(left[0][1]["label"])
-        if count <= rows:
-            parts.append(left.pop(0))
-            rows -= count
-        else:
-            parts.append(_slice(left[0], 0, rows))
-            left[0] = _slice(left[0], rows, count)
-            rows = 0
-    scalars = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
-    return (TensorBatch.concatenate([part[0] for part in parts]), scalars), left
-
-
 def open_training_data(
     paths: str | Sequence[str], validation: float | Sequence[str], fields: Iterable[str] | None = None
 ) -> TrainingData:
-    """The training and validation blocks of one dataset, or of several together; see :func:`hold_out`.
+    """Opens one dataset, or several together, for training.
 
     Args:
-        fields: what of a tensor is read, as :func:`cnnspark.tensors.dataset.training_columns` takes it; all by default.
+        paths: folders of datasets.
+        validation: what is held out, as :func:`hold_out` takes it.
+        fields: the fields of a tensor that are read, as :func:`cnnspark.tensors.dataset.training_columns` takes them;
+            all by default.
+
+    Returns:
+        The training and validation blocks.
+
+    Raises:
+        UsageError: if the validation share is not between 0 and 1.
+        InputError: if a path is not a finished dataset, datasets do not suit each other, or the blocks cannot be split.
     """
     dataset = open_dataset(paths)
     return TrainingData(dataset, *hold_out(dataset, validation), training_columns(fields))

@@ -1,8 +1,8 @@
-"""Which layers of a trained network say nothing: the same of nearly every allele.
+"""Dead layers of a trained network: they give nearly every allele the same output.
 
-A rectifier that training has pushed below zero for every input stays there, for it has no gradient (Lu et al. 2019,
-"Dying ReLU and initialization"). What lies behind it says nothing either, and where layers run beside each other, as in
-``reads``, the rest of the network hides it.
+A rectifier that training has pushed below zero for every input stays there, because it has no gradient (Lu et al. 2019,
+"Dying ReLU and initialization"). The layers behind it are dead as well. If the network has parallel branches, as
+``reads`` has, the others hide it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ import keras
 import numpy as np
 from keras import ops
 
-# Below this share of the alleles a layer that says something else of them says next to nothing.
+# A layer that tells fewer alleles than this share from most is dead.
 LEAST_SHARE = 0.1
-# Of a layer's greatest value: rounding is no difference.
+# Relative to a layer's greatest value; smaller differences are rounding.
 TOLERANCE = 1e-4
 
 
 def activity(model: keras.Model, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float]:
-    """For each layer with weights of its own the share of alleles of which it says something else than of most.
+    """For each layer with trainable weights the share of alleles for which its output differs from the usual one.
+
+    A layer's output is averaged over reads and columns to (B, units). It differs if one unit is off its median over all
+    alleles.
 
     Args:
-        batches: inputs of the network by name, arrays (B, ...).
+        model: the network.
+        batches: its inputs by name, arrays (B, ...).
 
-    A layer's output is averaged over reads and columns to (B, units); it differs from that of most where one unit is
-    off its median over all alleles.
+    Returns:
+        Shares from 0 to 1 by the names of the layers.
     """
     layers = [layer for layer in model.layers if layer.trainable_weights]
     probe = keras.Model(model.inputs, [_units(layer.output) for layer in layers])
@@ -41,7 +45,11 @@ def activity(model: keras.Model, batches: Iterable[Mapping[str, np.ndarray]]) ->
 
 
 def dead_layers(shares: Mapping[str, float]) -> dict[str, float]:
-    """Those of :func:`activity` that say nothing, with their shares."""
+    """The layers whose share is below LEAST_SHARE.
+
+    Args:
+        shares: what :func:`activity` gives.
+    """
     return {name: share for name, share in shares.items() if share < LEAST_SHARE}
 
 

@@ -1,4 +1,4 @@
-"""What a training run says while it runs: lines of the history that the driver follows, and TensorBoard's event log."""
+"""What a training writes while it runs: lines of the history that the driver follows, and TensorBoard's event log."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ import numpy as np
 import tensorflow as tf
 
 from cnnspark.common.storage import is_remote, make_parents, write_text
-from cnnspark.training.settings import HISTORY_LINES_FILE
+from cnnspark.training.settings import HISTORY_LINES_FILE, TrainSettings
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
-# A line of the driver's progress in the middle of an epoch at most this often.
+# In the middle of an epoch the driver gets a line at most this often.
 PROGRESS_SECONDS = 10.0
 # Steps whose mean loss is one point in TensorBoard.
 POINT_STEPS = 20
 
 
 class History:
-    """``history.jsonl``, which the driver follows; rank 0 writes it."""
+    """``history.jsonl``, which the driver follows (:mod:`cnnspark.training.history_follower`); rank 0 writes it."""
 
     def __init__(self, folder: Location, rank: int):
+        """Keeps the lines that are there already.
+
+        Args:
+            folder: of the training's checkpoints.
+            rank: of this replica; other ranks than 0 write nothing.
+        """
         self._path = folder / HISTORY_LINES_FILE if rank == 0 else None
-        # A store's objects cannot be appended to: all lines are written anew, about one in ten seconds.
+        # Objects in a store cannot be appended to: all lines are written again, about every ten seconds.
         self._text = ""
         if self._path:
             make_parents(self._path)
@@ -41,7 +47,7 @@ class History:
         self._append(row)
 
     def say(self, text: str) -> None:
-        """Has the driver show a line that is of no epoch."""
+        """Makes the driver show a line that belongs to no epoch."""
         self._append({"said": text})
 
     def _append(self, row: Mapping[str, Any]) -> None:
@@ -60,45 +66,63 @@ class History:
 
 
 class EpochProgress:
-    """Losses and pace of one epoch."""
+    """Losses and speed of one epoch.
 
-    def __init__(self, epoch: int, epochs: int, steps: int, batch_size: int):
-        self.epoch, self.epochs, self.steps, self.batch_size = epoch, epochs, steps, batch_size
+    ``epoch`` counts from 0, ``steps`` are those of an epoch, ``losses`` those of the steps so far.
+    """
+
+    def __init__(self, epoch: int, settings: TrainSettings, steps: int):
+        self.epoch, self.settings, self.steps = epoch, settings, steps
         self.losses: list[float] = []
         self._started = time.monotonic()
 
     def row(self) -> dict[str, Any]:
-        """The line of the history: epochs count from 1, the loss is the mean over the epoch's steps so far."""
+        """The line of the history.
+
+        Returns:
+            ``epoch`` (from 1), ``step`` (how many are done) and ``steps`` of the epoch, ``loss`` (the mean over the
+            steps so far), ``examples_per_second``, ``seconds_left`` of the whole training.
+        """
         done = len(self.losses)
         seconds = max(1e-9, time.monotonic() - self._started)
-        steps_left = (self.epochs - self.epoch) * self.steps - done
+        steps_left = (self.settings.epochs - self.epoch) * self.steps - done
         return {
             "epoch": self.epoch + 1,
             "step": done,
             "steps": self.steps,
             "loss": float(np.mean(self.losses)),
-            "examples_per_second": done * self.batch_size / seconds,
+            "examples_per_second": done * self.settings.batch_size / seconds,
             "seconds_left": steps_left * seconds / max(1, done),
         }
 
 
 class EventLog:
-    """Scalars for TensorBoard, by rank 0 and where a folder is given: loss and learning rate over the steps, and each
-    epoch's figures at its last step."""
+    """Scalars for TensorBoard: loss and learning rate over the steps, and each epoch's metrics at its last step."""
 
     def __init__(self, folder: str | None, rank: int):
+        """Opens the log.
+
+        Args:
+            folder: of the log; None for no log.
+            rank: of this replica; other ranks than 0 write nothing.
+        """
         self._writer = tf.summary.create_file_writer(folder) if folder and rank == 0 else None
         self._losses: list[float] = []
 
     def step(self, step: int, loss: float, rate: float) -> None:
-        """One step, from 0; some make one point."""
+        """Adds one step (from 0); POINT_STEPS of them are written as one point."""
         self._losses.append(loss)
         if len(self._losses) == POINT_STEPS:
             self._write(step + 1, {"loss": float(np.mean(self._losses)), "learning_rate": rate})
             self._losses = []
 
     def epoch(self, step: int, row: Mapping[str, Any]) -> None:
-        """A finished epoch's line of the history, after ``step`` steps; all is on disk when this returns."""
+        """Writes a finished epoch and flushes the log.
+
+        Args:
+            step: how many steps the training has done.
+            row: the epoch's line of the history.
+        """
         kept = {name: row[name] for name in row if name.startswith("val_") or name == "examples_per_second"}
         self._write(step, {"epoch": float(row["epoch"]), "epoch_loss": row["loss"], **kept})
         if self._writer:

@@ -1,18 +1,18 @@
-"""What pre-training hides from a network, and what it has to say of it. Pure.
+"""What pre-training hides from a network, and the targets that it has to predict. No Spark, no TensorFlow.
 
-Reads: runs of RUN columns, each of one read alone. Single cells would be given away by their neighbours: base
-qualities change little from one base to the next, and the kernels at full resolution see both sides. Whole columns
-would leave the reference as the only guide; a run of one read is told from the other reads that agree with it
-elsewhere, which is what tells a haplotype or a paralog from errors. A run is as wide as a cell of the last map before
-the reads are pooled, so what predicts it has seen none of it.
+Reads: runs of RUN columns, each in one read alone. The neighbours of a single cell would give it away: base qualities
+change little from one base to the next, and the kernels at full resolution see both sides. Whole columns could be
+predicted from the reference alone. A run of one read is predicted from the other reads that agree with it elsewhere,
+and this is what tells a haplotype or a paralog from errors. A run is as wide as a cell of the last map before the reads
+are pooled, so what predicts it has seen none of it.
 
-Window: runs of WINDOW_RUN columns of reference and alternate together, shorter as nothing but the sequence beside them
-tells them.
+Window: runs of WINDOW_RUN columns, of reference and alternate together. They are shorter, because only the sequence
+beside them helps.
 
-Annotations and site features: each by itself.
+Annotations and site features: each value by itself.
 
-What is hidden is a hash of (noise key, place), so it is the same in whichever replica or batch the example stands, and
-after a resume; rows of padding do not shift it.
+What is hidden is a hash of (noise key, place). So it is the same in any replica and batch, and after a resume; rows of
+padding do not shift it.
 """
 
 from __future__ import annotations
@@ -34,25 +34,36 @@ _VALUES = {"annotations": 0x5BD1E995, "site_features": 0x1B873593}
 
 
 def masked_fields(model: str, spec: ModelSpec) -> tuple[str, ...]:
-    """The fields of which pre-training hides parts of, for a network of this name and spec.
+    """The fields of which pre-training hides parts.
 
     Each has a target of its own dtype and shape in a masked batch, called ``target_`` and its name.
+
+    Args:
+        model: the network's name.
+        spec: the network's spec; inputs that it does not have are not hidden.
     """
     cells = {"reads": ("read_bases", "read_quals"), "reference": ("reference",)}.get(model, ())
     values = (("annotations", spec.annotation_edges), ("site_features", spec.feature_edges))
-    # "reference" takes no site features, which are made of reads.
+    # "reference" takes no site features, because they are computed from reads.
     return (*cells, *(name for name, edges in values if edges and (model, name) != ("reference", "site_features")))
 
 
 def mask(
     batch: Mapping[str, np.ndarray], noise_key: np.ndarray, model: str, spec: ModelSpec, cells: float, values: float
 ) -> dict[str, np.ndarray]:
-    """The padded batch with parts of it hidden and their targets beside it; arrays are not changed.
+    """A padded batch with parts of it hidden, and their targets; the given arrays are not changed.
 
     Args:
-        noise_key: (B,) int32, what the choice is a hash of.
-        cells: the share of the cells of reads or columns of the window that is hidden.
-        values: the share of annotations and site features.
+        batch: as :func:`cnnspark.tensors.batches.pad_rows` gives it.
+        noise_key: int32 (B,), what the choice is a hash of.
+        model: the network's name.
+        spec: the network's spec.
+        cells: the share of the cells of reads, or of the columns of the window, that is hidden.
+        values: the share of annotations and site features that is hidden.
+
+    Returns:
+        The batch with the targets of :func:`masked_fields`. Hidden cells are 0, hidden values NaN; the target of a cell
+        that is not hidden is 0, of a value NaN.
     """
     masked = dict(batch)
     fields = masked_fields(model, spec)
@@ -67,7 +78,17 @@ def mask(
 
 
 def hidden(noise_key: np.ndarray, places: int, salt: int, share: float) -> np.ndarray:
-    """Which of ``places`` places of each example are hidden, by hash of (noise key, place): bool (B, places)."""
+    """Which places of each example are hidden, by hash of (noise key, place).
+
+    Args:
+        noise_key: int32 (B,).
+        places: how many places an example has.
+        salt: tells the fields apart.
+        share: of the places that is hidden.
+
+    Returns:
+        bool (B, places).
+    """
     with np.errstate(over="ignore"):
         place = (np.arange(places, dtype=np.uint32) * np.uint32(_PLACE)).view(np.int32)
         return uniform(np.asarray(noise_key, np.int32)[:, None] + place, salt) < share
@@ -82,7 +103,7 @@ def _masked_reads(batch: Mapping[str, np.ndarray], noise_key: np.ndarray, share:
     return {
         "read_bases": np.where(chosen, 0, bases).astype(bases.dtype),
         "read_quals": np.where(chosen, 0, quals).astype(quals.dtype),
-        # 0, nothing, is no target: where there is no base or gap, and where nothing is hidden.
+        # 0 stands for no target: there is no base or gap, or nothing is hidden.
         TARGET + "read_bases": np.where(chosen, bases, 0).astype(bases.dtype),
         TARGET + "read_quals": np.where(has_quality, quals, 0).astype(quals.dtype),
     }
@@ -109,10 +130,16 @@ def _masked_values(
 
 
 def positions(values: np.ndarray, edges: Sequence[Sequence[float]]) -> np.ndarray:
-    """How far each of ``values`` (n, F) has come through its column's quantiles, from 0 to 1: float32 (n, F).
+    """The position of each value among the quantiles of its column, from 0 to 1.
 
-    The mean of the piecewise-linear codes of :class:`cnnspark.models.networks.layers.QuantileEncoding`; NaN where the
-    value is missing, or its column was when the quantiles were taken.
+    It is the mean of the piecewise-linear codes of :class:`cnnspark.models.networks.layers.QuantileEncoding`.
+
+    Args:
+        values: (n, F).
+        edges: the quantiles of each column, (F, bins + 1).
+
+    Returns:
+        float32 (n, F); NaN if the value is missing, or its column had no values when the quantiles were taken.
     """
     values = np.asarray(values, np.float32)[:, :, None]
     bounds = np.asarray(edges, np.float32)[None]  # (1, F, bins + 1)

@@ -1,8 +1,7 @@
-"""Heads that a network is pre-trained with, and their losses: it says what was hidden
-(:mod:`cnnspark.training.masking`).
+"""Heads by which a network predicts what was hidden from it (:mod:`cnnspark.training.masking`), and their losses.
 
-The network that is pre-trained is made of the supervised one's own layers: what the heads stand on has the same
-weights, and keeps its names. Public Keras 3 only.
+The network that is pre-trained consists of the supervised one's own layers: the layers below the heads have the same
+weights and names. It uses public Keras 3 only.
 """
 
 from __future__ import annotations
@@ -22,22 +21,31 @@ from cnnspark.training.masking import LAST_BASE, masked_fields
 
 # The last map that still has each read (or column).
 MAPS = {"reads": "reads_3_mask", "reference": "window_5_norm"}
-# The heads' layers: their weights are in no bundle.
+# The layers of the heads: bundles do not have their weights.
 CELLS, WINDOWS, VALUES = "pretrain_cells", "pretrain_windows", "pretrain_values"
 HEADS = (CELLS, f"{CELLS}_shape", f"{CELLS}_sum", WINDOWS, f"{WINDOWS}_shape", f"{VALUES}_join", VALUES)
-# Errors of numbers in 0..1, squared, are some .1 for who knows nothing, the cross-entropy of six codes is 1.8.
+# For a network that knows nothing, the squared error of a number in 0..1 is about 0.1, the cross-entropy of six codes
+# 1.8.
 NUMBERS_WEIGHT = 10.0
 LARGEST_QUALITY, QUALITY_UNIT = 60.0, 40.0
 
 
 def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras.Model:
-    """The network ``name`` with heads: the inputs of ``model``, whose layers it shares, and as outputs
+    """A network with heads, which shares inputs and layers with the supervised one.
 
-    ``cells``: for each cell of a read (B, R, W, 7) six logits, of codes 1 to 6, and the base quality / 40; for
-    ``reference`` the logits of each column (B, W, 6);
-    ``values``: where each annotation, then each site feature, lies among its quantiles (B, A + F).
+    Args:
+        name: the network's name.
+        model: the supervised network.
+        spec: its spec.
 
-    Raises UsageError for a network that cannot be pre-trained.
+    Returns:
+        A network with the outputs ``cells`` and ``values``, each if the network has its inputs. ``cells`` are, for each
+        cell of a read, six logits of the codes 1 to 6 and the base quality / 40, (B, R, W, 7); or, for ``reference``,
+        the logits of each column, (B, W, 6). ``values`` are the positions of the annotations, then of the site
+        features, among their quantiles, (B, A + F).
+
+    Raises:
+        UsageError: if the network cannot be pre-trained.
     """
     last_hidden = _last_hidden(spec)
     if name not in last_hidden:
@@ -50,7 +58,7 @@ def pretraining_network(name: str, model: keras.Model, spec: ModelSpec) -> keras
         x = keras.layers.Dense(WINDOW // x.shape[-2] * channels, name=CELLS)(x)
         x = keras.layers.Reshape(shape, name=f"{CELLS}_shape")(x)
         if name == "reads":
-            # "As the reference" is the usual answer, which no map of reads need carry: the head sees both windows.
+            # Most cells equal the reference. The head sees both windows, so that maps of reads need not carry them.
             windows = keras.layers.Dense(CODES, name=WINDOWS)(model.get_layer("window_channels").output)  # (B, W, 7)
             windows = keras.layers.Reshape((1, WINDOW, CODES), name=f"{WINDOWS}_shape")(windows)
             x = keras.layers.Add(name=f"{CELLS}_sum")([x, windows])
@@ -71,13 +79,17 @@ def _last_hidden(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
 
 
 def untrained_layers(model: keras.Model, network: keras.Model) -> list[str]:
-    """The layers with weights of the supervised network that the pre-trained one does not have."""
+    """The names of the layers with weights of the supervised network ``model`` that the pre-trained one lacks."""
     trained = {layer.name for layer in network.layers}
     return [layer.name for layer in model.layers if layer.weights and layer.name not in trained]
 
 
 def loss_names(fields: Sequence[str]) -> tuple[str, ...]:
-    """What :func:`masked_losses` gives, in its order, where parts of these fields are hidden."""
+    """The names of the losses that :func:`masked_losses` gives, in its order.
+
+    Args:
+        fields: of which parts are hidden.
+    """
     parts = {
         "bases": {"read_bases", "reference"},
         "qualities": {"read_quals"},
@@ -87,10 +99,17 @@ def loss_names(fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def masked_losses(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    """The losses of what was hidden, (B, :func:`loss_names`): their weighted sum, then each by itself.
+    """The losses of what was hidden.
 
-    ``bases``: cross-entropy of the code; ``qualities``: squared error of Phred / 40; ``values``: squared error of the
-    position among the quantiles. Each is the mean over what was hidden of the example, and 0 where nothing was.
+    ``bases`` is the cross-entropy of the code, ``qualities`` the squared error of Phred / 40, ``values`` the squared
+    error of the position among the quantiles. Each is the mean over what was hidden of an example, 0 if nothing was.
+
+    Args:
+        targets: by name, as :func:`cnnspark.training.masking.mask` gives them.
+        outputs: of :func:`pretraining_network`.
+
+    Returns:
+        float32 (B, losses): the weighted sum, then each by itself, as :func:`loss_names` orders them.
     """
     outputs = {name: ops.cast(values, "float32") for name, values in outputs.items()}
     parts: dict[str, Any] = {}
@@ -119,7 +138,7 @@ def _one_hot() -> Any:
 
 
 def _mean(losses: Any, chosen: Any) -> Any:
-    """The mean (B,) over the chosen places of each example; 0 where there are none."""
+    """The mean (B,) over the chosen places of each example; 0 if it has none."""
     weights = ops.cast(chosen, "float32")
     axes = tuple(range(1, len(losses.shape)))
     return ops.sum(losses * weights, axis=axes) / ops.maximum(ops.sum(weights, axis=axes), 1.0)

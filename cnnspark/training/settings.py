@@ -1,10 +1,8 @@
-"""The settings of a training run, the job that a replica is given, and the schedule of the learning rate. Pure."""
+"""The settings of a training, its folder of checkpoints and its learning rate. No Spark, no TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,71 +12,79 @@ from cnnspark.common.dataclass_settings import number_of
 from cnnspark.common.storage import location
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.bundle_files import chosen_model
-from cnnspark.models.card import Range, read_card
-from cnnspark.models.input_drift import KnownValues
+from cnnspark.models.card import read_card
 from cnnspark.models.names import GATK_MODELS, MODELS
-from cnnspark.models.spec import BINS, HIDDEN_UNITS, ModelSpec
+from cnnspark.models.spec import BINS, HIDDEN_UNITS
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 STATE_FILE = "state.npz"
 OBJECTIVES = ("classify", "pretrain")
-# Settings that one of the objectives alone has.
+# Settings that only one of the objectives has.
 ONLY_CLASSIFY = ("loss", "label_smoothing", "hard_examples", "balance_classes")
 ONLY_PRETRAIN = ("objective", "mask_cells", "mask_values")
-# cnnspark.training.losses has them; named here so that a setting is checked before anything is started.
+# The keys of cnnspark.training.losses.LOSSES, named here so that settings are checked without loading Keras.
 LOSS_NAMES = ("cross_entropy", "focal", "log_loss_cubed", "log_loss_squared")
 HISTORY_LINES_FILE = "history.jsonl"  # of the running training; the bundle's is history.json
 
 
 def check_share(share: float) -> None:
-    """Raises UsageError where the validation share is none."""
+    """Checks a validation share.
+
+    Raises:
+        UsageError: if it is not between 0 and 1.
+    """
     if not 0 < share < 1:
         raise UsageError(f"the validation share is {share:g}; give a number between 0 and 1 or regions")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. The weights depend on all of it but for what :meth:`identity` leaves out."""
+    """How to train. The weights depend on all of it except what :meth:`identity` leaves out.
+
+    Raises:
+        UsageError: if a value is out of range, or settings do not suit each other.
+    """
 
     model: str = "reads"
     init: str | None = None  # a model bundle whose weights training starts from, its network is then the default
-    picture: str | None = None  # a `reads` model whose picture of the reads is taken, beside what `init` gives
+    # A `reads` model whose picture (the convolutions over the reads) is taken, beside what `init` gives.
+    picture: str | None = None
     # The share of the weights that training started from in those it ends with (Wortsman et al. 2022, "Robust
-    # fine-tuning of zero-shot models"): a little less on data like the training's, more on others. Layers that were new
-    # keep nothing.
+    # fine-tuning of zero-shot models"): slightly worse on data like the training's, better on others. Layers that were
+    # new keep nothing.
     keep_start: float = 0.0
     replicas: int = 1
     epochs: int = 10
     batch_size: int = 32  # over all replicas
-    lanes: int = 4  # parts of a batch that are computed apart: as many replicas give the same weights, to the bit
+    lanes: int = 4  # parts of a batch that are computed apart: as many replicas or fewer give exactly the same weights
     learning_rate: float = 1e-3
-    # Adam's usual 1e-7 is as small as the rounding of a gradient, which it then blows up to whole steps: the weights of
-    # two replicas would drift from those of one.
+    # Adam's usual 1e-7 is as small as the rounding error of a gradient, which it then scales up to whole steps: the
+    # weights of two replicas would drift from those of one.
     adam_epsilon: float = 1e-5
     warmup_share: float = 0.05  # of all steps: Adam's first moments are noise
     clip_norm: float = 5.0  # of the whole gradient; far above what healthy batches have
-    # Epochs whose validation AUPRC is alike within this count as equal, and the last of them is kept: a few hundred
-    # false alleles resolve no less, and with a rate that falls to 0 the last is the best settled.
+    # Epochs whose validation AUPRC differs by less than this count as equal, and the last of them is kept: a few
+    # hundred false alleles resolve nothing finer, and as the rate falls to 0 the last epoch is the best converged.
     tolerance: float = 1e-3
     loss: str = "cross_entropy"
-    label_smoothing: float = 0.0  # share of the labels taken for coin tosses
-    hard_examples: float = 0.0  # what the network gets wrong weighs up to 1 + this
+    label_smoothing: float = 0.0  # the share of labels that are treated as random
+    hard_examples: float = 0.0  # alleles that the network gets wrong weigh up to 1 + this
     balance_classes: bool = True
     dropout: float = 0.3
-    bins: int = BINS  # of the encoding of annotations and site features
-    hidden_units: tuple[int, ...] = HIDDEN_UNITS  # of the layers behind them
-    hidden_dropout: float = 0.0  # behind each of these layers
+    bins: int = BINS  # quantile bins that encode each annotation and site feature
+    hidden_units: tuple[int, ...] = HIDDEN_UNITS  # of the layers behind annotations and site features
+    hidden_dropout: float = 0.0  # after each of these layers
     drop_reads: float = 0.0  # the largest share of an example's reads that training leaves out: robust to less depth
-    use_annotations: bool = True  # without them a model knows reads alone, and is of no caller
-    use_site_features: bool = True  # without them reads and windows speak for themselves
+    use_annotations: bool = True  # without them a model depends on the reads alone, and not on the caller
+    use_site_features: bool = True
     by_parts: bool = False  # `reads` in three trainings: site features, picture, all together
     drop_annotations: float = 0.0  # share of the examples that lose all annotations: robust to another caller
     flip_strand: bool = False  # half of the examples as if each fragment had been read from its other strand
     mask_cells: float = 0.15  # pre-training: the share of bases and qualities, or of the window, that is hidden
     mask_values: float = 0.3  # pre-training: the share of annotations and site features
-    mixed_precision: bool | str = "auto"  # where a GPU has it; or true, false, bfloat16, float16
+    mixed_precision: bool | str = "auto"  # if a GPU supports it; or true, false, bfloat16, float16
     patience: int = 0  # epochs without a better validation AUPRC after which training ends; 0: never
     seed: int = 1
     validation: float | tuple[str, ...] = 0.2  # the last share of each contig, or regions; whole blocks
@@ -88,10 +94,9 @@ class TrainSettings:
     slot_wait_seconds: int = 60  # for executors to register
     max_retries: int = 2
     log_dir: str | None = None  # for TensorBoard, on storage that driver and executors share
-    # Not a user's to set: the flag --if-exists, for the model's folder and a checkpoint (fail, resume, overwrite), and
-    # the function that opens the dataset, as module:function, and what the command trains for (classify, pretrain).
+    # Set by the command, not by users: the flag --if-exists, for the model's folder and a checkpoint (fail, resume,
+    # overwrite), and what to train for (classify, pretrain).
     if_exists: str = field(default="fail", metadata={"internal": True})
-    data_opener: str = field(default="cnnspark.training.data:open_training_data", metadata={"internal": True})
     objective: str = field(default="classify", metadata={"internal": True})
 
     def __post_init__(self) -> None:
@@ -109,7 +114,8 @@ class TrainSettings:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.batch_size < self.replicas:
             raise UsageError(
-                f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas; make it larger"
+                f"batch_size is {self.batch_size} for all replicas together, and there are {self.replicas}; "
+                "make it larger"
             )
         for name in ("learning_rate", "clip_norm", "adam_epsilon"):
             if not 0 < getattr(self, name) < math.inf:
@@ -118,7 +124,7 @@ class TrainSettings:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0")
         if not self.use_annotations and self.model in (*GATK_MODELS, "reference"):
-            raise UsageError(f"'{self.model}' is little without annotations; leave train.use_annotations at true")
+            raise UsageError(f"'{self.model}' needs annotations; leave train.use_annotations at true")
         self._check_parts()
         if self.model not in MODELS:
             raise UsageError(f"there is no model '{self.model}'; choose one of {', '.join(MODELS)}")
@@ -147,85 +153,106 @@ class TrainSettings:
             raise UsageError(f"if_exists is '{self.if_exists}'; choose fail, resume or overwrite")
 
     def _check_parts(self) -> None:
-        """Raises UsageError where parts of ``reads`` are asked for that it, or another network, does not have."""
-        odd = [name for name in ("picture", "by_parts") if getattr(self, name)]
-        if odd and self.model != "reads":
-            raise UsageError(f"'{self.model}' has no picture of reads; leave train.{odd[0]} out")
-        if len(odd) > 1:
-            raise UsageError(f"train.{odd[0]} and train.{odd[1]} exclude each other; leave one of them out")
+        """Checks the settings that are about parts of the network ``reads``."""
+        given = [name for name in ("picture", "by_parts") if getattr(self, name)]
+        if given and self.model != "reads":
+            raise UsageError(f"train.{given[0]} is for the model 'reads' alone, not for '{self.model}'; leave it out")
+        if len(given) > 1:
+            raise UsageError(f"train.{given[0]} and train.{given[1]} exclude each other; leave one of them out")
         if self.by_parts and not self.use_site_features:
             raise UsageError("training by parts begins with the site features; leave train.use_site_features at true")
         if self.pretrains and self.by_parts:
-            raise UsageError("pre-training takes the network whole; leave train.by_parts out")
+            raise UsageError("pre-training has no parts; leave train.by_parts out")
 
     def with_flags(self, validation: Sequence[str] = (), **flags: Any) -> TrainSettings:
-        """These settings with the command line's flags over them; None stands for a flag that was not given.
+        """These settings, overridden by the command line's flags.
 
-        ``validation``: a share, as text, or regions.
+        Args:
+            validation: a share, as text, or regions; empty if the flag was not given.
+            flags: values by the names of settings; None stands for a flag that was not given.
+
+        Raises:
+            UsageError: if the settings do not suit each other.
+            InputError: if the model to start from is not a bundle.
         """
         chosen = {name: value for name, value in flags.items() if value is not None}
         if validation:
             share = number_of(validation[0]) if len(validation) == 1 else None
-            # Any other number may be a contig's name, as "20" is: the dataset tells.
+            # Any other number may be a contig's name, such as "20": the dataset decides.
             chosen["validation"] = share if share is not None and 0 < share < 1 else tuple(validation)
         settings = dataclasses.replace(self, **chosen)
         settings.require_start()
         return settings if "model" in chosen else settings.of_starting_model()
 
     def require_start(self) -> None:
-        """Raises UsageError where a share of a start is to be kept that there is not, now that all settings are known:
-        ``keep_start`` may come from a file, ``init`` from a flag."""
+        """Checks that ``keep_start`` has a model to keep a share of.
+
+        Not checked with the other settings, because ``keep_start`` may come from a file and ``init`` from a flag.
+
+        Raises:
+            UsageError: if training starts from nothing.
+        """
         if self.keep_start and not (self.init or self.picture or self.by_parts):
-            raise UsageError("there is no start to keep a share of; leave train.keep_start out, or give train.init")
+            raise UsageError(
+                "train.keep_start keeps a share of the weights that training starts from, and it starts from nothing; "
+                "leave train.keep_start out, or give train.init"
+            )
 
     def of_starting_model(self) -> TrainSettings:
-        """The settings with the network of the bundle that training starts from, where they name no other.
+        """The settings with the network of the bundle that training starts from, unless they name another one.
 
-        Raises InputError where there is no bundle.
+        Raises:
+            InputError: if ``init`` is not a bundle.
         """
-        # Only `reads` has the parts that these are about, so it is named by them.
+        # ``picture`` and ``by_parts`` are about parts of `reads`, so they name it.
         named = self.model != TrainSettings.model or self.picture or self.by_parts
         if self.init is None or named:
             return self
         return dataclasses.replace(self, model=read_card(chosen_model(self.init, with_reads=True)).model)
 
     def chosen(self) -> dict[str, Any]:
-        """What a spec has of the settings, whatever model training starts from."""
+        """The fields of a :class:`ModelSpec` that always come from the settings, not from the model to start from."""
         return {"dropout": self.dropout, "hidden_dropout": self.hidden_dropout}
 
     @property
     def pretrains(self) -> bool:
-        """Whether the network learns what was hidden from it, instead of labels."""
+        """Whether the network is trained to predict what was hidden from it, instead of labels."""
         return self.objective == "pretrain"
 
     @property
     def augments(self) -> bool:
-        """Whether training examples are changed."""
+        """Whether training examples are augmented (:mod:`cnnspark.training.augmentation`)."""
         return self.drop_reads > 0 or self.flip_strand or self.drop_annotations > 0
 
     def lanes_used(self, row_groups: int) -> int:
         """How many lanes a batch is computed in: the most up to ``lanes`` that divide it and have a row group each.
 
-        The replicas are not in it as long as there are fewer of them. Raises InputError where there are fewer row
-        groups than replicas, UsageError where the batch cannot be dealt to so many.
+        If that is fewer than the replicas, it is the least number that is enough for them.
+
+        Args:
+            row_groups: row groups of the training blocks.
+
+        Raises:
+            InputError: if there are fewer row groups than replicas.
+            UsageError: if the batch cannot be divided evenly.
         """
         if row_groups < self.replicas:
             raise InputError(
-                f"{self.replicas} replicas need as many row groups, the training blocks have {row_groups}; "
-                "use fewer replicas or more data"
+                f"each replica reads row groups of its own, and the training blocks have {row_groups} for "
+                f"{self.replicas} replicas; use fewer replicas or more data"
             )
         possible = [n for n in range(1, min(self.batch_size, row_groups) + 1) if self.batch_size % n == 0]
         enough = [n for n in possible if n >= self.replicas]
         if not enough:
             raise UsageError(
-                f"a global batch of {self.batch_size} cannot be dealt to {self.replicas} replicas and {row_groups} row "
-                "groups; choose a multiple of the replicas"
+                f"train.batch_size is {self.batch_size}, which cannot be divided evenly among {self.replicas} replicas "
+                f"and {row_groups} row groups; choose a multiple of {self.replicas}"
             )
         return max([n for n in enough if n <= self.lanes], default=enough[0])
 
     def identity(self) -> dict[str, Any]:
-        """What the weights depend on: a checkpoint is only ever resumed under the same. Replicas are not in it."""
-        # A bundle may move: the job has its digest.
+        """The settings that the weights depend on, by name: a checkpoint is resumed only under the same."""
+        # Bundles may move: the job has their digests.
         free: tuple[str, ...] = (
             "replicas",
             "timeout_seconds",
@@ -240,67 +267,23 @@ class TrainSettings:
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
-@dataclass(frozen=True)
-class ReplicaJob:
-    """All that a replica's process is told, as JSON on its standard input."""
-
-    settings: TrainSettings
-    data: tuple[str, ...]  # datasets that are trained on together
-    model_out: str
-    spec: ModelSpec
-    ranges: tuple[Range, ...]
-    class_weights: tuple[float, float]  # of false and true alleles
-    data_facts: dict[str, Any]
-    known: KnownValues
-    lanes: int  # that this batch, these data and, where there are more of them, these replicas allow
-    resume: bool = False
-    init_sha256: str = ""  # of the network that training starts from
-    picture_sha256: str = ""  # of the network whose picture is taken
-    whole: str = ""  # the fingerprint of the training that this one is a part of
-    # See cnnspark.training.warm_start.arranged; empty: as they stand in the data.
-    annotation_columns: tuple[int, ...] = ()
-    feature_columns: tuple[int, ...] = ()
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of everything that the weights depend on."""
-        data = {name: value for name, value in self.data_facts.items() if name != "path"}  # a dataset may move
-        identity = self.settings.identity() | {"lanes": self.lanes}
-        facts = [identity, self.spec.to_json(), self.class_weights, data]
-        facts += [digest for digest in (self.init_sha256, self.picture_sha256) if digest]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> ReplicaJob:
-        """The job that :meth:`to_json` wrote."""
-        values = json.loads(text)
-        settings = values["settings"]
-        if isinstance(settings["validation"], list):
-            settings["validation"] = tuple(settings["validation"])
-        settings["hidden_units"] = tuple(settings["hidden_units"])
-        values["settings"] = TrainSettings(**settings)
-        values["data"] = tuple(values["data"])
-        values["spec"] = ModelSpec.from_json(values["spec"])
-        values["ranges"] = tuple(Range(**r) for r in values["ranges"])
-        values["known"] = KnownValues.from_json(values["known"])
-        for name in ("class_weights", "annotation_columns", "feature_columns"):
-            values[name] = tuple(values[name])
-        return ReplicaJob(**values)
-
-
 def checkpoint_folder(model_out: str) -> Location:
-    """Where a run that is not finished keeps its state: beside the model's folder."""
+    """The folder, beside the model's, in which a training that is not finished keeps its state."""
     target = location(model_out)
     return target.with_name(f"{target.name}.ckpt")
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
-    """The learning rate of step ``step`` (from 0) of ``steps``: a linear rise to ``peak``, then half a cosine to 0
-    (Loshchilov and Hutter 2017, "SGDR", eq. 5 without restarts)."""
+    """The learning rate of a step: a linear rise to the peak, then half a cosine to 0.
+
+    Loshchilov and Hutter 2017, "SGDR", eq. 5 without restarts.
+
+    Args:
+        step: from 0.
+        steps: of the whole training.
+        peak: the highest rate.
+        warmup_share: the share of the steps in which it rises.
+    """
     warmup = round(steps * warmup_share)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)

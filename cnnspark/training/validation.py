@@ -1,4 +1,4 @@
-"""What a trained network is worth: figures on the held-out alleles, thresholds, and the card that says so."""
+"""How good a trained network is: metrics of the held-out alleles, calibration, thresholds, and the card with them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from cnnspark._version import __version__
 from cnnspark.errors import RunError
+from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.evaluation.metrics import OperatingPoint, auprc, auroc, thresholds_by_precision, thresholds_by_sensitivity
-from cnnspark.evaluation.metrics import calibration as calibration_figures
 from cnnspark.models.calibration import Platt, cross_fitted, fit_platt, probabilities
 from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.spec import ModelSpec
 from cnnspark.training.checkpoint import TrainingState
+from cnnspark.training.job import ReplicaJob
 from cnnspark.training.losses import loss_by_name
-from cnnspark.training.settings import ReplicaJob
 from cnnspark.variants.alleles import VariantType
 from cnnspark.variants.score_fields import log_odds
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from cnnspark.training.trainer import Trainer
 
 VALIDATION_BATCH = 64
-# True and false alleles each that a type's thresholds are taken from.
+# A type has thresholds only if it has as many true alleles and as many false ones.
 LEAST_FOR_THRESHOLDS = 5
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the held-out alleles say of a trained network, as :class:`cnnspark.models.card.Card` holds it.
+    """Results on the held-out alleles, as :class:`cnnspark.models.card.Card` holds them.
 
-    Thresholds are calibrated scores. The loss is that of the network's own logits, and the calibration's error is
-    measured on each half of the alleles with a calibration fitted on the other.
+    Thresholds are calibrated scores. The loss is that of the network's own logits. The calibration error is measured on
+    each half of the alleles with a calibration fitted on the other half.
     """
 
     metrics: dict[str, float]  # "AUPRC SNP" and the like
@@ -47,19 +47,26 @@ class Findings:
 
 
 class Validation(Protocol):
-    """What the held-out alleles say of the network of an objective."""
+    """Validation of a network that is trained for an objective."""
 
     def measure(self) -> np.ndarray:
-        """The network's figures of all held-out alleles, by all replicas together."""
+        """The network's outputs for all held-out alleles, by all replicas together.
+
+        Returns:
+            float32 (n_validation, ...), what :meth:`Trainer.measure` gives for each.
+
+        Raises:
+            RunError: if the dataset does not hold as many alleles as its card says.
+        """
 
     def metrics(self, measured: np.ndarray) -> dict[str, float]:
-        """Means and areas of them, "loss" among them."""
+        """Metrics by name, "loss" among them, of what :meth:`measure` gives."""
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """What epochs are compared by; higher is better."""
+        """The number by which epochs are compared; higher is better."""
 
     def findings(self, measured: np.ndarray) -> Findings:
-        """What the card says."""
+        """What the card holds, of what :meth:`measure` gives."""
 
 
 def validation_of(trainer: Trainer, data: TrainingData) -> Validation:
@@ -69,9 +76,9 @@ def validation_of(trainer: Trainer, data: TrainingData) -> Validation:
 
 
 class _HeldOut:
-    """The held-out alleles. Each pass reads and measures them all, each batch by one replica.
+    """The held-out alleles. Each pass reads all of them; each batch is measured by one replica.
 
-    ``labels`` and ``types`` (n_validation,) are those of the last pass, empty before the first.
+    ``labels`` float32 and ``types`` int64, (n_validation,), are those of the last pass, empty before the first.
     """
 
     def __init__(self, trainer: Trainer, data: TrainingData):
@@ -80,10 +87,7 @@ class _HeldOut:
         self.types = np.zeros(0, np.int64)
 
     def measure(self) -> np.ndarray:
-        """What :meth:`Trainer.measure` gives of each: (n_validation, ...) float32.
-
-        Raises RunError where another number of alleles is read than was promised.
-        """
+        """As :meth:`Validation.measure`."""
         replicas, figures = self.trainer.replicas, self.trainer.objective.figures
         parts, labels, types = [], [], []
         for i, batch in enumerate(self.data.validation_batches(VALIDATION_BATCH)):
@@ -94,13 +98,16 @@ class _HeldOut:
             types.append(batch["variant_type"])
         read = sum(map(len, labels))
         if read != self.data.n_validation or not read:
-            raise RunError(f"{read} validation alleles were read, {self.data.n_validation} promised; build the dataset")
+            raise RunError(
+                f"{read} validation alleles were read, the dataset's card promises {self.data.n_validation}; build the "
+                "dataset again"
+            )
         self.labels, self.types = np.concatenate(labels), np.concatenate(types).astype(np.int64)
         return replicas.sum(np.concatenate(parts))
 
 
 class MaskedValidation(_HeldOut):
-    """How well what was hidden of the held-out alleles is said; the same parts of an allele at every epoch."""
+    """How well the network predicts what was hidden of the held-out alleles: the same parts at every epoch."""
 
     def metrics(self, measured: np.ndarray) -> dict[str, float]:
         """The mean of each loss (:func:`cnnspark.training.pretraining_heads.loss_names`)."""
@@ -108,11 +115,11 @@ class MaskedValidation(_HeldOut):
         return {name: float(mean) for name, mean in zip(self.trainer.objective.figures, means, strict=True)}
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """The loss, the lower the better."""
+        """The negative loss."""
         return -metrics["loss"]
 
     def findings(self, measured: np.ndarray) -> Findings:
-        """The losses alone: there is no score that thresholds or a calibration could be of."""
+        """The losses alone: without scores there are no thresholds and no calibration."""
         metrics = {f"{name} ALL": figure for name, figure in self.metrics(measured).items()}
         return Findings(metrics | {"alleles ALL": float(len(measured))}, {}, {}, Platt())
 
@@ -121,20 +128,21 @@ class LabelledValidation(_HeldOut):
     """The held-out alleles' labels against their logits (n_validation,)."""
 
     def metrics(self, logits: np.ndarray) -> dict[str, float]:
-        """Figures of all held-out alleles; areas are left out where there is one class only."""
+        """Loss and areas under curves, of logits (n_validation,); areas are left out if there is only one class."""
         loss = loss_by_name(self.trainer.job.settings.loss)(tf.constant(self.labels), tf.constant(logits)).numpy()
         figures = {"loss": float(loss.mean()), "AUPRC": auprc(self.labels, logits), "AUROC": auroc(self.labels, logits)}
         return {name: float(value) for name, value in figures.items() if value is not None}
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """Area under the precision-recall curve; where one class is missing there is none, and the loss decides."""
+        """The area under the precision-recall curve, or the negative loss if one class is missing."""
         return metrics.get("AUPRC", -metrics["loss"])
 
     def findings(self, logits: np.ndarray) -> Findings:
-        """The calibration, and figures and thresholds of the calibrated scores by group."""
+        """Calibration, metrics and thresholds of the calibrated scores by group, of logits (n_validation,)."""
         calibration = fit_platt(logits, self.labels)
         scores = log_odds(probabilities(calibration(logits)))
-        # Two numbers fitted on the alleles that measure them would flatter: each half is measured by the other's fit.
+        # Measured on the alleles that it was fitted on, a calibration would look too good: each half is measured with
+        # the other's fit.
         before = probabilities(logits)
         after = probabilities(cross_fitted(logits, self.labels, self.data.validation_blocks))
         groups = np.array([VariantType(t).group for t in self.types])
@@ -156,7 +164,7 @@ class LabelledValidation(_HeldOut):
             precisions = thresholds_by_precision(labels, values)
             sensitivities = thresholds_by_sensitivity(labels, values, SENSITIVITIES)
             if min(labels.sum(), len(labels) - labels.sum()) < LEAST_FOR_THRESHOLDS:
-                # A handful of alleles, or one class, promises nothing: every precision would seem reached.
+                # With a handful of alleles, or one class, every precision would seem to be reached.
                 precisions, sensitivities = dict.fromkeys(precisions), dict.fromkeys(sensitivities)
             found.thresholds[name] = _by_text(precisions)
             found.sensitivity_thresholds[name] = _by_text(sensitivities)
@@ -164,7 +172,7 @@ class LabelledValidation(_HeldOut):
 
 
 def _by_text(points: Mapping[float, OperatingPoint | None]) -> dict[str, float | None]:
-    """Thresholds by "0.90", "0.995" or the like."""
+    """Thresholds by shares as text, "0.90" or "0.995"."""
     return {f"{share:.2f}" if share == round(share, 2) else f"{share:g}": at.threshold if at else None
             for share, at in points.items()}  # fmt: skip
 
@@ -178,8 +186,12 @@ def trained_card(
 ) -> Card:
     """The card of a finished training.
 
-    ``untrained`` names layers of the network that it did not have, ``dead`` those that say nothing
-    (:func:`cnnspark.training.dead_layers.dead_layers`).
+    Args:
+        job: the training.
+        state: its last state.
+        findings: on the held-out alleles.
+        untrained: names of layers of the model that the trained network lacked.
+        dead: dead layers and their shares (:func:`cnnspark.training.dead_layers.dead_layers`).
     """
     packages = ("keras", "tensorflow", "numpy")
     sources = {"init_sha256": job.init_sha256, "picture_sha256": job.picture_sha256, "by_parts": job.whole}
@@ -196,9 +208,9 @@ def trained_card(
         sensitivity_thresholds=findings.sensitivity_thresholds,
         calibration=findings.calibration,
         metrics=findings.metrics,
-        # A network that takes neither has nothing by which a callset could be compared with the training data.
+        # Without annotations and site features nothing of a callset can be compared with the training data.
         known=job.known if job.spec.annotation_names or job.spec.feature_names else None,
-        # What depends on the clock stays out: the same training gives the same card.
+        # Without what depends on the clock, so that the same training gives the same card.
         history=[
             {k: v for k, v in row.items() if k not in ("examples_per_second", "seconds_left")} for row in state.history
         ],
@@ -215,6 +227,6 @@ def trained_card(
 
 
 def _of_spec(spec: ModelSpec) -> dict[str, Any]:
-    """What the network has of settings that are those of the model that training starts from, whatever is asked for."""
+    """Settings that come from the model that training starts from, whatever was asked for, as the network has them."""
     bins = {len(edges) - 1 for edges in (*spec.annotation_edges, *spec.feature_edges)}
     return {"hidden_units": spec.hidden_units} | ({"bins": bins.pop()} if bins else {})

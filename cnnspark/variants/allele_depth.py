@@ -1,4 +1,4 @@
-"""Depth and allele fraction of an allele in one sample, from whatever its caller wrote down."""
+"""Depth and allele fraction of an allele in one sample, from the fields that the sample's caller writes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from cnnspark.formats.vcf import Record, VcfHeader
 
 
 class SampleCounts:
-    """Reads at the site, and the share of them that carry an ALT.
+    """Reads the depth at a site, and the share of the reads that carry an ALT.
 
     The counts of reads by allele are FORMAT/AD (GATK, bcftools, DeepVariant), else FORMAT/RO and AO (freebayes); the
-    depth is FORMAT/DP, else their sum. In a callset of one sample or of none INFO's AD, RO and AO, and DP take the
-    place of those that FORMAT lacks; with several samples these are of all of them.
+    depth is FORMAT/DP, else the sum of the counts. If FORMAT lacks them and the callset has at most one sample, INFO's
+    AD, RO and AO, and DP are taken; with several samples, INFO counts the reads of all.
     """
 
     def __init__(self, header: VcfHeader, sample: int | None = 0):
-        """``sample`` is the number of its column, None where the callset is of several and none was named."""
+        """``sample`` is the number of its column, from 0; None if the callset has several and none was chosen."""
         self._sample = sample if header.samples else None
         self._info_is_of_it = len(header.samples) <= 1
 
     def of(self, record: Record, alt_index: int) -> tuple[float, float]:
-        """Depth and allele fraction of the ALT with this number (from 1); NaN where the record does not say."""
+        """Depth and allele fraction of the ALT with this number (from 1); NaN if the record does not say."""
         column = record.format_values(self._sample) if self._sample is not None else {}
         counts = _counts(column.get("AD"), column.get("RO"), column.get("AO"))
         depth = _numbers(column.get("DP"))
@@ -35,7 +35,7 @@ class SampleCounts:
 
 
 def _counts(ad: str | None, ro: str | None, ao: str | None) -> list[float]:
-    """Reads of REF and of each ALT; empty where they are not known."""
+    """Reads of REF and of each ALT; empty if they are not known."""
     counts = _numbers(ad)
     if len(counts) > 1:
         return counts
@@ -44,7 +44,7 @@ def _counts(ad: str | None, ro: str | None, ao: str | None) -> list[float]:
 
 
 def _numbers(text: str | None) -> list[float]:
-    """The comma-separated numbers, empty where one of them is missing."""
+    """The comma-separated numbers; empty if one is missing, negative or not finite."""
     try:
         values = [float(item) for item in (text or "").split(",")]
     except ValueError:

@@ -1,15 +1,15 @@
-"""What kind of variant an ALT allele is, and which ones a read can speak about."""
+"""The kind of variant that an ALT is, and which ALTs can be scored: those that reads can show."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-# label
+# The label of an ALT.
 UNKNOWN, FALSE_VARIANT, TRUE_VARIANT = -1, 0, 1
 
 
 class VariantType(IntEnum):
-    """The kinds of scorable ALT alleles. Stored as the number, so the order is part of the dataset's format."""
+    """The kinds of ALTs that can be scored. Datasets store the number, so the order is part of their format."""
 
     SNV = 0
     MNV = 1
@@ -19,7 +19,7 @@ class VariantType(IntEnum):
 
     @property
     def is_indel(self) -> bool:
-        """INDEL in reports and thresholds; everything else counts as SNP (MNVs are strings of SNVs)."""
+        """Whether reports and thresholds count it as INDEL; all else counts as SNP (an MNV is a string of SNVs)."""
         return self in (VariantType.INSERTION, VariantType.DELETION, VariantType.MIXED)
 
     @property
@@ -28,7 +28,7 @@ class VariantType(IntEnum):
         return "INDEL" if self.is_indel else "SNP"
 
 
-# Why an allele is passed through unscored; the texts are the keys of the counts in manifests and reports.
+# Why an ALT is passed through unscored; the texts are keys of the counts in manifests and reports.
 NO_ALT = "no ALT"
 NON_REF = "<NON_REF>"
 SYMBOLIC = "symbolic"
@@ -37,12 +37,14 @@ SPANNING_DELETION = "*"
 INVALID = "not a sequence"
 REF_MISMATCH = "REF mismatch"
 
+# Substitutions within the purines (A, G) or within the pyrimidines (C, T).
+_TRANSITIONS = frozenset(("AG", "GA", "CT", "TC"))
 _BASES = frozenset("ACGTNacgtn")
 _IUPAC = _BASES | frozenset("RYKMSWBDHVrykmswbdhv")
 
 
 def unscorable_reason(ref: str, alt: str) -> str | None:
-    """Why this allele cannot be scored, or None where it can."""
+    """Why an ALT cannot be scored (one of the texts above), or None if it can."""
     if alt in (".", ""):
         return NO_ALT
     if alt in ("<NON_REF>", "<*>"):
@@ -59,10 +61,14 @@ def unscorable_reason(ref: str, alt: str) -> str | None:
 
 
 def ref_agrees(ref: str, letters: str) -> bool:
-    """Whether REF is what the reference has: ``letters`` in upper case, a blank where there is no base.
+    """Whether a record's REF agrees with the reference.
 
-    A letter other than A, C, G, T on either side agrees with any base (VCF 4.3, 1.6.1); off the contig only such a
-    letter does (N at POS 0, a telomere).
+    A letter other than A, C, G, T on either side agrees with any base (VCF 4.3, 1.6.1). Off the contig only such a
+    letter agrees (N at POS 0, a telomere).
+
+    Args:
+        ref: REF of the record.
+        letters: what the reference has there: upper case, a blank for each position off the contig.
     """
     ref = ref.upper()
     if ref == letters:
@@ -73,9 +79,10 @@ def ref_agrees(ref: str, letters: str) -> bool:
 
 
 def trim(ref: str, alt: str) -> tuple[int, str, str]:
-    """The allele without the bases that REF and ALT share, suffix first: ``(offset, ref, alt)``.
+    """Removes the bases that REF and ALT share, first those at the end, then those at the start.
 
-    ``offset`` is how far the first differing base lies behind the first REF base. Either part may be empty.
+    Returns:
+        How many bases were removed at the start, and what is left of REF and of ALT; either may be empty.
     """
     end = 0
     while end < min(len(ref), len(alt)) and ref[-1 - end] == alt[-1 - end]:
@@ -88,7 +95,7 @@ def trim(ref: str, alt: str) -> tuple[int, str, str]:
 
 
 def variant_type(ref: str, alt: str) -> VariantType:
-    """The kind of a scorable allele, after trimming what REF and ALT share."""
+    """The kind of an ALT that can be scored, by the bases that are left after trimming."""
     _, ref, alt = trim(ref.upper(), alt.upper())
     if len(ref) == len(alt):
         return VariantType.SNV if len(ref) == 1 else VariantType.MNV
@@ -97,3 +104,8 @@ def variant_type(ref: str, alt: str) -> VariantType:
     if not alt:
         return VariantType.DELETION
     return VariantType.MIXED
+
+
+def is_transition(ref: str, alt: str) -> bool:
+    """Whether the substitution of one base (upper case) by another is a transition, not a transversion."""
+    return ref + alt in _TRANSITIONS

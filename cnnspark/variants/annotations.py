@@ -1,4 +1,4 @@
-"""Numbers from QUAL, INFO and FORMAT as the annotation vector of an allele."""
+"""Reads the annotation vector of an allele: numbers from QUAL, INFO and FORMAT."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.errors import UsageError
-from cnnspark.formats.vcf import FieldDeclaration, Record, VcfHeader
+from cnnspark.formats.vcf import FieldDeclaration, Record, VcfHeader, number_or_nan
 
-# Annotations known to say something of an allele's quality, by caller, in the order they are used. Genotypes and
-# counts over a cohort (GT, AC, AF, AN) are left out: they change with who else was called.
+# Annotations that are known to depend on an allele's quality, by caller, in the order in which they are used. Genotypes
+# and counts over a cohort (GT, AC, AF, AN) are left out: they depend on which other samples were called.
 KNOWN: tuple[str, ...] = (
     "QUAL",
     # GATK
@@ -31,15 +31,15 @@ KNOWN: tuple[str, ...] = (
     # of the sample
     *("FORMAT/GQ", "FORMAT/DP", "FORMAT/AD"),
 )
-# What GATK's published networks know, in their order.
+# The annotations of GATK's published networks, in their order.
 GATK_ANNOTATIONS = ("MQ", "DP", "SOR", "FS", "QD", "MQRankSum", "ReadPosRankSum")
 _NUMERIC = ("Integer", "Float")
-# In a callset of several samples QUAL and INFO are of all of them: INFO/DP of 5,000 samples is no depth that a model
-# knows. What FORMAT has of the sample in the same meaning takes their place (VCF 4.3, tables 1 and 2, and freebayes'
-# own); what says something of the allele and the reference alone stays; all else is missing.
+# In a callset of several samples, QUAL and INFO describe all of them together: INFO/DP of 5,000 samples is not a depth
+# that a model knows. Instead, the sample's FORMAT field of the same meaning is read (VCF 4.3, tables 1 and 2, and those
+# of freebayes). Annotations of the allele and the reference alone are read from INFO; all others are missing.
 OF_THE_SAMPLE = ("DP", "AD", "ADF", "ADR", "MQ", "AO", "RO", "QA", "QR")
 OF_THE_ALLELE = ("LEN", "RUN")
-# Where a caller has no AO and RO; "1" takes the first value of AD, which is REF's.
+# How AD is read for a caller without AO and RO: "R" takes the allele's value, "1" the first, which is REF's.
 _FROM_AD = {"AO": "R", "RO": "1"}
 _BALANCE = "balance"
 _LARGEST = float(np.finfo(np.float32).max)
@@ -56,16 +56,23 @@ class _Source:
 class AnnotationReader:
     """Reads the named annotations of an allele.
 
-    A name is ``QUAL``, ``INFO/X`` (or just ``X``) or ``FORMAT/X``. Number=1 gives the value; A the allele's; R the
-    allele's own (not REF's); G the value of the heterozygous genotype REF/ALT; a fixed number above 1 and ``.`` the
-    first value. A Flag is 1 or 0. Whatever is missing, too short, not a number, nan or infinite is NaN, and so is a
-    name that the header does not declare: a callset of another caller can still be scored.
-
-    With ``of_one_sample`` they are those of one sample of a callset of several: see :data:`OF_THE_SAMPLE`.
+    A field of Number=1 gives its value, A and R the allele's value, G the value of the heterozygous genotype REF/ALT;
+    another fixed number and ``.`` give the first value. A Flag is 1 or 0. A value is NaN if it is missing, not a finite
+    number, or not in a list that is too short. An annotation that the header does not declare is NaN for all alleles,
+    so that a callset of another caller can still be scored.
     """
 
     def __init__(self, header: VcfHeader, names: Sequence[str], of_one_sample: bool = False):
-        """Raises UsageError for a declared annotation that is text, and for a name given twice."""
+        """Finds the fields of the annotations.
+
+        Args:
+            header: the callset's header.
+            names: ``QUAL``, ``INFO/X`` (or just ``X``) or ``FORMAT/X``.
+            of_one_sample: whether to read those of one sample from a callset of several (:data:`OF_THE_SAMPLE`).
+
+        Raises:
+            UsageError: if a name is not that of an annotation, is given twice, or is declared as text.
+        """
         self.names: tuple[str, ...] = tuple(names)
         self._samples = header.samples
         find = _source_of_sample if of_one_sample else _source
@@ -76,11 +83,20 @@ class AnnotationReader:
             raise UsageError(f"annotation '{twice}' is named twice; leave one out")
 
     def sample_index(self, sample: str) -> int:
-        """The number of the sample's column; 0 where no column has that name."""
+        """The number of the sample's column, from 0; 0 if no column has that name."""
         return self._samples.index(sample) if sample in self._samples else 0
 
     def values(self, record: Record, alt_index: int, sample_index: int = 0) -> np.ndarray:
-        """The annotations of the ALT with this number (from 1, as in a genotype): float32 (A,)."""
+        """The annotations of one ALT.
+
+        Args:
+            record: the record.
+            alt_index: number of the ALT, from 1 as in a genotype.
+            sample_index: number of the sample's column, from 0, for FORMAT.
+
+        Returns:
+            float32 (annotations,), in the order of the names.
+        """
         info: dict[str, str | None] = {}
         for item in record.info.split(";"):
             key, separator, text = item.partition("=")
@@ -91,7 +107,7 @@ class AnnotationReader:
             if source is None:
                 continue
             if source.column == "QUAL":
-                values[i] = _number(record.qual)
+                values[i] = _finite(record.qual)
             elif source.is_flag:
                 values[i] = float(source.key in info)
             elif source.column == _BALANCE:
@@ -99,14 +115,16 @@ class AnnotationReader:
             else:
                 found = info.get(source.key) if source.column == "INFO" else sample.get(source.key)
                 if found is not None:
-                    values[i] = _number(_of_allele(found, source.number, alt_index))
+                    values[i] = _finite(_of_allele(found, source.number, alt_index))
         return np.array(values, np.float32)
 
 
 def default_annotations(header: VcfHeader, of_one_sample: bool = False) -> tuple[str, ...]:
-    """The known annotations that the header declares with a usable type, in the order of :data:`KNOWN`.
+    """The known annotations that the header declares as numbers, in the order of :data:`KNOWN`.
 
-    ``of_one_sample`` as for :class:`AnnotationReader`: those that a callset of several samples has of each.
+    Args:
+        header: the callset's header.
+        of_one_sample: as for :class:`AnnotationReader`: only those that a callset of several samples has for each.
     """
     chosen = []
     for name in KNOWN:
@@ -124,7 +142,7 @@ def _is_number(declaration: FieldDeclaration | None) -> bool:
 
 
 def _source(header: VcfHeader, name: str) -> _Source | None:
-    """Where the annotation stands; None where the header does not declare it."""
+    """The field of an annotation; None if the header does not declare it."""
     if name == "QUAL":
         return _Source("QUAL", name, "1", False)
     column, _, key = name.rpartition("/")
@@ -142,8 +160,8 @@ def _source(header: VcfHeader, name: str) -> _Source | None:
 
 
 def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
-    """Where an annotation of one sample stands in a callset of several; None where it says nothing of the sample."""
-    declared = _source(header, name)  # a name that is no annotation, or text, is refused here, too
+    """The field of one sample's annotation in a callset of several; None if no field describes the sample alone."""
+    declared = _source(header, name)  # also refuses a name that is not an annotation, or is declared as text
     column, _, key = name.rpartition("/")
     if column == "FORMAT" or (key in OF_THE_ALLELE and declared is not None):
         return declared
@@ -162,21 +180,21 @@ def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
 
 
 def _balance(call: Mapping[str, str], alt_count: str) -> float:
-    """freebayes' AB of a sample: the share of its reads that show the ALT where it is heterozygous, 0 where it is not.
+    """AB of a sample as freebayes has it: the share of reads that show the ALT if heterozygous, else 0.
 
-    NaN where the genotype is not called, or half of it.
+    NaN if the genotype is not called or only half of it is.
     """
     genotype = set(re.split(r"[/|]", call.get("GT", ".").lstrip("/|")))
     if "." in genotype:
         return math.nan
     if len(genotype) < 2:
         return 0.0
-    depth = _number(call.get("DP", ""))
-    return _number(alt_count) / depth if depth > 0 else math.nan
+    depth = _finite(call.get("DP", ""))
+    return _finite(alt_count) / depth if depth > 0 else math.nan
 
 
 def _of_allele(text: str, number: str, alt_index: int) -> str:
-    """The allele's value in a comma-separated list (VCF 4.3, section 1.4.2); empty where the list is too short."""
+    """The allele's value in a comma-separated list (VCF 4.3, section 1.4.2); empty if the list is too short."""
     if number == "A":
         at = alt_index - 1
     elif number == "R":
@@ -189,10 +207,7 @@ def _of_allele(text: str, number: str, alt_index: int) -> str:
     return values[at] if at < len(values) else ""
 
 
-def _number(text: str) -> float:
-    """The finite number that the text says as a float32, else NaN."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
+def _finite(text: str) -> float:
+    """The number that the text is, or NaN; also NaN if a float32 cannot hold it."""
+    value = number_or_nan(text)
     return value if abs(value) <= _LARGEST else math.nan

@@ -21,12 +21,21 @@ import numpy as np
 from cnnspark.formats.reads import ReadBatch, ReadFilter, ReadSource
 from cnnspark.formats.reference import LETTER_OF_CODE, A, ReferenceSource, T, encode_bases
 from cnnspark.formats.regions import Region
-from cnnspark.variants.candidate_kernels import allele_statistics, observe, pile_up
+from cnnspark.variants.candidate_kernels import (
+    BASE,
+    GOES_ON,
+    QUALITY,
+    READ,
+    SITE,
+    AlignedReads,
+    allele_statistics,
+    observe,
+    pile_up,
+)
 from cnnspark.variants.haplotypes import ReferenceWindow, left_normalise, make_allele
 
 # Positions piled up at once: bounds memory (reads of 50 kb at 30x are 4 MB) whatever the region.
 _TILE_BASES = 50_000
-_REVERSE = 0x10
 _RANK_SUMS = ("MQRankSum", "BaseQRankSum", "ReadPosRankSum")
 
 HEADER_LINES = (
@@ -110,11 +119,9 @@ def candidate_lines(
 
 
 def _tile_lines(tile: Region, batch: ReadBatch, letters: ReferenceWindow, settings: CandidateSettings) -> Iterator[str]:
-    walk = (
-        *(batch.starts, batch.ends, batch.base_offsets, batch.bases, batch.quals),
-        *(batch.cigar_offsets, batch.cigar_ops, batch.cigar_lengths),
-    )
-    base_counts, spans, events = pile_up(*walk, tile.start, tile.end, settings.min_base_quality)
+    """The records of the alleles that a tile owns."""
+    reads = AlignedReads(*(getattr(batch, name) for name in AlignedReads._fields))
+    base_counts, events = pile_up(reads, tile.start, tile.end, settings.min_base_quality)
     reference_codes = encode_bases(letters(tile.start, tile.end))
     indels = _indels(tile, batch, events, letters)
     alleles = [*_snvs(tile, base_counts, reference_codes, settings)]
@@ -128,9 +135,9 @@ def _tile_lines(tile: Region, batch: ReadBatch, letters: ReferenceWindow, settin
     # Reads that begin at or before a site less those that end before it.
     n_expected = np.searchsorted(batch.starts, positions, side="right").sum()
     n_expected -= np.searchsorted(np.sort(batch.ends), positions, side="right").sum()
-    seen = observe(*walk, tile.start, site_of_pos, int(n_expected))
-    seen = seen[np.argsort(seen[:, 0], kind="stable")]
-    bounds = np.searchsorted(seen[:, 0], np.arange(len(positions) + 1))
+    seen = observe(reads, tile.start, site_of_pos, int(n_expected))
+    seen = seen[np.argsort(seen[:, SITE], kind="stable")]
+    bounds = np.searchsorted(seen[:, SITE], np.arange(len(positions) + 1))
     with_indel: dict[int, set[int]] = {}
     for allele in indels:
         with_indel.setdefault(allele.start, set()).update(allele.reads)
@@ -188,27 +195,19 @@ def _record(
 ) -> str | None:
     """The VCF line of one allele from the observations at its site, None where too few reads show it."""
     if allele.is_snv:
-        here = here[here[:, 3] >= settings.min_base_quality]
-        is_ref, is_alt = (here[:, 2] == encode_bases(base)[0] for base in (allele.ref, allele.alt))
+        here = here[here[:, QUALITY] >= settings.min_base_quality]
+        is_ref, is_alt = (here[:, BASE] == encode_bases(base)[0] for base in (allele.ref, allele.alt))
         min_fraction = settings.min_snv_fraction
     else:
-        here = here[here[:, 5] == 1]
-        is_alt = np.isin(here[:, 1], list(allele.reads))
+        here = here[here[:, GOES_ON] == 1]
+        is_alt = np.isin(here[:, READ], list(allele.reads))
         # A read with another indel at this anchor shows neither allele.
-        is_ref = ~np.isin(here[:, 1], list(with_indel))
+        is_ref = ~np.isin(here[:, READ], list(with_indel))
         min_fraction = settings.min_indel_fraction
     depth, n_ref, n_alt = len(here), int(is_ref.sum()), int(is_alt.sum())
     if n_alt < settings.min_reads or n_alt / depth < min_fraction:
         return None
-    reads = here[:, 1]
-    mq, fs, sor, *rank_sums = allele_statistics(
-        is_alt,
-        is_ref,
-        batch.mapqs[reads].astype(np.int64),
-        here[:, 3],
-        here[:, 4],
-        (batch.flags[reads] & _REVERSE) != 0,
-    )
+    mq, fs, sor, *rank_sums = allele_statistics(is_alt, is_ref, here, batch.mapqs, batch.flags)
     qual, likelihoods = genotype_likelihoods(n_ref, n_alt, settings)
     best = 1 if likelihoods[1] <= likelihoods[2] else 2
     distance = min(likelihoods[:best] + likelihoods[best + 1 :]) - likelihoods[best]

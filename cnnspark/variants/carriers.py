@@ -1,9 +1,8 @@
-"""The samples of a multi-sample callset whose reads are at hand: who carries an allele, and a record as one of them
-would have it.
+"""The samples of a multi-sample callset that have reads: who carries an allele, and the record of one sample alone.
 
-A network is trained on callsets of one sample, so of a record it is shown what a callset of the member alone would
-have: the ALTs that the member carries, and REF as long as these need it. Joining callsets adds ALTs of others and
-lengthens REF for them (``bcftools merge``, joint calling), which says nothing of this sample's reads.
+A network is trained on callsets of one sample. So it is shown what a callset of the member alone would have: the ALTs
+that the member carries, and REF only as long as these need it. Joining callsets adds ALTs of other samples and
+lengthens REF for them (``bcftools merge``, joint calling), which does not depend on this sample's reads.
 """
 
 from __future__ import annotations
@@ -20,28 +19,29 @@ from cnnspark.formats.vcf import ENCODING, Record
 from cnnspark.variants.alleles import unscorable_reason
 from cnnspark.variants.annotations import AnnotationReader
 
-# Why a scorable allele of such a callset is passed through: a key of the counts, as those of cnnspark.variants.alleles.
+# Why an ALT that could be scored is passed through: a key of the counts, like those of cnnspark.variants.alleles.
 NO_CARRIER = "no carrier with reads"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A sample of a multi-sample callset, and the file of its reads."""
+    """A sample of a multi-sample callset, and the file of its reads (empty if it has none)."""
 
     sample: str
     reads: str
 
 
 class MemberRecord(Record):
-    """A record as a callset of one member alone would have it; INFO is the callset's own.
+    """A record as a callset of one member alone would have it; QUAL, FILTER and INFO stay those of the callset.
 
-    ``numbers[i]`` is the number in the callset's record of the ALT that has number ``i + 1`` here.
+    Attributes:
+        numbers: ``numbers[i]`` is the number, in the callset's record, of the ALT that has number ``i + 1`` here.
     """
 
     __slots__ = ("numbers",)
 
     def __init__(self, record: Record, numbers: Sequence[int], call: str = "."):
-        """``numbers`` are those of the ALTs that the member carries, ``call`` the text of its column."""
+        """``numbers`` (from 1) are those of the ALTs that the member carries, ``call`` is the text of its column."""
         alts = [record.alts[number - 1] for number in numbers]
         unused = _shared_end(record.ref, alts)
         self.contig, self.start, self.id, self.index = record.contig, record.start, record.id, record.index
@@ -56,7 +56,7 @@ class MemberAnnotations(AnnotationReader):
     """Reads annotations of :class:`MemberRecord`, whose ALTs have other numbers than the values in INFO and FORMAT."""
 
     def values(self, record: Record, alt_index: int, sample_index: int = 0) -> np.ndarray:
-        """The annotations of the ALT with this number in the member's record: float32 (A,)."""
+        """The annotations of the ALT with this number, from 1, in the member's record: float32 (annotations,)."""
         assert isinstance(record, MemberRecord)
         return super().values(record, record.numbers[alt_index - 1])
 
@@ -66,7 +66,7 @@ def _is_sequence(ref: str, alt: str) -> bool:
 
 
 def _shared_end(ref: str, alts: Iterable[str]) -> int:
-    """How many bases at the end of REF all ALTs that are sequences have, too; of each allele one base stays."""
+    """How many bases at the end REF shares with all ALTs that are sequences; at least one base of each is kept."""
     alleles = [ref.upper(), *(alt.upper() for alt in alts if _is_sequence(ref, alt))]
     shared, longest = 0, min(map(len, alleles)) - 1 if len(alleles) > 1 else 0
     while shared < longest and len({allele[-1 - shared] for allele in alleles}) == 1:
@@ -75,9 +75,14 @@ def _shared_end(ref: str, alts: Iterable[str]) -> int:
 
 
 def carried_alts(record: Record, columns: Sequence[int]) -> list[tuple[int, ...]]:
-    """The numbers of the ALTs that each of these samples (numbers of columns, from 0) has in its genotype, ascending.
+    """The ALTs in the genotypes of some samples: any ploidy, phased or not, the called half of ``./1``.
 
-    Any ploidy, phased or not; of a half call (``./1``) what is called. None where there is no GT.
+    Args:
+        record: the record.
+        columns: numbers of the samples' columns, from 0.
+
+    Returns:
+        For each sample the numbers of its ALTs, from 1, ascending; empty without GT.
     """
     parts = [] if record.rest is None else record.rest.split("\t")
     keys = parts[0].split(":") if parts else []
@@ -93,35 +98,45 @@ def carried_alts(record: Record, columns: Sequence[int]) -> list[tuple[int, ...]
 
 
 def starts_of(lines: Iterable[str], column: int | None) -> np.ndarray:
-    """The starts (POS-1) of the records, of a sample's column those that it carries: int64 (n,)."""
+    """The starts (POS-1) of the records, or of those whose ALTs the sample in ``column`` carries: int64 (n,)."""
     if column is not None:
         lines = (line for line in lines if carried_alts(Record(line), (column,))[0])
     return np.array([int(line.split("\t", 2)[1]) - 1 for line in lines], np.int64)
 
 
 def column_of(samples: Sequence[str], sample: str) -> int | None:
-    """The number of the column whose genotypes say what the sample carries; None where the callset is its own."""
+    """The number of the sample's column, from 0; None if the callset has no other sample, or not this one."""
     return list(samples).index(sample) if len(samples) > 1 and sample in samples else None
 
 
 def call_text(record: Record, column: int) -> str:
-    """The text of a sample's column (from 0)."""
+    """The text of a sample's column (its number, from 0); ``.`` if the record has no such column."""
     parts = [] if record.rest is None else record.rest.split("\t", column + 2)
     return parts[column + 1] if column + 1 < len(parts) else "."
 
 
 @lru_cache(maxsize=4096)
 def _numbers(genotype: str) -> tuple[int, ...]:
-    """The ALTs of a genotype's text."""
+    """The numbers of the ALTs in a genotype's text, ascending."""
     return tuple(sorted({int(text) for text in re.findall(r"\d+", genotype)} - {0}))
 
 
 def choose_carriers(
     carriers: Sequence[str], limit: int, seed: int, contig: str, start: int, ref: str, alt: str
 ) -> set[str]:
-    """At most ``limit`` of an allele's carriers: those with the smallest hash of (seed, sample, contig, POS, REF, ALT).
+    """Chooses at most ``limit`` of an allele's carriers: those with the smallest hash.
 
-    Which they are depends on neither the order of the samples nor on the other alleles.
+    The hash is of seed, sample, contig, POS, REF and ALT, so the choice depends neither on the order of the samples nor
+    on other alleles.
+
+    Args:
+        carriers: names of the samples.
+        limit: how many are kept.
+        seed: another seed chooses others.
+        contig: of the record.
+        start: POS-1 of the record.
+        ref: REF of the record.
+        alt: the allele.
     """
     if len(carriers) <= limit:
         return set(carriers)

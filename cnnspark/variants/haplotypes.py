@@ -1,11 +1,11 @@
-"""Comparing alleles by the haplotypes they make, so that different spellings of one event match.
+"""Compares alleles by the haplotypes that they make, so that different spellings of one event match.
 
-The method is vcfeval's (Cleary et al. 2015, doi:10.1101/023754): walk along the reference, building a haplotype from
-query alleles and one from truth alleles, and see whether some choice of alleles makes the two equal. Two differences:
-ploidy and phase are left out (every allele is judged on its own), and instead of one best choice, every choice
-counts: an allele is explained when *some* smallest stretch of haplotype that it helps to make is also made by truth
-alleles. So overlapping true alleles (the two of a ``1|2`` genotype, an MNV beside the SNVs it is made of) all count,
-which vcfeval needs repeated runs for.
+The method is vcfeval's (Cleary et al. 2015, doi:10.1101/023754): walk along the reference, build one haplotype from
+query alleles and one from truth alleles, and see whether some choice of alleles makes the two equal. It differs in two
+points. Ploidy and phase are left out: every allele is judged on its own. And not one best choice counts, but all: an
+allele is explained if *some* smallest stretch of haplotype that it helps to make is also made by truth alleles. So
+overlapping true alleles (the two of a ``1|2`` genotype, an MNV beside the SNVs that it consists of) are all found, for
+which vcfeval needs repeated runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from cnnspark.variants.alleles import trim
 
 
 class Allele(NamedTuple):
-    """One ALT of one record without the bases it shares with REF: ``ref`` on [start, end) becomes ``alt``.
+    """One ALT of one record without the bases that it shares with REF: ``ref`` on [start, end) becomes ``alt``.
 
-    ``start`` is 0-based; an insertion has an empty ``ref`` and stands before the base at ``start``. ``anchor`` is the
-    record's own POS-1 and ``record_end`` one past its REF; ``record`` numbers the record within its side.
+    Attributes:
+        start: 0-based; an insertion is before the base at ``start``.
+        ref: upper case; empty for an insertion.
+        alt: upper case; empty for a deletion.
+        anchor: POS-1 of the record.
+        record_end: one past the last base of the record's REF.
+        record: number of the record on its side (query or truth).
     """
 
     start: int
@@ -36,10 +41,12 @@ class Allele(NamedTuple):
 
     @property
     def end(self) -> int:
+        """One past the last reference base that changes."""
         return self.start + len(self.ref)
 
     @property
     def changes_length(self) -> bool:
+        """Whether the haplotype becomes longer or shorter."""
         return len(self.ref) != len(self.alt)
 
 
@@ -50,15 +57,20 @@ def make_allele(anchor: int, ref: str, alt: str, record: int) -> Allele:
 
 
 class ReferenceWindow:
-    """The letters of one contig, read in chunks: neighbouring look-ups cost one read of the file."""
+    """The letters of one contig, read in chunks, so that neighbouring look-ups cost one read of the file."""
 
     def __init__(self, reference: ReferenceSource, contig: str, chunk_bases: int = 1 << 17):
+        """Nothing is read yet; ``chunk_bases`` are read at once, or more if a look-up needs more."""
         self._reference, self._contig, self._chunk_bases = reference, contig, chunk_bases
         self._start, self._letters = 0, ""
 
     def __call__(self, start: int, end: int) -> str:
-        """The letters of [start, end), upper case, cut at the contig's ends."""
-        # Beyond the contig's end there is nothing to read again. An unknown contig is the source's error to raise.
+        """The letters of [start, end), upper case, cut at the contig's ends.
+
+        Raises:
+            InputError: if the reference lacks the contig.
+        """
+        # Cutting at the contig's end avoids reading again what is not there. The source refuses an unknown contig.
         start, end = max(0, start), min(end, self._reference.lengths.get(self._contig, end))
         if start < self._start or end > self._start + len(self._letters):
             # A quarter of the chunk to the left: left-normalisation looks back.
@@ -70,9 +82,15 @@ class ReferenceWindow:
 
 
 def left_normalise(allele: Allele, letters: Callable[[int, int], str], max_shift: int = 1000) -> tuple[int, str, str]:
-    """The leftmost spelling ``(start, ref, alt)`` of a trimmed allele (Tan et al. 2015, Bioinformatics 31:2202).
+    """The leftmost spelling of a trimmed allele (Tan et al. 2015, Bioinformatics 31:2202).
 
-    Only pure insertions and deletions can move; ``max_shift`` bounds how far, in bases.
+    Args:
+        allele: only a pure insertion or deletion can move.
+        letters: the reference's letters of [start, end), cut at the contig's ends.
+        max_shift: how far it may move, in bases.
+
+    Returns:
+        Start (0-based), REF and ALT.
     """
     start, ref, alt = allele.start, allele.ref, allele.alt
     if ref and alt:
@@ -80,7 +98,7 @@ def left_normalise(allele: Allele, letters: Callable[[int, int], str], max_shift
     moved = ref or alt
     before = letters(start - max_shift, start)
     shift = 0
-    # Moving one base left turns the sequence round: its last base becomes its first.
+    # Moving one base left rotates the sequence: its last base becomes its first.
     while shift < len(before) and before[-1 - shift] == moved[-1 - shift % len(moved)]:
         shift += 1
     turn = -shift % len(moved)
@@ -90,26 +108,26 @@ def left_normalise(allele: Allele, letters: Callable[[int, int], str], max_shift
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """How far and how long a comparison looks."""
+    """How far and how long a comparison searches."""
 
-    # Alleles of one explanation lie within this many bases (by POS) of its first one. Reads are 100-250 bases long;
+    # The alleles of one explanation are within this many bases (by POS) of its first one. Reads are 100-250 bases long;
     # truth and callers spell one event differently over a repeat, seldom over more than a read.
     reach_bases: int = 256
-    # States visited from one first allele before giving up; ordinary clusters need below a hundred.
+    # States visited from one first allele before giving up; ordinary clusters need fewer than a hundred.
     max_states: int = 20_000
 
 
 @dataclass
 class Explanation:
-    """Numbers of the alleles, in the lists given to :func:`explain`."""
+    """The result of :func:`explain`: numbers of the alleles in the lists that it was given."""
 
     query: set[int]  # explained by truth
     truth: set[int]  # found in the query
-    undecided: set[int]  # query alleles without an explanation near a search that ran into ``max_states``
+    undecided: set[int]  # query alleles without an explanation, near a search that reached ``max_states``
 
 
 class _State(NamedTuple):
-    """Both haplotypes up to here. They agree but for ``lead``, what the one that is longer has more."""
+    """Both haplotypes up to here; they are equal, except that the longer one also has ``lead`` at its end."""
 
     query_pos: int  # next reference base, 0-based
     truth_pos: int
@@ -125,12 +143,12 @@ class _State(NamedTuple):
 
     @property
     def query_moves(self) -> bool:
-        """Whose turn it is: the side with the shorter haplotype, or the one further back on the reference."""
+        """Whether the query moves next: the side with the shorter haplotype does, else the one further left."""
         return not self.query_leads if self.lead else self.query_pos <= self.truth_pos
 
 
 class _Side:
-    """The alleles of one side, found by where they start."""
+    """The alleles of one side (query or truth), by their start; those of ``known`` need no explanation."""
 
     def __init__(self, alleles: Sequence[Allele], known: Iterable[int]):
         self.alleles = alleles
@@ -142,13 +160,13 @@ class _Side:
         self.open_anchors = sorted(allele.anchor for n, allele in enumerate(alleles) if n not in known)
 
     def follows(self, last: int, number: int) -> bool:
-        """Whether an allele may stand behind ``last`` on one haplotype (it starts no earlier than that one ends)."""
+        """Whether an allele may come after ``last`` on one haplotype; it starts no earlier than that one ends."""
         if last < 0:
             return True
         before, allele = self.alleles[last], self.alleles[number]
         if before.record == allele.record:
             return False
-        # Two length changes that touch overlap in VCF, where each needs the base before it.
+        # In VCF, two length changes that touch do overlap, because each includes the base before it.
         return not (before.end == allele.start and before.changes_length and allele.changes_length)
 
 
@@ -165,12 +183,20 @@ def explain(
     known_query: Iterable[int] = (),
     known_truth: Iterable[int] = (),
 ) -> Explanation:
-    """Which query alleles are part of a haplotype that truth alleles make too, and which truth alleles make it.
+    """Finds the query alleles that are part of a haplotype which truth alleles also make, and these truth alleles.
 
-    An explanation begins where both haplotypes stand on the reference at the same base, ends where they next do, and
-    uses at least one allele of each side, all within ``limits.reach_bases`` (by anchor) of the first. What is found of
-    an allele depends on alleles at most ``2 * reach_bases`` away and on nothing else. ``known_query`` and
-    ``known_truth`` are matched already: they may take part, but no search starts where only they are.
+    An explanation begins where both haplotypes are at the same reference base, ends where they next are, and uses at
+    least one allele of each side, all within ``limits.reach_bases`` (by anchor) of the first. The result for an allele
+    depends only on alleles at most ``2 * reach_bases`` away.
+
+    Args:
+        query: alleles of the callset, on one contig.
+        truth: alleles of the truth, on the same contig.
+        letters: the reference's letters of [start, end), upper case, cut at the contig's ends.
+        limits: how far and how long to search.
+        known_query: numbers of query alleles that are matched already: they may take part, but no search starts where
+            only matched alleles are.
+        known_truth: the same of truth alleles.
     """
     sides = _Side(query, known_query), _Side(truth, known_truth)
     found = Explanation(set(), set(), set())
@@ -194,11 +220,11 @@ def _search(
     limits: SearchLimits,
     found: Explanation,
 ) -> None:
-    """Adds to ``found`` what the explanations that begin with one allele use."""
+    """Adds to ``found`` the alleles of all explanations that begin with one allele."""
     allele = sides[0 if first_is_query else 1].alleles[first]
     last_start = allele.start + 2 * limits.reach_bases
     root = _State(allele.start, allele.start, -1, -1, "", False)
-    # Every state with the steps that lead to it: (state before, allele used or -1).
+    # Every state, with the steps that lead to it: (state before, allele used, or -1).
     steps: dict[_State, list[tuple[_State, int]]] = {root: []}
     pending, ends = [], []
 
@@ -250,7 +276,7 @@ def _search(
 
 
 def _advance(state: _State, query_moves: bool, allele: Allele, number: int) -> _State | None:
-    """The state after one side went over ``allele`` (-1: a reference base), None where the haplotypes now differ."""
+    """The state after one side took ``allele`` (number -1: a reference base); None if the haplotypes now differ."""
     query_pos, truth_pos, query_last, truth_last, lead, query_leads = state
     if query_moves:
         query_pos = allele.end

@@ -1,4 +1,4 @@
-"""Labels of a callset's records, from a truth callset with its confident regions or from a table."""
+"""Labels a callset's records, by a truth callset with its confident regions or by a table."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ from cnnspark.variants.truth import DEFAULT_SETTINGS, TruthSource, label_block
 
 
 def required(path: str | None, flag: str) -> str:
+    """``path``, which the user must have given.
+
+    Raises:
+        UsageError: if it is missing; ``flag`` is the option that names it.
+    """
     if not path:
         raise UsageError(f"{flag} is missing; give the path")
     return path
@@ -29,7 +34,7 @@ def required(path: str | None, flag: str) -> str:
 
 @dataclass(frozen=True)
 class TruthPaths:
-    """Where labels come from: a truth VCF and its confident BED, or a table of labelled alleles."""
+    """The paths of a run's labels: a truth VCF and its confident BED, or a table (or annotated VCF) of labels."""
 
     truth: str | None = None
     bed: str | None = None
@@ -37,10 +42,10 @@ class TruthPaths:
 
     @staticmethod
     def of(truth: str | None, bed: str | None, labels: str | None) -> TruthPaths | None:
-        """The label source of a run, or None if none is given.
+        """The paths that the user gave, or None without labels.
 
         Raises:
-            UsageError: a truth without its BED, a BED without its truth, or a table beside a truth.
+            UsageError: if a truth is given without its BED or a BED without its truth, or a table beside them.
         """
         if labels and (truth or bed):
             raise UsageError("give either --labels or --truth with --bed")
@@ -49,9 +54,17 @@ class TruthPaths:
         return TruthPaths(truth, bed, labels) if truth or labels else None
 
     def check(self, reference: str | None) -> list[str]:
-        """Opens the files, so that a broken truth is said before Spark starts to work; returns their paths.
+        """Opens the files, so that a damaged truth is found before the work begins.
 
-        Raises InputError also where the truth is of another build than the reference.
+        Args:
+            reference: the FASTA's path; a table needs none.
+
+        Returns:
+            The paths of the files.
+
+        Raises:
+            UsageError: if there is a truth but no reference.
+            InputError: if a file cannot be read, or the truth is of another genome build than the reference.
         """
         names = ((self.truth, "truth"), (self.bed, "confident BED"), (self.labels, "label table"))
         for path, what in names:
@@ -69,13 +82,13 @@ class TruthPaths:
 
 @lru_cache(maxsize=1)
 def _table(path: str, identity: str) -> Mapping[AlleleName, int]:
-    """The labels, read once in a Python worker as long as the file is the same one."""
+    """The labels of a table; a Python worker reads them once, and again if ``identity`` says that the file changed."""
     return read_labels(path)
 
 
 @lru_cache(maxsize=1)
 def _truth(truth: str, bed: str) -> TruthSource:
-    """The truth and its regions, opened once in a Python worker."""
+    """The truth and its regions; a Python worker opens them once."""
     return TruthSource(truth, bed)
 
 
@@ -83,17 +96,35 @@ class Labeller(Protocol):
     """Labels the records of one region after another. Make it inside the task."""
 
     def labels(self, records: Sequence[Record], region: Region) -> tuple[list[list[int]], Counter]:
-        """One label per ALT of each record (TRUE_VARIANT, FALSE_VARIANT or UNKNOWN), and counts by reason."""
+        """Labels the records of a region.
+
+        Args:
+            records: all records that the region owns.
+            region: the region.
+
+        Returns:
+            For each record a list with the label of each ALT (TRUE_VARIANT, FALSE_VARIANT or UNKNOWN), and counts by
+            reason.
+
+        Raises:
+            InputError: if a file is damaged.
+        """
 
 
 class TableLabeller:
-    """Labels from a table of alleles."""
+    """Labels by a table of alleles."""
 
     def __init__(self, path: str):
+        """Reads the table.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
         self._table = _table(path, json.dumps(file_identity(path), sort_keys=True))
 
     @part("label")
     def labels(self, records: Sequence[Record], region: Region) -> tuple[list[list[int]], Counter]:
+        """As :meth:`Labeller.labels`; alleles that the table lacks are UNKNOWN."""
         return labels_from_table(records, self._table)
 
 
@@ -101,28 +132,35 @@ class TruthLabeller:
     """Labels by comparing haplotypes with a truth callset inside its confident regions."""
 
     def __init__(self, truth: str, bed: str, vcf: VcfSource, reference: str | None):
+        """Opens truth and reference; ``vcf`` is the callset that the records are from.
+
+        Raises:
+            UsageError: if there is no reference.
+            InputError: if a file cannot be read.
+        """
         self._vcf = vcf
         self._truth = _truth(truth, bed)
         self._reference = ReferenceSource(required(reference, "--reference"))
 
     @part("label")
     def labels(self, records: Sequence[Record], region: Region) -> tuple[list[list[int]], Counter]:
+        """As :meth:`Labeller.labels`; the records are read again, with their neighbours outside of the region."""
         # Haplotypes of the region's last records reach beyond its end.
         around = list(self._vcf.records(region.padded(DEFAULT_SETTINGS.margin_bases)))
         return label_block(around, region, self._truth, self._reference)
 
 
 def open_labeller(source: TruthPaths, vcf: VcfSource, reference: str | None) -> Labeller:
-    """The labeller of a run's label source.
+    """Opens the labeller of a run.
 
     Args:
         source: a truth with its BED, or a table.
-        vcf: the callset; a truth is compared with the records around a region, too.
+        vcf: the callset; a truth is also compared with the records around a region.
         reference: the FASTA's path; a table needs none.
 
     Raises:
-        UsageError: a truth without a reference.
-        InputError: a file that cannot be read.
+        UsageError: if there is a truth but no reference.
+        InputError: if a file cannot be read.
     """
     if source.labels:
         return TableLabeller(source.labels)

@@ -1,4 +1,4 @@
-"""Repeats of the reference at an allele: its homopolymer run, and whether it lies in low-complexity sequence."""
+"""Repeats of the reference at an allele: its homopolymer run, and whether the sequence there is of low complexity."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from cnnspark.common.numba_jit import jit
 
-# symmetric DUST (Morgulis et al. 2006, J Comput Biol 13:1028, doi:10.1089/cmb.2006.13.1028), its own defaults.
+# The defaults of symmetric DUST (Morgulis et al. 2006, J Comput Biol 13:1028, doi:10.1089/cmb.2006.13.1028).
 DUST_WINDOW = 64
 DUST_SCORE = 2.0
-# How many bases on each side of an allele decide.
+# How many bases on each side of an allele these functions need.
 MARGIN_BASES = 100
-
+# How far a repeat is followed, in bases to each side: it bounds the work at an allele, and longer ones count alike.
 _LONGEST_RUN = 50
 
 
@@ -19,13 +19,15 @@ _LONGEST_RUN = 50
 def _is_masked(codes, first, last):
     """Whether symmetric DUST masks one of the bases [first, last] (indices of ``codes``).
 
-    An interval's score is the sum of c(c - 1) / 2 over its triplets, each there c times, over the number of triplets
-    less one. Masked are the intervals of at most DUST_WINDOW bases with more than DUST_SCORE none of whose parts has
-    more. Letters other than A, C, G and T are in no triplet.
+    The score of an interval is the sum of c(c - 1) / 2 over its distinct triplets, c being how often each occurs,
+    divided by the number of triplets less one. An interval of at most DUST_WINDOW bases is masked if its score is above
+    DUST_SCORE and no part of it has a higher one. Letters other than A, C, G and T are in no triplet.
     """
     begin = max(first - DUST_WINDOW + 1, 0)
     end = min(last + DUST_WINDOW, len(codes)) - 2  # one past the last triplet
-    best_behind = np.zeros(max(end, 0) + 1, np.float64)  # by last triplet, of the intervals that begin further right
+    best_behind = np.zeros(
+        max(end, 0) + 1, np.float64
+    )  # by last triplet: the best score of intervals that begin further right
     for left in range(end - 1, begin - 1, -1):
         counts = np.zeros(64, np.int64)
         pairs = 0
@@ -47,28 +49,46 @@ def _is_masked(codes, first, last):
 
 
 def homopolymer_run(codes: np.ndarray, start: int, end: int) -> int:
-    """The longest run of one base that touches the allele or the base on either side of it, at most some 100.
+    """The longest run of one base that touches the allele or the base on either side of it, at most about 100 bases.
 
-    ``codes`` are base codes (:mod:`cnnspark.formats.reference`), uint8 (n,); the allele changes ``codes[start:end]``
-    (empty for an insertion before ``start``). The same run as the site feature ``homopolymer`` of the networks.
+    It is the run of the site feature ``homopolymer`` of the networks.
+
+    Args:
+        codes: base codes (:mod:`cnnspark.formats.reference`), uint8 (n,), MARGIN_BASES or more to each side.
+        start: index of the first base that the allele changes.
+        end: one past the last base that it changes; ``start`` for an insertion before ``start``.
     """
     return int(longest_repeat(codes, start - 1, end, 1))
 
 
 def is_low_complexity(codes: np.ndarray, start: int, end: int) -> bool:
-    """Whether symmetric DUST masks a base that the allele changes, of an insertion one beside it."""
+    """Whether symmetric DUST masks a base that the allele changes, or for an insertion a base beside it.
+
+    The arguments are those of :func:`homopolymer_run`.
+    """
     first, last = (start, end - 1) if end > start else (start - 1, start)
     return bool(_is_masked(codes, max(first, 0), min(last, len(codes) - 1)))
 
 
 @jit
 def _code(reference, index):
+    """The base code at an index, 0 beyond the ends."""
     return np.int64(reference[index]) if 0 <= index < len(reference) else np.int64(0)
 
 
 @jit
 def longest_repeat(reference, first, last, unit):
-    """Length of the longest stretch that repeats every ``unit`` bases and touches one of [first, last] (indices)."""
+    """The length of the longest stretch that repeats every ``unit`` bases and touches one of [first, last].
+
+    Args:
+        reference: base codes, uint8 (n,).
+        first: index of the first base of the site.
+        last: index of the last base of the site.
+        unit: bases of the repeat's unit: 1 for a homopolymer.
+
+    Returns:
+        Length in bases, 0 if there is no base; a long repeat is followed for about _LONGEST_RUN bases to each side.
+    """
     longest = 0
     for anchor in range(first, min(last, first + _LONGEST_RUN) + 1):
         if _code(reference, anchor) < 1 or _code(reference, anchor) > 4:

@@ -1,10 +1,10 @@
-"""Labels of a callset's ALT alleles from a truth VCF and its confident regions.
+"""Labels a callset's ALTs by a truth VCF and its confident regions.
 
-An allele is true when the truth has it, under any spelling: first alleles are compared after trimming and
-left-normalisation, then what is left by the haplotypes it can make (:mod:`cnnspark.variants.haplotypes`). Genotypes of
-the callset play no part: an allele that was called in the wrong zygosity is still there. The confident regions decide
-as vcfeval's ``--evaluation-regions`` do: the reference bases that an allele changes (trimmed, left-normalised; for an
-insertion the base behind it) must all lie inside, else its label is unknown.
+An allele is true if the truth has it under any spelling: alleles are first compared after trimming and
+left-normalisation, those that are left by the haplotypes that they can make (:mod:`cnnspark.variants.haplotypes`). The
+callset's genotypes play no part: an allele that was called in the wrong zygosity is still there. The confident regions
+decide as vcfeval's ``--evaluation-regions`` do: all reference bases that an allele changes (after trimming and
+left-normalisation; for an insertion the base after it) must be inside, else its label is unknown.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
 from cnnspark.variants.alleles import FALSE_VARIANT, REF_MISMATCH, TRUE_VARIANT, UNKNOWN, ref_agrees, unscorable_reason
 from cnnspark.variants.haplotypes import Allele, ReferenceWindow, SearchLimits, explain, left_normalise, make_allele
 
-# The reasons of the counts, beside those of cnnspark.variants.alleles for what cannot be scored.
+# Reasons for a label, keys of the counts; cnnspark.variants.alleles has those for ALTs that cannot be scored.
 EXACT = "true: same allele"
 HAPLOTYPE = "true: same haplotype"
 NOT_IN_TRUTH = "false: not in truth"
 OUTSIDE = "unknown: outside confident regions"
 UNDECIDED = "unknown: too many alleles nearby"
 NOT_IN_TABLE = "unknown: not in the table of labels"
+# Two more counts, of the truth's own alleles.
 TRUTH = "truth alleles in confident regions"
 TRUTH_FOUND = "truth alleles found"
 _LABEL_OF_REASON = {EXACT: TRUE_VARIANT, HAPLOTYPE: TRUE_VARIANT, NOT_IN_TRUTH: FALSE_VARIANT}
@@ -37,12 +38,12 @@ class LabelSettings:
     """How alleles are compared."""
 
     limits: SearchLimits = field(default_factory=SearchLimits)
-    # As vcfeval does: a truth record with a FILTER other than PASS is no truth.
+    # Whether a truth record with a FILTER other than PASS counts; by default not, as in vcfeval.
     truth_filtered: bool = False
 
     @property
     def margin_bases(self) -> int:
-        """How far (by POS) around a region records decide about the labels of those that it owns."""
+        """How far from a region (by POS) a record can affect the labels of the records that the region owns."""
         return 2 * self.limits.reach_bases
 
 
@@ -50,10 +51,21 @@ DEFAULT_SETTINGS = LabelSettings()
 
 
 class TruthSource:
-    """A truth VCF (bgzipped, indexed) and its confident regions (BED). Open it inside the task."""
+    """A truth VCF (bgzipped, indexed) and its confident regions (BED). Open it inside the task.
+
+    Attributes:
+        path: of the VCF, as given.
+        bed_path: as given.
+        regions: the confident regions, merged and sorted.
+    """
 
     def __init__(self, truth_vcf_path: str, bed_path: str, index: str | None = None):
-        """Raises InputError with a remedy where a file is missing, has no index or has no interval."""
+        """Opens the truth; ``index`` is a local index file, if it is not beside the VCF.
+
+        Raises:
+            InputError: if a file cannot be opened, the VCF has no index or the BED no interval; the message has a
+                remedy.
+        """
         self.path, self.bed_path = truth_vcf_path, bed_path
         self._vcf = VcfSource(truth_vcf_path, index)
         self.regions = read_bed(bed_path)
@@ -63,23 +75,28 @@ class TruthSource:
 
     @property
     def contigs(self) -> set[str]:
-        """Contigs on which labels can be known: those of the confident regions."""
+        """The contigs of the confident regions; on others no label can be known."""
         return self._confident.contigs
 
     def covers(self, contig: str, start: int, end: int) -> bool:
-        """Whether one confident region holds all of [start, end), or the base at ``start`` where that is empty."""
+        """Whether one confident region holds all of [start, end), or the base at ``start`` if that is empty."""
         return self._confident.covers(contig, start, end)
 
     @property
     def header(self) -> VcfHeader:
-        """That of the truth VCF."""
+        """The header of the truth VCF."""
         return self._vcf.header
 
     def records(self, region: Region) -> list[Record]:
-        """The truth records that the region owns."""
+        """The truth records that the region owns.
+
+        Raises:
+            InputError: if the VCF is damaged.
+        """
         return list(self._vcf.records(region))
 
     def close(self) -> None:
+        """Closes the VCF."""
         self._vcf.close()
 
     def __enter__(self) -> TruthSource:
@@ -90,10 +107,14 @@ class TruthSource:
 
 
 def true_alleles(record: Record, filtered: bool = False) -> list[int]:
-    """Which ALTs of a truth record are true: numbers from 0.
+    """The ALTs of a truth record that are true: those in any sample's GT, or all if the record has no GT.
 
-    Those that any sample's GT names; all of them where the record has no GT. None where FILTER says more than PASS,
-    unless ``filtered``.
+    Args:
+        record: of the truth VCF.
+        filtered: whether a record with a FILTER other than PASS counts.
+
+    Returns:
+        Numbers of the ALTs, from 0, ascending.
     """
     if not filtered and record.filter not in ("PASS", ".", ""):
         return []
@@ -117,14 +138,22 @@ def label_block(
     reference: ReferenceSource,
     settings: LabelSettings = DEFAULT_SETTINGS,
 ) -> tuple[list[list[int]], Counter[str]]:
-    """The labels of the alleles of the records that ``region`` owns, and counts by reason.
+    """Labels the ALTs of the records that a region owns.
 
-    ``records`` are those that ``region.padded(settings.margin_bases)`` owns, in any order: the ones outside ``region``
-    are neighbours that help to explain an allele, so that labels do not depend on where the regions are cut. Returns
-    one list per owned record, in the order of ``records``, of one label per ALT
-    (:data:`cnnspark.variants.alleles.TRUE_VARIANT`, ``FALSE_VARIANT``, ``UNKNOWN``); the counts add up to the owned
-    ALTs, with the truth's own two counts beside them. Raises InputError where an input cannot be read or the reference
-    lacks the contig.
+    Args:
+        records: those that ``region.padded(settings.margin_bases)`` owns, in any order. The ones outside of ``region``
+            are neighbours that help to explain an allele, so that labels do not depend on where the regions are cut.
+        region: the region whose records are labelled.
+        truth: the truth.
+        reference: the FASTA.
+        settings: how alleles are compared.
+
+    Returns:
+        For each owned record, in the order of ``records``, a list with the label of each ALT (TRUE_VARIANT,
+        FALSE_VARIANT or UNKNOWN); and counts by reason, which add up to the owned ALTs, with TRUTH and TRUTH_FOUND.
+
+    Raises:
+        InputError: if an input cannot be read or the reference lacks the contig.
     """
     owned = [record for record in records if record.contig == region.contig and region.owns(record.start)]
     labels = [[UNKNOWN] * len(record.alts) for record in owned]
@@ -189,7 +218,7 @@ class _Alleles:
         self._by_normalised: dict[tuple[int, str, str], list[int]] = defaultdict(list)
 
     def add(self, record: Record, alt: str, number: int) -> str | None:
-        """Takes one ALT in, or says why it cannot be compared."""
+        """Adds one ALT; returns None, or the reason why it cannot be compared."""
         reason = unscorable_reason(record.ref, alt)
         if reason:
             return reason
@@ -203,7 +232,7 @@ class _Alleles:
         return None
 
     def found_in(self, other: _Alleles, margin_bases: int) -> set[int]:
-        """The alleles that the other side has too, not further away (by POS) than a block looks."""
+        """Numbers of the alleles that the other side also has, at most ``margin_bases`` away (by POS)."""
         return {
             number
             for number, (allele, normalised) in enumerate(zip(self.alleles, self.normalised, strict=True))
@@ -215,7 +244,11 @@ class _Alleles:
 
 
 def require_both_labels(counts: Mapping[str, int], what: str) -> None:
-    """Raises InputError where the counts of a whole callset hold no true or no false allele."""
+    """Checks that a whole callset has both true and false alleles.
+
+    Raises:
+        InputError: if ``counts`` (by reason) hold none of one kind; ``what`` names the callset.
+    """
     n_true = counts.get(EXACT, 0) + counts.get(HAPLOTYPE, 0)
     n_false = counts.get(NOT_IN_TRUTH, 0)
     if n_true and n_false:

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from pysam import AlignmentFile, FastaFile, TabixFile, VariantFile
 
-from benchmarks import accuracy, draws, generated, merging, rate
-from benchmarks import dataset as dataset_benchmark
-from benchmarks import tensors as tensors_benchmark
-from benchmarks.measure import blocks_of, require_current, table
+from benchmarks.accuracy import accuracy
+from benchmarks.execution import merging
+from benchmarks.scoring import rate
+from benchmarks.support.callsets import all_tensors, blocks_of, inputs_of, tensor_source
+from benchmarks.tensors import generated
+from benchmarks.tensors import tensors as tensors_benchmark
+from benchmarks.training import dataset as dataset_benchmark
+from benchmarks.training import draws
 from cnnspark.errors import UsageError
 from cnnspark.evaluation.metrics import auprc
 from cnnspark.formats.reads import ReadSource
 from cnnspark.tensors import pileup_kernels
 from cnnspark.tensors.dataset import Dataset
 from cnnspark.tensors.site_features import SITE_FEATURES
+from cnnspark.variants.annotations import default_annotations
 from tests.conftest import Sample
 from tests.tensors.test_builder import DATA, needs_data
-
-
-def test_a_table_is_aligned():
-    text = table([{"stage": "reading", "rate": 12345.6}, {"stage": "rest", "rate": None}])
-    assert text.splitlines() == ["stage      rate", "reading  12,346", "rest           "]
 
 
 def test_what_passes_by_fdr_has_each_types_own_threshold():
@@ -38,10 +38,10 @@ def test_what_passes_by_fdr_has_each_types_own_threshold():
 
 
 def test_tensors_of_other_site_features_are_refused():
-    require_current("kept", SITE_FEATURES)
-    require_current("kept", ())  # GATK's encoding
+    accuracy.require_current("kept", SITE_FEATURES)
+    accuracy.require_current("kept", ())  # GATK's encoding
     with pytest.raises(UsageError, match="kept has the site features of another version"):
-        require_current("kept", SITE_FEATURES[:-1])
+        accuracy.require_current("kept", SITE_FEATURES[:-1])
 
 
 def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
@@ -58,7 +58,7 @@ def test_merging_is_measured_beside_a_copy_of_the_same_bytes(tmp_path):
 @needs_data
 def test_every_stage_of_the_tensors_is_timed_and_the_functions_are_put_back():
     before = pileup_kernels.observe, ReadSource.read
-    result = tensors_benchmark.measure_set("HG002", tensors_benchmark.inputs_of(str(DATA), "HG002"), runs=2)
+    result = tensors_benchmark.measure_set("HG002", inputs_of(str(DATA), "HG002"), runs=2)
     assert (pileup_kernels.observe, ReadSource.read) == before
     assert (result["records"], result["alleles"], result["reads"]) == (492, 516, 20856)
     figures = {figure["name"].removeprefix("HG002: "): figure for figure in result["figures"]}
@@ -88,7 +88,7 @@ def test_long_reads_are_accurate_and_carry_the_samples_alleles(tmp_path):
 
 @needs_data
 def test_a_callset_of_several_samples_has_a_column_for_each_and_the_same_records(tmp_path):
-    alone = tensors_benchmark.inputs_of(str(DATA), "HG002")
+    alone = inputs_of(str(DATA), "HG002")
     joined = generated.several_samples(alone, 3, tmp_path)
     with VariantFile(joined.vcf) as both, VariantFile(alone.vcf) as one:
         assert list(both.header.samples) == [member.sample for member in joined.members] == ["S1", "S2", "S3"]
@@ -99,10 +99,11 @@ def test_a_callset_of_several_samples_has_a_column_for_each_and_the_same_records
 
 @needs_data
 def test_the_dataset_is_measured_as_it_lies_on_disk():
-    inputs = tensors_benchmark.inputs_of(str(DATA), "HG002")
-    source, names = dataset_benchmark.open_source(inputs)
+    inputs = inputs_of(str(DATA), "HG002")
+    source = tensor_source(inputs)
+    names = default_annotations(source.vcf.header)
     (block,) = blocks_of(inputs.vcf)
-    batch, _ = source.build(source.records(block), block)
+    batch = all_tensors(source, [block])
     assert block.alleles == len(batch) == 516
     with tempfile.TemporaryDirectory() as folder:
         count = dataset_benchmark.write_copies(folder, batch, inputs.sample, names)
@@ -112,18 +113,17 @@ def test_the_dataset_is_measured_as_it_lies_on_disk():
         assert written.card["bytes"] / count < 8_000
         assert sum(len(part["label"]) for part in dataset_benchmark.padded_batches(written)) == count
     assert written.card["bytes"] / count < dataset_benchmark.lone_bytes(batch, inputs.sample, names) < 8_000
-    assert dataset_benchmark.peak_bytes() > 50 * 2**20
 
 
 @needs_data
 def test_a_task_scores_all_records_and_its_limit_does_the_same_work(tmp_path):
-    model = rate.bundled("features")
+    model = "bundled:features"
     made, start = rate.measure_rate(str(DATA), "features", model, repeats=1, runs=1, each=3)
     assert (made["name"], made["records"]) == ("score features, genome", 164)
     assert made["limit"] == "decode + product + compress"  # its site features are of reads
     assert made["ratio"] > 0 and 50 < made["bytes_by_record"] < 500
     assert start["start-up s, processor"] > 0
-    task = rate.Task(tensors_benchmark.inputs_of(str(DATA), "HG002"), model, tmp_path)
+    task = rate.Task(inputs_of(str(DATA), "HG002"), model, tmp_path)
     (row,) = task.run()
     assert row.records_in == row.records_out == task.records == 492
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.genome_cost import Sizes, core_hours, genome_bytes, report
+from benchmarks.tensors.genome_cost import Sizes, core_hours, genome_bytes, report
 from cnnspark.execution.blocks import BlockSettings
 from cnnspark.tensors.site_features import READ_REACH
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from benchmarks import __main__ as entry
-from benchmarks.measure import Timing, figure
-from benchmarks.regression import Change, compare, ratios_of, read_baseline, write_baseline
+from benchmarks.support.measure import Timing, figure
+from benchmarks.support.regression import Change, compare, ratios_of, read_baseline, write_baseline
 
 
 def made(name: str, ratio: float | None) -> dict:
@@ -27,7 +27,7 @@ def test_a_figures_ratio_is_its_limits_time_by_its_own_round_by_round():
 
 
 @pytest.mark.parametrize(
-    "now, moved, worse",
+    ("now", "moved", "worse"),
     [(1.0, False, False), (0.8, False, False), (0.79, True, True), (1.25, False, False), (1.26, True, False)],
 )
 def test_a_fifth_less_or_a_quarter_more_is_moved_and_only_less_is_worse(now, moved, worse):
@@ -73,7 +73,7 @@ def test_a_baseline_keeps_what_was_not_measured_again(tmp_path):
         read_baseline(path)
 
 
-@pytest.mark.parametrize("ratio, code", [(0.5, 0), (0.45, 0), (0.3, 1), (0.9, 0)])
+@pytest.mark.parametrize(("ratio", "code"), [(0.5, 0), (0.45, 0), (0.3, 1), (0.9, 0)])
 def test_the_entry_ends_with_1_where_a_ratio_fell(tmp_path, monkeypatch, capsys, ratio, code):
     baseline, run = tmp_path / "baseline.json", tmp_path / "run.json"
     write_baseline(baseline, [made("merge", 0.5)], {})

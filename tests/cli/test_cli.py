@@ -161,7 +161,7 @@ def test_what_train_is_told_is_what_is_trained(
     arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = Mock(side_effect=errors.RunError("that is all"))
-    monkeypatch.setattr("cnnspark.training.train.train", trained)
+    monkeypatch.setattr("cnnspark.training.driver.train", trained)
     monkeypatch.setattr("cnnspark.cli.run.Run.spark", Mock())
     assert main(["train", "--data", "d", "--model-out", "m", *arguments]) == errors.RunError.exit_code
     settings = trained.call_args.args[3]

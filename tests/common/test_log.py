@@ -1,4 +1,4 @@
-"""What a run says on stderr, as text and as JSON."""
+"""The lines of a run on stderr, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_quiet_leaves_the_sentence_of_a_failure(name: str, capsys: pytest.Captur
     assert said.count("\n") == 1 and "no such file" in said
 
 
-def test_a_decorated_stage_gives_its_lines_a_name_and_takes_it_back_when_it_fails() -> None:
+def test_a_decorated_stage_names_its_lines_until_it_ends_or_fails() -> None:
     @log.about(stage="score")
     def stage() -> str:
         assert log.subject()["stage"] == "score"
@@ -77,10 +77,26 @@ def test_a_decorated_stage_gives_its_lines_a_name_and_takes_it_back_when_it_fail
         assert "stage" not in log.subject()
 
 
-def test_a_line_takes_the_place_of_the_terminals_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_overwrites_the_terminals_last_one(capsys: pytest.CaptureFixture[str]) -> None:
     log.live("10 of 20 records")
     log.progress("a warning")
     log.progress("another")
     said = capsys.readouterr().err
     erased, warning = said.split("10 of 20 records")
     assert erased == "\r\x1b[2K" and warning.startswith("\r\x1b[2K[") and warning.count("\x1b") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "at_most", "letters", "text"),
+    [
+        ([], 3, None, ""),
+        (["a"], 3, None, "a"),
+        (["a", "b", "c"], 3, None, "a, b, c"),
+        (["a", "b", "c", "d", "e"], 3, None, "a, b, c and 2 more"),
+        (["A" * 50, 7], 3, 4, "AAAA, 7"),
+    ],
+)
+def test_a_sentence_names_some_and_counts_the_rest(
+    names: list[object], at_most: int, letters: int | None, text: str
+) -> None:
+    assert log.listed(names, at_most, letters) == text

@@ -66,8 +66,8 @@ def test_without_a_watch_parts_and_counts_do_nothing() -> None:
     assert runtime.report() == {}
 
 
-def test_the_peak_is_what_the_process_held_at_most() -> None:
-    # A process of its own: what this one held before would hide it.
+def test_the_peak_is_the_most_that_the_process_ever_held() -> None:
+    # In a process of its own, because this one may have held more before.
     code = """
 from cnnspark.common.stopwatch import peak_mib
 before = peak_mib()
@@ -98,7 +98,7 @@ def test_the_summary_has_blocks_and_tasks() -> None:
     assert block_times.summarise([{}]) == {}
 
 
-def test_what_is_done_once_is_in_the_report_and_the_slowest_workers_in_the_summary() -> None:
+def test_starts_are_in_the_report_and_those_of_the_slowest_worker_in_the_summary() -> None:
     with runtime.starting("a probe"), runtime.measured("read") as stopwatch:
         time.sleep(0.01)
     assert 0.01 <= stopwatch.report()["start_seconds"]["a probe"] < 1
@@ -108,7 +108,7 @@ def test_what_is_done_once_is_in_the_report_and_the_slowest_workers_in_the_summa
     assert "; the model took 5.0 s" in block_times.summary_text(found)
 
 
-def test_the_table_has_a_row_for_each_block_with_what_is_known_of_it() -> None:
+def test_the_table_has_a_row_for_each_block() -> None:
     blocks = [Block(0, Region("chr1", 0, 1000), 20), Block(1, Region("chr1", 1000, 5000), 30, cost=1.5)]
     table = block_times.blocks_table(blocks, {1: report(2.0, "1.1.0")}, "HG002")
     unknown, known = csv.DictReader(io.StringIO(table), delimiter="\t")

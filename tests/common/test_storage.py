@@ -1,4 +1,4 @@
-"""Paths, URLs and the one file layer: on local folders, and on an object store of this machine."""
+"""Paths, URLs and files, in local folders and in an object store on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pysam
 import pytest
 
 from cnnspark.common import storage
-from cnnspark.common.error_translation import explain
 from cnnspark.common.storage import read_json, write_json
-from cnnspark.errors import InputError, RunError, UsageError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.execution import run_lock
 from cnnspark.formats import htslib
 from cnnspark.formats.reads import ReadSource
@@ -34,7 +33,7 @@ def store(store_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(params=["local", "store"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> storage.Location:
-    """The same tests on both kinds of places."""
+    """Runs a test in a local folder and in the store."""
     if request.param == "local":
         return tmp_path
     return request.getfixturevalue("store").path(tmp_path.name)
@@ -85,7 +84,7 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
         ("https://host/out", "can only be read"),
         ("s3+http://bucket/out", "can only be read"),
         ("file://other/out", "names a machine"),
-        ("nosuch://bucket/out", "no place to write"),
+        ("nosuch://bucket/out", "cannot be written to"),
     ],
 )
 def test_what_cannot_be_written_is_refused(path: str, says: str) -> None:
@@ -115,6 +114,26 @@ def test_a_file_is_committed_whole(folder: storage.Location) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["block.vcf.gz"]
 
 
+def test_an_output_that_exists_is_refused_unless_the_user_chose(folder: storage.Location) -> None:
+    target = folder / "out"
+    storage.require_free(target, False)
+    storage.require_free(target, False, empty_ok=True)
+    storage.make_parents(target / "x")
+    storage.write_text(target / "x", "content")
+    for path, empty_ok in ((target, False), (target, True), (target / "x", False), (target / "x", True)):
+        storage.require_free(path, True, empty_ok=empty_ok)
+        with pytest.raises(UsageError) as refused:
+            storage.require_free(path, False, "--model-out", "resume or overwrite", empty_ok, ", half of it")
+        remedy = "choose another --model-out, or --if-exists resume or overwrite"
+        assert str(refused.value) == f"{path} exists, half of it; {remedy}"
+
+
+def test_an_empty_folder_is_free_for_a_folder_alone(tmp_path: Path) -> None:
+    storage.require_free(str(tmp_path), False, empty_ok=True)
+    with pytest.raises(UsageError, match="exists; choose another --out, or --if-exists overwrite"):
+        storage.require_free(str(tmp_path), False)
+
+
 def test_two_attempts_have_files_of_their_own(folder: storage.Location) -> None:
     with storage.private_file(folder / "x") as one, storage.private_file(folder / "x") as other:
         assert one != other
@@ -139,7 +158,7 @@ def test_small_files_sizes_and_removal(folder: storage.Location) -> None:
     assert not storage.has_files(folder)
 
 
-def test_a_folder_beside_is_gone_afterwards(folder: storage.Location) -> None:
+def test_a_private_folder_is_gone_afterwards(folder: storage.Location) -> None:
     with run_lock.private_folder(folder / "x.vcf.gz", "work") as beside:
         storage.make_parents(beside / "shards" / "a")
         storage.write_text(beside / "shards" / "a", "a")
@@ -152,7 +171,7 @@ def test_a_location_is_the_same_in_another_process(folder: storage.Location) -> 
     assert pickle.loads(pickle.dumps(folder / "x")).read_text() == "content"
 
 
-def test_what_others_write_is_seen_at_once(store: Store) -> None:
+def test_files_of_another_process_are_seen_at_once(store: Store) -> None:
     rows = store.path("seen") / "rows"
     assert not list(rows.glob("*.json"))
     code = f"from cnnspark.common.storage import location, write_text; write_text(location('{rows}/1.json'), 'x')"
@@ -160,7 +179,7 @@ def test_what_others_write_is_seen_at_once(store: Store) -> None:
     assert [path.name for path in rows.glob("*.json")] == ["1.json"]
 
 
-def test_htslib_goes_where_everything_else_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_htslib_uses_the_same_endpoint_as_all_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTS_S3_HOST", "HTS_S3_ADDRESS_STYLE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -194,7 +213,7 @@ def test_remote_inputs_read_alike_and_leave_no_index(
         store.put(local, f"in/{name}")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    # An index of another file under the same name, which htslib alone would take.
+    # An index of another file under the same name, which htslib would take if left to itself.
     other = Path(write_vcf(tmp_path / "work" / "vcf.gz", ["c1 5 . A C . . ."]))
     before = sorted(os.listdir("."))
     with VcfSource(paths["vcf"]) as local, VcfSource(there["vcf"]) as remote:
@@ -228,7 +247,7 @@ def test_an_index_is_looked_for_by_the_kind_of_file(path: str, endings: tuple[st
 
 
 def test_remote_files_open_where_tensorflow_was_loaded_before(store: Store) -> None:
-    """htslib's libcurl would call TensorFlow's, and end the process with a segmentation fault."""
+    """htslib's libcurl would call functions of TensorFlow's and crash."""
     store.path("x.txt").write_bytes(b"content")
     code = (
         "import sys, tensorflow\nfrom cnnspark.formats.htslib import open_input\n"
@@ -253,12 +272,12 @@ def test_a_remote_file_without_index_or_end_is_said(store: Store, tmp_path: Path
 
 
 def said(environment: dict[str, str], path: str) -> tuple[int, str]:
-    """Exit code and message of a training that is to write to a store, in this environment."""
+    """Exit code and message of a training that writes to a store, with these environment variables."""
     code = (
-        "import sys\nfrom cnnspark import failures, training\n"
-        "try:\n    training.train(None, 'x', sys.argv[1], training.TrainSettings())\n"
-        "except Exception as error:\n    found = failures.explain(error)\n    print(found)\n"
-        "    sys.exit(found.exit_code)"
+        "import sys\nfrom cnnspark.common.error_translation import explain\n"
+        "from cnnspark.training import TrainSettings, train\n"
+        "try:\n    train(None, 'x', sys.argv[1], TrainSettings())\n"
+        "except Exception as error:\n    found = explain(error)\n    print(found)\n    sys.exit(found.exit_code)"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HTS_"))}
     fixed = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
@@ -277,23 +296,3 @@ def test_missing_credentials_are_one_sentence(store: Store) -> None:
 def test_a_bucket_that_is_not_there_is_one_sentence(store: Store) -> None:
     code, message = said(store.environment, "s3://no-such-bucket/out")
     assert code == 2 and "bucket that does not exist" in message and SECRET not in message
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "says"),
-    [
-        ("botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL", RunError, "not answer"),
-        ("PermissionError: Access Denied", UsageError, "refuses access"),
-        ("PermissionError: The AWS Access Key Id you provided (InvalidAccessKeyId)", UsageError, "refuses access"),
-        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", UsageError, "no credentials"),
-        ("FileNotFoundError: The specified bucket does not exist", UsageError, "bucket"),
-    ],
-)
-def test_a_stores_errors_in_a_task_are_explained(error: str, kind: type, says: str) -> None:
-    explained = explain(RuntimeError(f"Job aborted: Traceback\n  File x\n{error} {SECRET}"))
-    assert type(explained) is kind and says in str(explained) and SECRET not in str(explained)
-
-
-def test_other_errors_are_not_taken_for_a_stores() -> None:
-    assert storage.store_error("PermissionError: [Errno 13] Permission denied: '/data/x'") is None
-    assert storage.store_error("FileNotFoundError: [Errno 2] No such file or directory: 'x'") is None

@@ -12,7 +12,7 @@ from cnnspark.formats.vcf import Record
 
 LINES = [
     "c1 5 . A G 9 PASS . GT 0/1",  # transition, heterozygous
-    "c1 6 . C T 9 . . GT 1|1",  # transition, homozygous; nothing was decided
+    "c1 6 . C T 9 . . GT 1|1",  # transition, homozygous; no FILTER was set
     "c1 7 . A C 9 LOW . GT 0/1",  # transversion
     "c1 8 . A C,AT 9 PASS . GT 1/2",  # transversion and insertion, one record
     "c1 9 . ATT A 9 LOW . GT ./1",  # deletion; half a call is neither
@@ -45,7 +45,7 @@ def test_alleles_and_genotypes_are_counted_before_and_after(records: list[Record
     ]
 
 
-def test_counts_of_parts_add_up_and_of_nothing_are_defined(records: list[Record]) -> None:
+def test_counts_of_parts_add_up_and_those_without_records_are_defined(records: list[Record]) -> None:
     parts = sum((composition(records[i : i + 2]) for i in range(0, 9, 2)), Counter())
     assert parts == composition(records)
     nothing = composition_summary(composition([]))

@@ -1,4 +1,4 @@
-"""Callsets side by side: names, joined alleles, and the stretches of the genome that are read."""
+"""Callsets side by side: names, pairs of scores, joined alleles, and the blocks of the genome that are read."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_joined_alleles_have_the_scores_of_each_callset() -> None:
                      strata={"depth": np.array([3, 1, 1])})  # fmt: skip
     b = AlleleScores(["c", "c"], [7, 12], [0, 2], [0, 1], {"Q": np.array([7.0, 8.0]), "S": np.array([-1.0, np.nan])},
                      strata={"depth": np.array([0, 2])})  # fmt: skip
-    # The insertion that b has at 12 is the one that a has at 9, twice: true, as b's neighbours make clear.
+    # The insertion that b has at 12 is the same one that a has twice at 9; it is true because b says so.
     names = [[(5, "A", "C"), (8, "", "T"), (8, "", "T")], [(7, "G", "C"), (8, "", "T")]]
     joined = join_alleles([a, b], names, ["a:", "b:"])
     assert joined.start.tolist() == [5, 7, 9] and joined.variant_type.tolist() == [0, 0, 2]
@@ -94,7 +94,7 @@ def test_joined_alleles_have_the_scores_of_each_callset() -> None:
 
 
 @pytest.mark.parametrize("regions", [(), (Region("c1", 10_000_000, 45_000_000), Region("c3", 0, 500))])
-def test_blocks_and_what_is_between_them_hold_each_base_once(regions: tuple[Region, ...]) -> None:
+def test_blocks_and_the_gaps_between_them_cover_each_base_once(regions: tuple[Region, ...]) -> None:
     lengths = {"c1": 90_000_000, "c2": 1_000, "c3": None}
     lines = [f"c1\t{pos}\t.\tA\tC\t9\t.\t." for pos in (31_000_001, 31_000_500, 31_900_000)]
     lines += ["c3\t100\t.\tA\tC\t9\t.\t."]
@@ -131,7 +131,7 @@ def test_scores_must_be_declared_as_numbers() -> None:
     assert [is_log_odds(n) for n in ("CNN_1D", "x:CNN_2D", "b:FORMAT/CNN", "QUAL", "CNN")] == [True] * 3 + [False] * 2
 
 
-def test_the_sample_is_named_where_there_is_a_choice() -> None:
+def test_the_sample_must_be_named_if_there_are_several() -> None:
     two, one, none = header(samples=("S1", "S2")), header(samples=("S1",)), header()
     assert sample_column(two, "x.vcf", "S2", True) == 1
     assert (sample_column(one, "x.vcf", None, True), sample_column(none, "x.vcf", None, True)) == (0, None)
@@ -147,7 +147,7 @@ def record(text: str) -> Record:
     return Record(text.replace(" ", "\t"))
 
 
-def test_of_several_samples_what_the_chosen_one_carries_is_measured() -> None:
+def test_only_what_the_chosen_sample_carries_is_measured() -> None:
     two = header("INFO DP 1 Integer", "FORMAT CNN A Float", samples=("S1", "S2"))
     records = [
         record("c1 5 . A C,G 9 . DP=5 GT:CNN 0/1:1.5,. 2/2:.,-2"),
@@ -165,7 +165,7 @@ def test_scores_per_alt_are_those_of_the_only_network() -> None:
     line = "c1 5 . A C,G 9 . CNN_1D=9;CNN_2D=2.5;CNN_ALT_SCORES=2.5,-1"
     one = ScoreReader(SCORED, ["CNN_2D"]).collect([record(line)], [[1, 0]])
     assert one.scores["CNN_2D"].tolist() == [2.5, -1.0]
-    # Two networks wrote one key in turn: whose values they are is not known.
+    # Two networks wrote the same key one after the other: it is not known which one the values come from.
     both = header("INFO CNN_1D 1 Float", "INFO CNN_2D 1 Float", "INFO CNN_ALT_SCORES A Float")
     of_record = ScoreReader(both, ["CNN_1D", "CNN_2D"]).collect([record(line)], [[1, 0]])
     assert of_record.scores["CNN_1D"].tolist() == [9, 9] and of_record.scores["CNN_2D"].tolist() == [2.5, 2.5]

@@ -1,4 +1,4 @@
-"""What is drawn against the truth equals scikit-learn's and SciPy's figures."""
+"""What is drawn against the truth equals scikit-learn's figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from cnnspark.evaluation.curves import MAX_POINTS, RELIABILITY_BINS, Curves, draw_curves, reliability, wilson_interval
-from cnnspark.evaluation.metrics import AlleleScores, calibration
-from cnnspark.variants.score_fields import probability_of_score
+from cnnspark.evaluation.curves import MAX_POINTS, Curves, draw_curves
+from cnnspark.evaluation.metrics import AlleleScores
 
 
 def example(n: int = 250) -> AlleleScores:
@@ -28,7 +26,7 @@ def test_areas_under_the_curves_are_scikit_learns() -> None:
         known = alleles.labelled().group(group)
         for name, values in known.scores.items():
             of = curves.groups[group][name]
-            # Few enough alleles that every threshold is drawn. Recall falls along the curve.
+            # There are so few alleles that every threshold is drawn. Recall falls along the curve.
             steps = -np.diff(of.recall) * np.array(of.precision[:-1])
             assert steps.sum() == pytest.approx(average_precision_score(known.label, values), abs=1e-3)
             assert auc(of.false_kept, of.true_kept) == pytest.approx(roc_auc_score(known.label, values), abs=1e-3)
@@ -64,22 +62,6 @@ def test_histograms_hold_every_labelled_allele_with_a_score() -> None:
     assert histogram.median_true == pytest.approx(np.median(known.scores["CNN_2D"][seen & (known.label == 1)]))
 
 
-def test_reliability_has_the_bins_of_the_calibration_error() -> None:
-    known = example(3_000).labelled()
-    scores = known.scores["CNN_2D"]
-    bins = reliability(known.label, scores)
-    assert sum(each.alleles for each in bins) == len(known) and len(bins) == RELIABILITY_BINS
-    error = sum(each.alleles * abs(each.true - each.predicted) for each in bins) / len(known)
-    assert error == pytest.approx(calibration(known.label, probability_of_score(scores))[1])
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 20), (1, 1), (3, 17), (20, 20), (400, 1000)])
-def test_the_interval_is_wilsons(successes: int, n: int) -> None:
-    expected = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
 def test_curves_come_back_from_json() -> None:
     curves = draw_curves(example(), ["chr1:1-1000"])
     assert Curves.from_json(json.loads(json.dumps(curves.to_json(), allow_nan=False))) == curves
@@ -95,7 +77,7 @@ def test_one_class_has_histograms_and_no_curves(label: int) -> None:
     assert bool(curves.histograms) == (label != -1)
 
 
-def test_missing_and_infinite_scores_have_their_place() -> None:
+def test_missing_and_infinite_scores_are_handled() -> None:
     alleles = example(100)
     alleles.scores["QUAL"][:] = np.nan
     alleles.scores["CNN_2D"][:3] = (np.inf, -np.inf, np.nan)

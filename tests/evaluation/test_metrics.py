@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from cnnspark.evaluation.bootstrap import REPLICATES, Interval, bootstrap
 from cnnspark.evaluation.metrics import (
@@ -18,8 +18,7 @@ from cnnspark.evaluation.metrics import (
     auprc,
     auroc,
     best_f1,
-    calibration,
-    evaluate,
+    evaluate_scores,
     format_table,
     metric_pairs,
     thresholds_by_precision,
@@ -40,7 +39,7 @@ def bootstrap_interval(
 ) -> Interval | None:
     """The interval of the AUPRC of one score, or of its gain over ``baseline`` (scores of the same alleles).
 
-    None where there are fewer than two blocks or no two classes.
+    None with fewer than two blocks or with one class.
     """
     if baseline is None:
         found = bootstrap(labels, {"own": scores}, blocks, (), n_replicates, seed).scores.get("own", {})
@@ -188,23 +187,6 @@ def test_the_score_is_turned_back_into_its_probability():
     assert probability_of_score(np.array([-1e9, 1e9])).tolist() == [0.0, 1.0]
 
 
-def test_calibration_is_brier_and_the_binned_error():
-    rng = np.random.default_rng(1)
-    labels, p = rng.integers(0, 2, 300), rng.random(300)
-    p[:3] = 0.0, 1.0, np.nan
-    brier, error = calibration(labels, p)
-    known = ~np.isnan(p)
-    assert brier == pytest.approx(brier_score_loss(labels[known], p[known]))
-    slow = 0.0
-    for i in range(10):
-        in_bin = [j for j in range(300) if known[j] and (i / 10 <= p[j] < (i + 1) / 10 or (i == 9 and p[j] == 1))]
-        slow += len(in_bin) / known.sum() * abs(np.mean(labels[in_bin]) - np.mean(p[in_bin]))
-    assert error == pytest.approx(slow)
-    assert calibration(np.empty(0), np.empty(0)) == (None, None)
-    perfect = np.array([0.0, 1.0])
-    assert calibration(perfect, perfect) == (0.0, 0.0)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_weighted_average_precision_is_scikit_learn_s(seed):
     labels, scores = example(seed)
@@ -218,7 +200,7 @@ def test_weighted_average_precision_is_scikit_learn_s(seed):
 def test_balanced_figures_are_those_of_alleles_repeated_until_the_classes_are_equal(seed):
     labels, scores = example(seed)
     n_true, n_false = int(labels.sum()), int((1 - labels).sum())
-    # Each true allele as often as there are false ones, and the other way round.
+    # Each true allele as often as there are false ones, and vice versa.
     times = np.where(labels == 1, n_false, n_true)
     repeated_labels, repeated_scores = np.repeat(labels, times), np.repeat(scores, times)
     values, repeated = (dict(metric_pairs(a, b)) for a, b in ((labels, scores), (repeated_labels, repeated_scores)))
@@ -233,10 +215,10 @@ def test_balanced_figures_are_those_of_alleles_repeated_until_the_classes_are_eq
     assert knows_nothing["auprc_balanced"] == pytest.approx(0.5)
 
 
-def test_alleles_of_equal_scores_are_kept_or_left_together():
+def test_alleles_of_equal_scores_are_kept_or_dropped_together():
     labels, scores = np.array([1, 1, 0, 1, 0]), np.array([5.0, 3.0, 3.0, 3.0, 1.0])
     values = dict(metric_pairs(labels, scores))
-    # The best of the three at 3 cannot be kept alone: 1 of 1, 3 of 4 or 3 of 5.
+    # The three at 3 are kept together or not at all: precision is 1 of 1, 3 of 4 or 3 of 5.
     assert values["recall_at_precision_0.99"] == pytest.approx(1 / 3)
     assert values["recall_at_precision_0.70"] == 1.0
     assert values["precision_at_recall_0.90"] == pytest.approx(3 / 4)
@@ -245,14 +227,14 @@ def test_alleles_of_equal_scores_are_kept_or_left_together():
     assert dict(metric_pairs(labels, missing)) | {"f1_threshold": 3.0} == values | {"f1_threshold": 3.0}
 
 
-def test_the_interval_holds_the_value_is_repeatable_and_widens_where_neighbours_agree():
+def test_the_interval_holds_the_value_is_repeatable_and_is_wider_if_neighbours_agree():
     labels, scores = example(3, 600, ties=False)
     alone = bootstrap_interval(labels, scores, np.arange(600), n_replicates=300)
     again = bootstrap_interval(labels, scores, np.arange(600), n_replicates=300)
     value = auprc(labels, scores)
     assert alone == again and alone is not None and value is not None
     assert alone.low < value < alone.high
-    # The same alleles, each ten times over in its block: no more information, so no narrower interval by blocks.
+    # Each allele ten times in its block: no more information, so the interval by blocks must not be narrower.
     blocks = np.repeat(np.arange(600), 10)
     repeated = bootstrap_interval(np.repeat(labels, 10), np.repeat(scores, 10), blocks, n_replicates=300)
     naive = bootstrap_interval(np.repeat(labels, 10), np.repeat(scores, 10), np.arange(6000), n_replicates=300)
@@ -280,7 +262,7 @@ def test_the_bootstrap_is_that_of_a_plain_loop_over_resampled_alleles():
 
 def test_evaluation_takes_known_labels_by_group():
     alleles = table()
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=50)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=50)
     json.dumps(metrics, allow_nan=False)
     assert tuple(metrics) == GROUPS
     known = alleles.label >= 0
@@ -299,9 +281,9 @@ def test_evaluation_takes_known_labels_by_group():
 
 
 @pytest.mark.parametrize("kept", [[], [0], [0, 1]])
-def test_evaluation_of_next_to_nothing_does_not_crash(kept):
+def test_evaluation_of_almost_no_alleles_does_not_crash(kept):
     alleles = table().select(np.array(kept, dtype=int))
-    metrics = evaluate(alleles, baseline="QUAL", n_replicates=5)
+    metrics = evaluate_scores(alleles, baseline="QUAL", n_replicates=5)
     json.dumps(metrics, allow_nan=False)
     text = format_table(metrics)
     assert len(text.splitlines()) == 1 + 2 * len(GROUPS)

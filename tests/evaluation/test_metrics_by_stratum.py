@@ -31,7 +31,7 @@ def table(n: int = 900, seed: int = 4) -> AlleleScores:
     rng = np.random.default_rng(seed)
     label = (rng.random(n) < 0.4).astype(int)
     depth = rng.integers(-1, 4, n)
-    # Better where the depth is high.
+    # Score A is better at high depth.
     return AlleleScores(
         contig=rng.choice(["c1", "c2"], n),
         start=rng.integers(0, 4_000_000, n),
@@ -118,7 +118,7 @@ def test_a_difference_and_its_interval_are_those_of_a_plain_loop() -> None:
         assert values[f"{figure}_difference"] == pytest.approx(values[f"{figure}_second"] - values[f"{figure}_first"])
 
 
-def test_a_score_against_itself_differs_by_nothing_and_the_other_way_round_by_the_opposite() -> None:
+def test_a_score_against_itself_differs_by_nothing_and_swapped_scores_by_the_opposite() -> None:
     alleles = table()
     alleles.scores["C"] = alleles.scores["A"] * 3 + 1  # the same ranking
     compared = compare(alleles, [("A", "C"), ("A", "B"), ("B", "A")], n_replicates=50)

@@ -21,6 +21,7 @@ from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import CnnsparkError, InputError, UsageError
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.vcf import Record
+from cnnspark.stages.requests import EvaluationRequest
 from cnnspark.variants.alleles import variant_type
 from cnnspark.variants.label_tables import read_labels
 from tests.conftest import ROOT, read_lines, rows_of, write_vcf
@@ -49,7 +50,10 @@ def test_strata_are_those_of_the_records(
     folder = Path(str(simulated.vcf)).parent
     paths = dataclasses.replace(simulated, truth=None, bed=None, labels=str(folder / "labels.tsv"))
     result = stages.evaluate_callset(
-        spark, paths, str(tmp_path / "e"), config, ["QUAL", "DP"], stratify=[f"half={half_bed}"], compare=["QUAL,DP"]
+        spark,
+        EvaluationRequest(
+            paths, str(tmp_path / "e"), config, ["QUAL", "DP"], stratify=[f"half={half_bed}"], compare=["QUAL,DP"]
+        ),
     )
     labels = read_labels(str(folder / "labels.tsv"))
     lengths = ReferenceSource(str(simulated.reference)).lengths
@@ -62,7 +66,7 @@ def test_strata_are_those_of_the_records(
                 continue
             kind = variant_type(record.ref, alt)
             depth = int(record.format_values(0)["DP"])
-            # Of the simulator's callset only indels have an anchor, and it is one base.
+            # In the simulator's callset only indels have an anchor, of one base.
             start = record.start + kind.is_indel
             end = max(start + 1, record.end)
             slow["type"].append((kind.name, label, float(record.qual)))
@@ -96,7 +100,9 @@ def test_strata_are_those_of_the_records(
 
 def test_figures_do_not_depend_on_how_the_genome_is_cut(spark: Any, simulated: InputPaths, tmp_path: Path) -> None:
     found = [
-        stages.evaluate_callset(spark, simulated, str(tmp_path / n), load_config(None, [f"blocks.records={n}"]))
+        stages.evaluate_callset(
+            spark, EvaluationRequest(simulated, str(tmp_path / n), load_config(None, [f"blocks.records={n}"]))
+        )
         for n in ("17", "5000")
     ]
     assert found[0].measured == found[1].measured
@@ -119,8 +125,8 @@ def test_callsets_side_by_side_are_measured_on_the_alleles_of_both(
     changed = ["\t".join([*(c := x.split("\t"))[:5], str(len(c[7]) % 7), *c[6:]]) for x in changed]
     a, b = (write_vcf(tmp_path / f"{n}.vcf.gz", x, header) for n, x in (("a", first), ("b", changed)))
     paths = dataclasses.replace(simulated, vcf=a)
-    result = stages.evaluate_callset(spark, paths, str(tmp_path / "e"), config, others=[b])
-    whole = stages.evaluate_callset(spark, simulated, str(tmp_path / "w"), config)
+    result = stages.evaluate_callset(spark, EvaluationRequest(paths, str(tmp_path / "e"), config, others=[b]))
+    whole = stages.evaluate_callset(spark, EvaluationRequest(simulated, str(tmp_path / "w"), config))
     both, of_all = result.metrics["ALL"], whole.metrics["ALL"]["QUAL"]
     assert list(both) == ["a:QUAL", "b:QUAL"]
     assert {both[name]["n"] for name in both} == {of_all["n"]} and both["a:QUAL"]["n_true"] == of_all["n_true"]
@@ -130,10 +136,12 @@ def test_callsets_side_by_side_are_measured_on_the_alleles_of_both(
     assert list(result.measured.comparison["ALL"]) == ["b:QUAL - a:QUAL"]
     assert set(result.measured.callsets) == {"a", "b"}
     assert result.measured.callsets["b"]["before"]["records"] == len(changed)
-    # With itself under another name nothing differs.
+    # Compared with a copy of itself, nothing differs.
     shutil.copy(a, tmp_path / "c.vcf.gz")
     shutil.copy(a + ".tbi", tmp_path / "c.vcf.gz.tbi")
-    same = stages.evaluate_callset(spark, paths, str(tmp_path / "s"), config, others=[str(tmp_path / "c.vcf.gz")])
+    same = stages.evaluate_callset(
+        spark, EvaluationRequest(paths, str(tmp_path / "s"), config, others=[str(tmp_path / "c.vcf.gz")])
+    )
     difference = same.measured.comparison["ALL"]["c:QUAL - a:QUAL"]
     assert [difference[f"auprc_difference{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
 
@@ -175,7 +183,7 @@ def test_the_command_of_the_document_runs(
     assert len(rows_of(tmp_path / "evaluation" / "calibration.tsv")) == 30
 
 
-# --- unlucky inputs: a small genome, callset and truth of which one thing is wrong ---
+# --- unlucky inputs: a small genome, callset and truth, each with one thing wrong ---
 
 GENOME = {"c1": "ACGTTGCAAC" * 60, "c2": "GATTACAGCT" * 40}
 HEAD = [
@@ -344,20 +352,22 @@ def test_an_unlucky_input_is_one_sentence(
 ) -> None:
     spoil(unlucky)
     with pytest.raises(kind, match=said) as caught:
-        stages.evaluate_callset(spark, unlucky.paths, str(tmp_path / "e"), load_config(), **unlucky.options)
+        stages.evaluate_callset(
+            spark, EvaluationRequest(unlucky.paths, str(tmp_path / "e"), load_config(), **unlucky.options)
+        )
     message = str(caught.value)
     assert "\n" not in message and len(message) < 500 and ";" in message
     assert not (tmp_path / "e" / "metrics.json").exists()
 
 
 def test_odd_inputs_that_can_be_measured_are(spark: Any, unlucky: Unlucky, tmp_path: Path, capsys: Any) -> None:
-    """All filtered, no QUAL, a stratum that nothing lies in, two samples of which one is named."""
+    """Everything filtered, no QUAL, an empty stratum, two samples with one named."""
     calls = [x.replace("PASS", "LOW").replace(" 30 ", " . ") for x in CALLS]
     head = [*HEAD, '##FILTER=<ID=LOW,Description="x">']
     far = unlucky.write("far.bed", "c1\t598\t600\n")
     unlucky.change(vcf=unlucky.vcf("filtered.vcf.gz", calls, head))
     result = stages.evaluate_callset(
-        spark, unlucky.paths, str(tmp_path / "e"), load_config(), ["SCORE"], stratify=[f"far={far}"]
+        spark, EvaluationRequest(unlucky.paths, str(tmp_path / "e"), load_config(), ["SCORE"], stratify=[f"far={far}"])
     )
     summary = result.measured.callsets["filtered"]
     assert (summary["before"]["records"], summary["after"]["records"]) == (len(CALLS), 0)
@@ -365,11 +375,11 @@ def test_odd_inputs_that_can_be_measured_are(spark: Any, unlucky: Unlucky, tmp_p
     assert list(result.measured.strata["region far"]) == ["outside"]
     assert f"no labelled allele lies inside {far} (--stratify far)" in capsys.readouterr().err
     assert result.metrics["INDEL"]["SCORE"]["auprc"] is None and result.metrics["ALL"]["SCORE"]["n"] == len(CALLS)
-    default = stages.evaluate_callset(spark, unlucky.paths, str(tmp_path / "q"), load_config())
+    default = stages.evaluate_callset(spark, EvaluationRequest(unlucky.paths, str(tmp_path / "q"), load_config()))
     assert "no labelled allele has a QUAL" in capsys.readouterr().err
     of_qual = default.metrics["ALL"]["QUAL"]
     assert of_qual["auprc"] == pytest.approx(of_qual["prevalence"]) and of_qual["recall_at_precision_0.70"] == 0
     two_samples(unlucky)
     unlucky.change(sample="S2")
-    named = stages.evaluate_callset(spark, unlucky.paths, str(tmp_path / "n"), load_config())
+    named = stages.evaluate_callset(spark, EvaluationRequest(unlucky.paths, str(tmp_path / "n"), load_config()))
     assert named.metrics["ALL"]["QUAL"]["n"] == len(CALLS) and "truth" not in named.measured.callsets["two"]

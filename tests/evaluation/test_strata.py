@@ -1,4 +1,4 @@
-"""In which stratum an allele lies: hand-made records, each rule once."""
+"""The strata of alleles: hand-made records, one for each rule."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_repeats_are_those_of_the_reference(reference: ReferenceSource) -> None:
     assert repeats(15, "A", "G") == ("12-20", "yes")
     assert repeats(27, "C", "T") == ("under 4", "no")
     assert repeats(40, "A", "C") == ("under 4", "yes")  # within (CA)15
-    assert repeats(5_000, "A", "C") == (None, None)  # off the contig
+    assert repeats(5_000, "A", "C") == (None, None)  # beyond the contig's end
     assert StratumReader(ONE, None).dimensions == dimensions(False)
     other = record("c9 5 . A C 9 . .")
     assert names(reader, other)["homopolymer"] is None

@@ -86,7 +86,7 @@ def test_calibration_is_scikit_learn_s_curve() -> None:
 
 
 @pytest.mark.parametrize("kept", [[], [0], [0, 1]])
-def test_of_next_to_nothing_the_tables_are_defined(kept: list[int]) -> None:
+def test_tables_of_almost_no_alleles_are_defined(kept: list[int]) -> None:
     alleles = table().select(np.array(kept, int))
     for rows in (thresholds_table(alleles, ["CNN_2D"]), calibration_table(alleles, ["CNN_2D"], n_replicates=3)):
         json.dumps(rows, allow_nan=False)

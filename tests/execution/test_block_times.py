@@ -1,4 +1,4 @@
-"""What can be seen of a run from outside: its lines, its report, and the names of its Spark jobs."""
+"""What a run says about itself: its lines, its table of blocks, and the names of its Spark jobs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_range_of_blocks_names_first_and_last() -> None:
 
 @pytest.fixture(scope="module")
 def scored(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict], list[dict]]:
-    """A run of its own with an event log: its folder, the lines that it said, and Spark's events."""
+    """A run with an event log: its folder, the lines that it wrote, and Spark's events."""
     folder = tmp_path_factory.mktemp("observed")
     (folder / "events").mkdir()
     paths = sample.unlabelled

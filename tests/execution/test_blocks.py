@@ -30,6 +30,7 @@ from cnnspark.formats.binning_index import WINDOW_BASES
 from cnnspark.formats.read_depth import ReadDepths
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 from cnnspark.stages.costs import Weigher, scoring_costs
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import Sample
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_dealt_tasks_are_the_groups(spark: SparkSession) -> None:
 def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sample: Sample, tmp_path: Path) -> None:
     out = tmp_path / "scored"
     config = load_config(None, ["blocks.records=20"])
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), config))
     manifest = json.loads((out / "manifest.json").read_text())
     run = json.loads((out / "run.json").read_text())
     assert [row["predicted_seconds"] for row in manifest["shards"]] == [block["cost"] for block in run["blocks"]]
@@ -180,13 +181,13 @@ def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sam
     # Stopped half way and begun again: the blocks are the same, their costs included.
     (out / "_SUCCESS").unlink()
     (out / "manifest" / "block-000001.json").unlink()
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config, "resume")
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), config, "resume"))
     again = json.loads((out / "manifest.json").read_text())
     assert again["conservation"] == manifest["conservation"]
 
 
 def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:
-    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost (benchmarks/balance.py measures)."""
+    """50 times the records and 5 times the reads in 1 % of 3 Mb, by predicted cost: benchmarks.execution.balance."""
     windows = 3_000_000 // WINDOW_BASES
     dense = range(1_500_000, 1_530_000)
     depths = np.full(windows, 30.0)

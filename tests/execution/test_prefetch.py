@@ -1,4 +1,4 @@
-"""Blocks that are prepared before their turn: never too many, in order, and no failure out of turn."""
+"""Blocks that are prepared in advance: never too many, in order, and a failure is raised in its block's turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCKS = [Block(number, Region("c1", number, number + 1)) for number in range(6)
 
 
 class Work:
-    """Steps that write down what was done, and how far the preparation was ahead of the finished blocks."""
+    """Steps that record their calls, and by how many blocks the preparation was ahead of the finished ones."""
 
     def __init__(self, ahead: int, broken: int = -1):
         self.steps = Steps(self.prepare, self.finish, ahead)
@@ -39,7 +39,7 @@ class Work:
         return block.index * 10
 
     def finish(self, block: Block, prepared: int) -> str:
-        # Until as many blocks are prepared as may be, and a moment more for one too many.
+        # Waits until as many blocks are prepared as are allowed, and a moment longer, to notice one too many.
         as_far = min(len(BLOCKS), block.index + 1 + self.steps.ahead)
         until = time.monotonic() + 10
         while self.steps.ahead and self.broken < 0 and len(self.prepared) < as_far and time.monotonic() < until:

@@ -123,7 +123,7 @@ def test_callsets_beside_each_other_take_turns(
     for thread in threads:
         thread.join()
     said = capsys.readouterr().err.splitlines()
-    # A line every 0.1 s, but for the first round and a busy machine; each on its own would have said 80.
+    # A line every 0.1 s, fewer in the first round and on a busy machine; each callset alone would have written 80.
     assert 4 <= len(said) <= 28
     assert {re.sub(r"\[.*\] (\w+): .*", r"\1", line) for line in said} == {"NA1", "NA2", "NA3", "NA4"}
 
@@ -137,15 +137,16 @@ def test_a_stage_that_fails_ends_its_lines_too(folder: RunFolder) -> None:
 
 SCRIPT = """
 import time
-from cnnspark import log, pace
+from cnnspark.common import log
+from cnnspark.execution import progress
 from cnnspark.execution.blocks import Block
-from cnnspark.formats.regions import Region
 from cnnspark.execution.run_folder import RunFolder
+from cnnspark.formats.regions import Region
 blocks = [Block(i, Region("c1", i, i + 1), records=10) for i in range(4)]
 folder = RunFolder("out", "score", ())
 folder.open({}, blocks, "fail")
-pace.LIVE_SECONDS = 0.1
-with pace.following(pace.Tally(folder, blocks, blocks)):
+progress.LIVE_SECONDS = 0.1
+with progress.following(progress.Tally(folder, blocks, blocks)):
     folder.commit(blocks[0], {})
     time.sleep(0.5)
     log.progress("a line")
@@ -171,7 +172,7 @@ def test_a_terminal_has_one_line_that_is_overwritten(tmp_path: Path) -> None:
     os.close(ours)
     assert process.returncode == 0
     lines = said.decode().split("\r\n")
-    # What a person sees of each line: what follows its last erasure.
+    # A person sees what follows the last erasure of each line.
     seen = [line.rsplit("\r\x1b[2K", 1)[-1] for line in lines]
     assert [re.sub(r"\[.*\] ", "", line) for line in seen] == ["a line", "the end", ""]
     live = re.findall(r"\r\x1b\[2K(10 of 40 records[^\r]*)", said.decode())
@@ -181,7 +182,7 @@ def test_a_terminal_has_one_line_that_is_overwritten(tmp_path: Path) -> None:
 def test_the_rate_leaves_out_what_workers_do_before_their_first_block() -> None:
     rate = Rate(100.0, before=500)  # resumed with 500 done
     assert rate(130.0, 500) == 0
-    assert rate(160.0, 700) == pytest.approx(200 / 60)  # nothing better is known yet
+    assert rate(160.0, 700) == pytest.approx(200 / 60)  # the first blocks have just been done
     assert rate(161.0, 800) == pytest.approx(300 / 61)
     assert rate(170.0, 1000) == pytest.approx(30)  # 300 within 10 s of the first
     assert rate(260.0, 1700) == pytest.approx(10)

@@ -1,4 +1,4 @@
-"""Two runs in one folder, and what killed runs leave: locks where there are some, the token where there are none."""
+"""Two runs in one folder, and what killed runs leave: with locks, and with the token alone on storage without locks."""
 
 from __future__ import annotations
 

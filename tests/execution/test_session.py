@@ -9,6 +9,7 @@ import pytest
 
 from cnnspark.errors import UsageError
 from cnnspark.execution.session import read_properties, use_bundled_java
+from tests.conftest import ROOT
 
 
 def test_properties_are_read_with_blanks_or_equal_signs(tmp_path: Path) -> None:
@@ -65,6 +66,12 @@ def test_the_flag_wins_over_the_properties_and_these_over_the_defaults(monkeypat
     assert capture(monkeypatch, master="spark://h:7077", properties=properties)["spark.master"] == "spark://h:7077"
     assert capture(monkeypatch, properties=properties)["spark.ui.showConsoleProgress"] == "true"
     assert capture(monkeypatch)["spark.master"] == "local[*]"
+
+
+def test_workers_on_this_machine_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    capture(monkeypatch)
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "elsewhere"]
 
 
 def test_loopback_addresses_are_for_one_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,17 @@ import pytest
 from cnnspark.errors import RunError, UsageError
 from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.execution.merge import check_conservation, check_order, merge_shards
-from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, finished_rows, shard_folder, write_shard
+from cnnspark.execution.shards import (
+    MERGED,
+    MERGED_BCF,
+    BlockOutput,
+    ShardRow,
+    finished_rows,
+    merged_file,
+    remove_merged_of_other_type,
+    shard_folder,
+    write_shard,
+)
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfSource
 from tests.conftest import ROOT, read_lines, write_vcf
@@ -242,6 +252,16 @@ def test_an_old_index_of_another_kind_is_not_left_beside_the_merged_file(source:
     Path(f"{target}.csi").write_bytes(b"old")
     merge_shards(tmp_path / "out", rows, source.header.text(), target)
     assert sorted(path.name for path in tmp_path.glob("out/*merged*")) == [MERGED, f"{MERGED}.tbi"]
+
+
+def test_a_merged_file_of_the_other_type_is_removed_and_asking_for_a_path_removes_nothing(tmp_path: Path) -> None:
+    folder = shard_folder(str(tmp_path))
+    for name in (MERGED, f"{MERGED}.tbi", MERGED_BCF, f"{MERGED_BCF}.csi"):
+        (tmp_path / name).touch()
+    assert (merged_file(folder, "z"), merged_file(folder, "b")) == (tmp_path / MERGED, tmp_path / MERGED_BCF)
+    assert len(list(tmp_path.iterdir())) == 4
+    remove_merged_of_other_type(folder, "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MERGED_BCF, f"{MERGED_BCF}.csi"]
 
 
 def test_a_run_of_another_stage_is_left_alone(source: VcfSource, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,16 @@ from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution import shards
-from cnnspark.execution.tasks import LocalSession, forget_zip_importers, model_kept_out_of_gc, run_tasks, slices
+from cnnspark.execution.tasks import LocalSession, run_tasks, slices
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.scoring import predict
 from cnnspark.stages import pipeline
+from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from tests.conftest import ROOT, Sample, read_lines
 
 
 def written(out: Path) -> dict[str, bytes]:
-    """The files of a scoring run less what says how long it took."""
+    """The files of a scoring run, except those that say how long it took."""
     timed = {"manifest.json", "blocks.tsv"}
     files = [path for path in out.rglob("*") if path.is_file() and path.name not in timed]
     return {str(path.relative_to(out)): path.read_bytes() for path in files if path.parent.name != "manifest"}
@@ -59,10 +59,10 @@ def test_slices_are_even_and_hold_everything_in_order(items: int, number: int) -
 
 @pytest.mark.spark
 def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any) -> None:
-    """A worker keeps the model, which takes ten seconds to load: a sheet's next callset must find it."""
+    """A worker keeps the model, which takes ten seconds to load, for the next callset of a sheet."""
 
     def processes(part: Any) -> Any:
-        time.sleep(0.5)  # what ends with the task before it has ended by then
+        time.sleep(0.5)  # a worker that ends with the task before this one has ended by then
         yield from [os.getpid() for _ in part]
 
     before = run_tasks(spark, [[1], [2]], processes, "before")
@@ -71,40 +71,10 @@ def test_a_worker_outlives_a_task_that_looks_at_nothing_it_was_given(spark: Any)
     assert all(map(psutil.pid_exists, before))
 
 
-@pytest.mark.spark
-def test_what_a_task_loads_is_spared_by_collections_and_a_callers_objects_are_not(spark: Any) -> None:
-    def spared(part: Any) -> Any:
-        with model_kept_out_of_gc():
-            numbers = list(part)
-        yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
-
-    assert run_tasks(spark, [[1], [2]], spared, "spared") == [(1, True), (2, True)]
-    before = gc.get_freeze_count()
-    with model_kept_out_of_gc():
-        pass
-    assert gc.get_freeze_count() == before
-
-
-def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = str(tmp_path / "zipped.zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("zipped_one", "zipped_two"):
-            archive.writestr(f"{name}.py", f"NAME = {name!r}\n")
-    monkeypatch.syspath_prepend(path)
-    for name in ("zipped_one", "zipped_two"):
-        module = __import__(name)
-        assert name == module.NAME and path in sys.path_importer_cache
-        forget_zip_importers()
-        assert path not in sys.path_importer_cache
-        monkeypatch.delitem(sys.modules, name)
-
-
 @pytest.fixture(scope="module")
 def by_spark(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("spark") / "run"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -114,7 +84,9 @@ def test_without_spark_a_run_has_the_same_files(
     sample: Sample, by_spark: Path, tmp_path: Path, read_ahead: int
 ) -> None:
     config = load_config(None, ["blocks.records=20", f"score.read_ahead={read_ahead}"])
-    found = stages.score_callset(LocalSession(), sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+    found = stages.score_callset(
+        LocalSession(), ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+    )
     assert written(tmp_path / "out") == written(by_spark)
     assert found["conservation"]["blocks"] > 5
     assert found["runtime"]["tasks"] == 1
@@ -156,7 +128,7 @@ def test_a_run_that_was_stopped_goes_on_without_spark_and_with_it(
     assert main([*command, *ahead, "--local", "--if-exists", "resume"]) == 0
     assert written(out) == written(by_spark)
     (out / "shards" / "block-000003.vcf.gz").unlink()
-    stages.score_callset(spark, paths, sample.model, str(out), sample.config, "resume")
+    stages.score_callset(spark, ScoreRequest(paths, sample.model, str(out), sample.config, "resume"))
     assert written(out) == written(by_spark)
     assert (out / "shards" / "block-000001.vcf.gz").stat().st_mtime_ns == untouched
 
@@ -168,8 +140,10 @@ def test_candidates_filter_and_evaluation_need_no_spark_either(
     for name, session in (("spark", spark), ("local", LocalSession())):
         folder = tmp_path / name
         folder.mkdir()
-        stages.filter_callset(session, str(by_spark), str(folder / "f.vcf.gz"), sample.config, fdr=0.3)
-        stages.evaluate_callset(session, sample.paths, str(folder / "evaluation"), sample.config, ["QUAL"])
+        stages.filter_callset(session, str(by_spark), str(folder / "f.vcf.gz"), sample.config, FilterOptions(fdr=0.3))
+        stages.evaluate_callset(
+            session, EvaluationRequest(sample.paths, str(folder / "evaluation"), sample.config, ["QUAL"])
+        )
         region = InputPaths(reads=sample.paths.reads, reference=sample.paths.reference, regions=("chrA:1-20,000",))
         stages.call_candidates(session, region, str(folder / "candidates.vcf.gz"), sample.config)
     for name in ("f.vcf.gz", "f.vcf.gz.tbi", "evaluation/metrics.json", "candidates.vcf.gz"):
@@ -178,7 +152,7 @@ def test_candidates_filter_and_evaluation_need_no_spark_either(
 
 def test_a_run_with_a_model_needs_no_spark_and_training_does(simulated: InputPaths, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a model is trained by Spark"):
-        pipeline.run_all(LocalSession(), simulated, str(tmp_path / "out"), load_config())
+        pipeline.run_all(LocalSession(), RunRequest(simulated, str(tmp_path / "out"), load_config()))
     assert not (tmp_path / "out").exists()
 
 
@@ -214,7 +188,7 @@ def test_no_jvm_is_started_and_pyspark_is_not_loaded(simulated: InputPaths, tmp_
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 [] True"
-    # What is said while TensorFlow is loaded is not lost, and TensorFlow's own lines are not seen.
+    # Lines that are written while TensorFlow is loaded are not lost, and TensorFlow's own lines do not appear.
     lines = done.stderr.splitlines()
     assert all(line.startswith("[") for line in lines), lines
     merged, callset = tmp_path / "out" / "scored" / "merged.vcf.gz", str(simulated.vcf)

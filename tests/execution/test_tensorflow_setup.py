@@ -1,12 +1,17 @@
-"""Which GPU a process computes on. Spark deals out addresses that a script makes up; TensorFlow's part is a stand-in,
-as there is no GPU where tests run."""
+"""Which GPU a process computes on, what is hidden from Keras' import, and what is kept out of the way between tasks.
+
+A script makes up the addresses of the GPUs that Spark assigns. A stand-in plays TensorFlow's part: tests run without a
+GPU.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +22,14 @@ import pytest
 from cnnspark.execution import tensorflow_setup
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.session import use_bundled_java
-from cnnspark.execution.tensorflow_setup import assigned_gpus, show_assigned_gpus, use_one_gpu
+from cnnspark.execution.tasks import run_tasks
+from cnnspark.execution.tensorflow_setup import (
+    assigned_gpus,
+    forget_zip_importers,
+    model_kept_out_of_gc,
+    show_assigned_gpus,
+    use_one_gpu,
+)
 from cnnspark.formats.regions import Region
 from cnnspark.models.bundle import Bundle, load_bundle
 from cnnspark.scoring.predict import predicted_probabilities
@@ -48,7 +60,7 @@ session.stop()
 
 CODE = """
 import gc, sys
-from cnnspark import tensorflow_setup as lean
+from cnnspark.execution import tensorflow_setup as lean
 lean.own_process()
 collections = gc.get_stats()[2]["collections"]
 with lean.lean_import():
@@ -86,7 +98,7 @@ def test_outside_of_a_task_nothing_is_hidden(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def stand_in(gpus: list[str], begun: bool = False) -> tuple[Any, list[tuple[str, Any]]]:
-    """What TensorFlow has of devices, and the list of what it is told."""
+    """The part of TensorFlow that knows devices, and the list of calls that it gets."""
     told: list[tuple[str, Any]] = []
 
     def set_visible_devices(device: str, kind: str) -> None:
@@ -140,3 +152,33 @@ def test_a_callers_process_keeps_all_of_keras() -> None:
             assert not set(tensorflow_setup.UNUSED) & set(sys.modules)
     finally:
         sys.modules.update({name: module for name, module in before.items() if module is not None})
+
+
+@pytest.mark.spark
+def test_collections_skip_what_a_task_loads_and_nothing_of_a_caller(spark: Any) -> None:
+    def frozen(part: Any) -> Any:
+        with model_kept_out_of_gc():
+            numbers = list(part)
+        yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
+
+    assert run_tasks(spark, [[1], [2]], frozen, "frozen") == [(1, True), (2, True)]
+    before = gc.get_freeze_count()
+    with model_kept_out_of_gc():
+        pass
+    assert gc.get_freeze_count() == before
+
+
+def test_a_zip_is_imported_from_after_its_importers_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "zipped.zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("zipped_one", "zipped_two"):
+            archive.writestr(f"{name}.py", f"NAME = {name!r}\n")
+    monkeypatch.syspath_prepend(path)
+    for name in ("zipped_one", "zipped_two"):
+        module = __import__(name)
+        assert name == module.NAME and path in sys.path_importer_cache
+        forget_zip_importers()
+        assert path not in sys.path_importer_cache
+        monkeypatch.delitem(sys.modules, name)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from cnnspark.errors import UsageError
-from cnnspark.filtering.request import FilterRequest, Way, threshold_by_fdr
+from cnnspark.filtering.request import FilterOptions, FilterRequest, Way, threshold_by_fdr
 from cnnspark.filtering.score_distribution import ScoreCounts
 from tests.filtering.test_thresholds import HEADER
 
 
 def request(snp: dict | None = None, indel: dict | None = None, **both: Any) -> FilterRequest:
-    more = {name: both.pop(name) for name in ("resources", "tranches", "key", "strict") if name in both}
-    return FilterRequest.of(both, {"SNP": snp or {}, "INDEL": indel or {}}, **more)
+    tranches = {f"{kind}_tranches": values for kind, values in both.pop("tranches", {}).items()}
+    return FilterRequest.of(FilterOptions(**both, snp=snp or {}, indel=indel or {}, **tranches))
 
 
 def ways(made: FilterRequest) -> dict[str, tuple[str, float]]:
@@ -31,7 +31,7 @@ def test_a_way_for_one_type_goes_before_that_for_both() -> None:
     ("options", "said"),
     [
         ({}, "give one of --threshold, --precision, --sensitivity and --fdr, or --resource"),
-        ({"precision": 0.9, "threshold": 0.0}, "give one of --precision and --threshold"),
+        ({"precision": 0.9, "threshold": 0.0}, "give one of --threshold and --precision"),
         ({"snp": {"precision": 0.9, "fdr": 0.1}}, "give one of --snp-precision and --snp-fdr"),
         ({"fdr": 1.5}, "--fdr is 1.5; give a number between 0 and 1"),
         ({"indel": {"sensitivity": 0.0}}, "--indel-sensitivity is 0;"),

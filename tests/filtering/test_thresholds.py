@@ -10,6 +10,7 @@ from cnnspark.common.log import set_quiet
 from cnnspark.errors import UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import ShardRow
+from cnnspark.filtering.record_filter import split_counts
 from cnnspark.filtering.thresholds import (
     FilterSettings,
     allele_scores,
@@ -17,7 +18,6 @@ from cnnspark.filtering.thresholds import (
     passes,
     record_score,
     score_key_of,
-    split_counts,
 )
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader

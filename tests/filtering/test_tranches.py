@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.filtering.score_distribution import ScoreCounts
-from cnnspark.filtering.tranche_filter import FirstPass, TrancheFilter, first_pass, known_alleles, open_resource, settle
+from cnnspark.filtering.tranche_filter import (
+    FirstPass,
+    TrancheFilter,
+    decide_tranches,
+    first_pass,
+    known_alleles,
+    open_resource,
+)
 from cnnspark.filtering.tranches import (
     Alleles,
     RefConflictError,
@@ -193,7 +200,7 @@ def two_passes(
         blocks.append(Block(number, region, first_record=first))
         first += len(list(source.records(region)))
     parts = [first_pass(block, source, known, key) for block in blocks]
-    settled, warnings = settle(FirstPass.merged(reversed(parts)), key, tranches, keep, strict)
+    settled, warnings = decide_tranches(FirstPass.merged(reversed(parts)), key, tranches, keep, strict)
     work = settled.work(vcf)
     lines = []
     for block in blocks:

@@ -1,4 +1,4 @@
-"""A merged callset as BCF: all records, nothing made up. Oracle: pysam's own reading of VCF and BCF."""
+"""A merged callset as BCF: all records, nothing invented. Oracle: pysam's own reading of VCF and BCF."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_declared_fields_are_all_written(tmp_path: Path) -> None:
         assert "Dummy" not in str(bcf.header)
 
 
-def test_other_counts_than_the_runs_are_refused(tmp_path: Path) -> None:
+def test_a_bcf_with_another_number_of_records_is_refused(tmp_path: Path) -> None:
     vcf = write_vcf(tmp_path / "in.vcf.gz", RECORDS, index=False)
     with pytest.raises(RunError, match="went into the BCF"):
         write_bcf(Path(vcf), tmp_path / "out.bcf", len(RECORDS) + 1)
 
 
-def test_a_contig_without_a_header_line_is_said_before_the_work(tmp_path: Path) -> None:
+def test_an_undeclared_contig_is_found_before_the_work(tmp_path: Path) -> None:
     source = VcfSource(write_vcf(tmp_path / "in.vcf.gz", ["c9 7 . A C . . ."]))
     require_contigs(source.header, ["c1"])
     with pytest.raises(InputError, match="contig 'c9'.*output-type z"):

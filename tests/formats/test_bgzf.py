@@ -1,4 +1,4 @@
-"""A BGZF file that is written whole, or says why it is not."""
+"""A BGZF file is written whole, or the error says why it is not."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_what_is_written_is_what_pysam_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 30])
-def test_a_full_disk_is_said_and_gives_its_space_back(
+def test_a_full_disk_is_named_and_the_space_is_freed(
     small_disk: SmallDisk, blocks: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     small_disk.fill(leave_bytes=1 << 15)
     path = small_disk.path / "a.gz"
     before = small_disk.free_bytes()
-    with pytest.raises(OSError, match="No space left on device") as caught, BgzfWriter(path) as out:  # noqa: PT012
+    with pytest.raises(OSError, match="No space left on device") as caught, BgzfWriter(path) as out:
         for _ in range(blocks):
             out.write(NOISE)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
@@ -45,7 +45,7 @@ def test_a_full_disk_is_said_and_gives_its_space_back(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_failure_whose_cause_is_gone_is_no_full_disk(tmp_path: Path) -> None:
+def test_a_failure_without_a_cause_is_not_called_a_full_disk(tmp_path: Path) -> None:
     failure = write_failure(tmp_path / "a.gz", OSError("Error closing"))
     assert failure.errno is None and "a.gz cannot be written (Error closing)" in str(failure)
     known = OSError(errno.EIO, "Input/output error")

@@ -1,4 +1,4 @@
-"""What indexes say of where reads and records lie, against samtools' and pysam's own counts."""
+"""Reads and records by window, estimated from indexes, against counts by samtools and pysam."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def made_bam(path: Path, per_window: list[int], bases: int = 100) -> str:
 
 
 @pytest.mark.parametrize("form", ["bai", "csi"])
-def test_a_spike_and_a_gap_are_where_they_are(tmp_path: Path, form: str) -> None:
+def test_a_spike_and_a_gap_are_in_their_windows(tmp_path: Path, form: str) -> None:
     counted = [500, 500, 5000, 500, 0, 0, 0, 500, 0, 500]
     bam = made_bam(tmp_path / "reads.bam", counted)
     if form == "csi":
@@ -65,8 +65,8 @@ def test_a_spike_and_a_gap_are_where_they_are(tmp_path: Path, form: str) -> None
     assert depths.depth("c2", 5) == depths.depth("c3", 5) == depths.reads("c3", 0, 100) == 0
 
 
-def test_offsets_filled_in_as_htsjdk_does_say_the_same(tmp_path: Path) -> None:
-    """htsjdk repeats the offset of the window before an empty one, htslib that of the window behind it."""
+def test_empty_windows_of_htsjdk_and_htslib_give_the_same(tmp_path: Path) -> None:
+    """htsjdk repeats the offset of the window before an empty one, htslib that of the window after it."""
     bam = made_bam(tmp_path / "reads.bam", [800, 0, 0, 0, 800])
     expected = read_binning_index(f"{bam}.bai", bam)[1][0].window_records
     content = bytearray(Path(f"{bam}.bai").read_bytes())
@@ -80,7 +80,7 @@ def test_offsets_filled_in_as_htsjdk_does_say_the_same(tmp_path: Path) -> None:
     assert expected[[0, 4]] == pytest.approx([800, 800], rel=0.1) and not expected[1:4].any()
 
 
-def test_the_simulated_samples_depth_is_samtools_depth(simulated: InputPaths) -> None:
+def test_the_depth_of_a_simulated_sample_is_that_of_samtools(simulated: InputPaths) -> None:
     bam = str(simulated.reads)
     depths = read_depths(bam)
     assert depths is not None
@@ -113,7 +113,7 @@ def test_a_callsets_records_are_counted(tmp_path: Path, simulated: InputPaths) -
     assert names == ["c2"] and contigs[0].records == 1 and contigs[0].window_records.sum() == 1
 
 
-def test_what_is_no_index_is_an_input_error(tmp_path: Path) -> None:
+def test_another_file_than_an_index_is_an_input_error(tmp_path: Path) -> None:
     for content in (b"", b"no index", b"BAI\1\5\0\0\0"):
         (tmp_path / "a.bai").write_bytes(content)
         with pytest.raises(InputError, match="cannot be read"):
@@ -123,7 +123,7 @@ def test_what_is_no_index_is_an_input_error(tmp_path: Path) -> None:
         read_crai(str(tmp_path / "a.crai"))
 
 
-def test_without_a_local_index_no_depth_is_known(tmp_path: Path) -> None:
+def test_without_an_index_no_depth_is_known(tmp_path: Path) -> None:
     assert read_depths(None) is None
     assert read_depths("nosuch://bucket/reads.bam") is None
     assert read_depths(str(tmp_path / "none.bam")) is None

@@ -24,7 +24,7 @@ def test_a_plain_vcf_becomes_indexed_with_the_same_lines(tmp_path: Path) -> None
     assert read_lines(tmp_path / "copy" / "a.vcf.gz") == [line.replace(" ", "\t") for line in LINES]
 
 
-def test_windows_line_ends_are_taken_off(tmp_path: Path) -> None:
+def test_windows_line_ends_are_removed(tmp_path: Path) -> None:
     plain = Path(write_vcf(tmp_path / "a.vcf", LINES))
     plain.write_bytes(plain.read_bytes().replace(b"\n", b"\r\n"))
     copy_callset(str(plain), tmp_path / "a.vcf.gz")
@@ -56,14 +56,14 @@ def test_a_missing_index_names_the_command_that_makes_it(tmp_path: Path) -> None
         open_callset(path)
 
 
-def test_gzip_is_told_from_bgzip(tmp_path: Path) -> None:
+def test_gzip_is_distinguished_from_bgzip(tmp_path: Path) -> None:
     plain = Path(write_vcf(tmp_path / "a.vcf", LINES))
     (tmp_path / "a.vcf.gz").write_bytes(gzip.compress(plain.read_bytes()))
     with pytest.raises(InputError, match="bgzip"):
         open_callset(str(tmp_path / "a.vcf.gz"))
 
 
-def test_a_truncated_callset_is_said_to_be_so(tmp_path: Path) -> None:
+def test_a_truncated_callset_is_refused(tmp_path: Path) -> None:
     path = Path(write_vcf(tmp_path / "a.vcf.gz", LINES))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match="truncated"):
@@ -79,7 +79,7 @@ def test_an_unsorted_callset_names_the_line_and_the_remedy(tmp_path: Path, lines
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "does not exist"), (b"", "0 bytes"), (b"hello world\n", "not a VCF or BCF")]
 )
-def test_what_is_no_callset_is_one_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_another_file_than_a_callset_is_one_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "a.vcf"
     if content is not None:
         path.write_bytes(content)

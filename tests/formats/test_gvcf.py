@@ -1,4 +1,4 @@
-"""gVCF, symbolic alleles and long deletions: what cannot be scored passes through, and is said and counted."""
+"""gVCF, symbolic alleles and long deletions: what cannot be scored passes through, and is counted and reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnspark.scoring.score import counts_text
 from tests.conftest import read_lines, write_vcf
 from tests.stages.test_stages import without_scores
 
-# Of every kind that is not scored, beside an allele that is.
+# One ALT of each kind that is not scored, beside one that is.
 ALTS = (
     "<NON_REF>",
     "{alt},<NON_REF>",
@@ -33,7 +33,7 @@ ALTS = (
 
 
 @pytest.mark.spark
-def test_a_gvcf_comes_out_as_it_was_with_what_can_be_scored_scored(
+def test_a_gvcf_stays_as_it_was_except_for_scores(
     spark: Any, simulated: InputPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines, wanted = [], 0
@@ -91,7 +91,7 @@ def test_the_summary_names_what_was_passed_through() -> None:
 def test_a_long_deletion_belongs_to_the_block_of_its_position_wherever_others_are_cut(
     tmp_path: Path, records: int
 ) -> None:
-    """A deletion of 3,000 bases and a reference block of 4,000 span the blocks behind; htslib gives both in
+    """A deletion of 3,000 bases and a reference block of 4,000 span the next blocks; htslib returns both in
     each query there (bcftools#2461)."""
     lines = [
         "c1 100 . A C . . .",

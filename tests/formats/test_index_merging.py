@@ -92,7 +92,7 @@ def merged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     lengths, size = request.param
     contigs = [name for name in lengths if name != "never"]
     lines = random_records(size, lengths, 300, contigs)
-    yield Merged(tmp_path_factory.mktemp("merged") / "run", lines, lengths, size, empty=size == 40)
+    return Merged(tmp_path_factory.mktemp("merged") / "run", lines, lengths, size, empty=size == 40)
 
 
 def answers(path: Path, regions: list[Region]) -> list[list[str]]:
@@ -101,7 +101,7 @@ def answers(path: Path, regions: list[Region]) -> list[list[str]]:
 
 
 def opened(path: Path) -> pysam.TabixFile:
-    """pysam looks for a .tbi only."""
+    """The merged VCF; pysam by itself looks for a .tbi only."""
     return pysam.TabixFile(str(path), index=str(next(path.parent.glob(f"{path.name}.[tc][bs]i"))))
 
 
@@ -120,8 +120,8 @@ def test_any_region_gives_what_tabix_gives(merged: Merged) -> None:
     assert Path(f"{merged.target}.csi").exists() == merged.csi != Path(f"{merged.target}.tbi").exists()
 
 
-def test_long_deletions_are_found_from_blocks_behind_their_own(merged: Merged) -> None:
-    """A query far behind a deletion that spans the cuts must come back to the shard where it begins."""
+def test_long_deletions_are_found_by_queries_in_later_shards(merged: Merged) -> None:
+    """A query far to the right of a long deletion must find it in the shard where it begins."""
     found = 0
     for line in read_lines(merged.target):
         columns = line.split("\t")
@@ -158,7 +158,7 @@ def test_contigs_spans_counts_and_windows_are_those_of_tabix(merged: Merged) -> 
         assert (a.linear >= b.linear).all()
 
 
-def test_shards_without_records_alone_give_an_index_without_records(tmp_path: Path) -> None:
+def test_only_shards_without_records_give_an_index_without_records(tmp_path: Path) -> None:
     merged = Merged(tmp_path / "run", ["c 5 . A C . . ."], {"c": 1000}, 5)
     out = shard_folder(str(tmp_path / "empty"))
     out.open({}, [], "fail")
@@ -217,11 +217,11 @@ def test_which_index_follows_from_the_header_the_blocks_or_the_last_position() -
     assert not needs_csi(header(2**29 + 1), [Block(0, Region("other"))])
 
 
-def test_a_pseudo_bin_is_where_htslib_has_it() -> None:
+def test_the_pseudo_bin_has_htslibs_number() -> None:
     assert pseudo_bin(5) == 37450  # tabix specification
 
 
-def test_the_lowest_offset_of_a_bin_knows_of_what_reaches_into_it_from_before() -> None:
+def test_the_lowest_offset_of_a_bin_covers_records_that_reach_into_it() -> None:
     # Depth 1: bin 0 covers all, bins 1-8 a leaf each. A deletion in bin 0 begins at 10.
     bins, chunks = np.array([0, 2, 5]), np.array([[10, 20], [30, 40], [50, 60]])
     assert lowest_offsets(bins, bins, chunks, 1).tolist() == [10, 10, 10]

@@ -1,4 +1,4 @@
-"""Reads as flat arrays against pysam's own objects, and what is said of files that cannot be read."""
+"""Reads as flat arrays against pysam's own objects, and the errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_real_reads_equal_pysam_attribute_by_attribute(path, reference, contig):
 
 
 @needs_data
-def test_reads_come_in_pieces_without_a_seam(monkeypatch):
+def test_reading_in_pieces_gives_the_same_reads(monkeypatch):
     region = Region("20", 10_000_000, 10_005_000)
     with ReadSource(str(DATA / "real/HG002/HG002.20.bam")) as source:
         whole = source.read(region, ReadFilter())
@@ -134,7 +134,7 @@ def test_every_operation_letter_and_missing_qualities_arrive_as_written(tmp_path
 
 
 def test_more_than_65535_operations_are_found_in_their_tag(tmp_path):
-    # BAM's record holds 16 bits of operations; longer ones stand in the tag CG (SAM specification 4.2.2).
+    # BAM's record holds 16 bits of operations; longer ones are in the tag CG (SAM specification 4.2.2).
     operations = 70_001
     contigs = {"c": "ACGT" * 40_000}
     sequence = "A" * operations
@@ -199,7 +199,7 @@ def many_reads(tmp_path: Path) -> str:
     return write_bam(tmp_path, CONTIGS, reads)
 
 
-def test_broken_files_are_named_with_a_remedy_and_nothing_else_is_said(tmp_path, capfd):
+def test_damaged_files_give_one_message_with_a_remedy(tmp_path, capfd):
     path = many_reads(tmp_path)
     data = Path(path).read_bytes()
 

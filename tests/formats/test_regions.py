@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnspark.errors import InputError, UsageError
-from cnnspark.formats.regions import END_OF_CONTIG, Region, merge_regions, parse_region, read_bed
+from cnnspark.formats.regions import END_OF_CONTIG, Region, in_order, merge_regions, parse_region, read_bed
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_known_contig_with_a_colon_is_taken_whole() -> None:
 
 
 @pytest.mark.parametrize("text", ["", ":5", "chr1:10-5", "chr1:0-5"])
-def test_a_region_that_cannot_be_is_a_usage_error(text: str) -> None:
+def test_an_impossible_region_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         parse_region(text)
 
@@ -57,8 +57,20 @@ def test_bed_files_are_read_and_merged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["c1\t5\n", "c1\tx\t9\n", "c1\t9\t5\n", "c1\t-1\t5\n"])
-def test_a_bed_line_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+def test_an_invalid_bed_line_is_named(tmp_path: Path, text: str) -> None:
     bed = tmp_path / "a.bed"
     bed.write_text("c1\t0\t5\n" + text)
     with pytest.raises(InputError, match="line 2"):
         read_bed(str(bed))
+
+
+def test_regions_follow_the_order_of_the_contigs_and_others_are_left_out() -> None:
+    regions = [
+        Region("c2", 5, 9),
+        Region("c10", 40, 50),
+        Region("x", 0, 5),
+        Region("c10", 10, 20),
+        Region("c10", 15, 30),
+    ]
+    assert in_order(regions, ["c10", "c2"]) == [Region("c10", 10, 30), Region("c10", 40, 50), Region("c2", 5, 9)]
+    assert in_order([], ["c10"]) == []

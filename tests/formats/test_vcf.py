@@ -1,12 +1,13 @@
 """VCF as text: nothing is lost, only the named columns change."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from cnnspark.errors import InputError
 from cnnspark.formats.regions import Region
-from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
+from cnnspark.formats.vcf import Record, VcfHeader, VcfSource, number_or_nan
 from tests.conftest import write_vcf
 
 LINE = "c1\t100\trs1\tA\tC,G\t1e-3\tq10;q20\tDP=007;X;AF=.5,1e-05\tGT:AD\t0/1:3,4,5"
@@ -105,3 +106,18 @@ def test_a_description_that_looks_like_a_declaration_is_not_one() -> None:
     line = '##INFO=<ID=X,Number=1,Type=Float,Description="see <ID=Y,Number=A,Type=String>">'
     header = VcfHeader(["##fileformat=VCFv4.2", line, "#CHROM\tPOS"])
     assert list(header.info) == ["X"] and header.info["X"].type == "Float"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e-3", 0.001), ("7", 7.0), ("-.5", -0.5), ("inf", math.inf), (" 3", 3.0)]
+    + [(text, math.nan) for text in (".", "", None, "nan", "x", "1,2", "PASS")],
+)
+def test_a_values_text_as_a_number(text: str | None, number: float) -> None:
+    found = number_or_nan(text)
+    assert found == number or (math.isnan(found) and math.isnan(number))
+
+
+def test_qual_as_a_number() -> None:
+    assert Record(LINE).qual_value == 0.001
+    assert math.isnan(Record("c1\t5\t.\tA\tC\t.\t.\t.").qual_value)

@@ -14,6 +14,7 @@ from cnnspark import stages
 from cnnspark.common.error_translation import explain
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.training import train
 from tests.conftest import read_lines
 from tests.stages.test_stages import without_scores
@@ -76,7 +77,7 @@ def model(spark: Any, data: Path, config: Config, tmp_path_factory: pytest.TempP
         regions=("chr20:60,000-260,000",),
     )
     stages.build_dataset(spark, paths, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return str(folder / "model")
 
 
@@ -84,7 +85,7 @@ def outcome(spark: Any, paths: InputPaths, model: str, out: Path, config: Config
     """None where the callset came out whole, else the sentence."""
     before = {path.name for path in out.parent.iterdir()}
     try:
-        stages.score_callset(spark, paths, model, str(out), config)
+        stages.score_callset(spark, ScoreRequest(paths, model, str(out), config))
     except (InputError, UsageError) as error:
         assert "\n" not in str(error) and "Traceback" not in str(error)
         assert {path.name for path in out.parent.iterdir()} == before
@@ -181,7 +182,7 @@ def test_the_specifications_own_files_give_a_result_or_a_sentence(
     for number, path in enumerate(files):
         paths = InputPaths(vcf=str(path), reads=str(sim / "DEV.bam"), reference=str(sim / "ref.fa.gz"))
         try:
-            stages.score_callset(spark, paths, model, str(tmp_path / str(number)), config)
+            stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / str(number)), config))
             said = "a result"
         except Exception as error:
             explained = explain(error)
@@ -268,5 +269,5 @@ def test_a_cram_of_another_reference_is_refused(
         vcf=str(made / "tiny.vcf.gz"), reads=str(made / "needs_ref.cram"), reference=str(made / "iupac_ref.fa.gz")
     )
     with pytest.raises(Exception, match=r"(?i)reference|md5|cannot be read") as caught:
-        stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+        stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), config))
     assert explain(caught.value).exit_code == 3

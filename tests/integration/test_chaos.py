@@ -21,6 +21,7 @@ import pytest
 
 from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
+from cnnspark.stages.requests import ScoreRequest
 from tests.support.standalone import JOB_SECONDS, Cluster, kill, tree, wait_for
 
 pytestmark = pytest.mark.spark
@@ -55,7 +56,7 @@ class Undisturbed:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Every file and folder under a folder, hidden ones too."""
+    """Every file and folder under a folder, also hidden ones."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
@@ -68,7 +69,7 @@ def undisturbed(spark: Any, simulated: InputPaths, tmp_path_factory: pytest.Temp
         plain.write_bytes(compressed.read(1 << 30))
     paths = InputPaths(vcf=str(plain), reads=simulated.reads, reference=simulated.reference)
     out = folder / "out"
-    result = stages.score_callset(spark, paths, MODEL, str(out), load_config(None, [SETTING]))
+    result = stages.score_callset(spark, ScoreRequest(paths, MODEL, str(out), load_config(None, [SETTING])))
     assert result["conservation"]["blocks"] > BLOCKS
     return Undisturbed(
         paths, (out / "merged.vcf.gz").read_bytes(), (out / "merged.vcf.gz.tbi").read_bytes(), files_of(out),

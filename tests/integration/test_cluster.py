@@ -13,7 +13,9 @@ import pytest
 
 from cnnspark import stages
 from cnnspark.execution.session import use_bundled_java
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import ROOT, Sample
+from tests.support.standalone import QUICK_JVM
 
 pytestmark = pytest.mark.spark
 
@@ -30,11 +32,12 @@ def submit(job: str, arguments: list[str], folder: Path) -> subprocess.Completed
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_WORKER_DIR": str(folder / "work"),
         "PYTHONPATH": str(ROOT),
+        "JAVA_TOOL_OPTIONS": QUICK_JVM,
     }
     environment.pop("PYSPARK_GATEWAY_PORT", None)
     command = [
         str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
-        # The README's line, but for what makes this machine the cluster.
+        # The README's line, and what makes this machine the cluster.
         "--properties-file", str(ROOT / "conf" / "spark" / "yarn.conf"), "--master", "local-cluster[2,1,1024]",
         "--conf", "spark.executor.cores=1", "--conf", "spark.eventLog.enabled=false",
         "--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false",
@@ -46,7 +49,7 @@ def submit(job: str, arguments: list[str], folder: Path) -> subprocess.Completed
 
 
 def test_separate_executors_write_the_same_bytes(spark: object, sample: Sample, tmp_path: Path) -> None:
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "one"), sample.config)  # type: ignore[arg-type]
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "one"), sample.config))  # type: ignore[arg-type]
     paths = sample.unlabelled
     done = submit(
         "score.py",

@@ -12,6 +12,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, load_config
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import Sample
 from tests.support.small_disk import SmallDisk
 
@@ -41,7 +42,7 @@ def size_of(folder: Path) -> int:
 
 def half_written(out: Path) -> list[Path]:
     """Files under temporary names. A task beside the one that failed may be at work when the driver has given up, and
-    takes its own away when it fails, too."""
+    also removes its own when it fails."""
     deadline = time.monotonic() + 60
     while (found := list(out.rglob(".*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -56,7 +57,7 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def scored(spark: Any, sample: Sample, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "out"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), config))
     return out
 
 

@@ -17,9 +17,11 @@ from cnnspark import stages
 from cnnspark.config import FilterChoice, InputPaths
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.shards import MERGED
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.models.card import read_card
 from cnnspark.stages import pipeline
 from cnnspark.stages.plan import plan_callset
+from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from cnnspark.stages.sheet_stages import score_sheet
 from cnnspark.tensors.dataset import Dataset
 from cnnspark.training import train
@@ -57,7 +59,7 @@ def remote(store: Store, sample: Sample) -> Sample:
 def scored(spark: SparkSession, store: Store, remote: Sample) -> str:
     """The sample scored on the store."""
     out = store.url("scored")
-    stages.score_callset(spark, remote.unlabelled, remote.model, out, remote.config)
+    stages.score_callset(spark, ScoreRequest(remote.unlabelled, remote.model, out, remote.config))
     return out
 
 
@@ -80,7 +82,7 @@ def test_a_run_on_the_store_has_the_bytes_of_a_local_one(
     spark: SparkSession, sample: Sample, store: Store, scored: str, tmp_path: Path, nothing_left: None
 ) -> None:
     local = tmp_path / "local"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(local), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(local), sample.config))
     there = store.objects("scored")
     here = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob("*") if path.is_file()}
     assert set(there) == set(here)
@@ -97,8 +99,8 @@ def test_a_resumed_run_does_what_is_missing_alone(
     for name in (lost, MERGED, "_SUCCESS"):
         store.path(f"scored/{name}").unlink()
     with pytest.raises(UsageError, match="exists"):
-        stages.score_callset(spark, remote.unlabelled, remote.model, scored, remote.config)
-    stages.score_callset(spark, remote.unlabelled, remote.model, scored, remote.config, "resume")
+        stages.score_callset(spark, ScoreRequest(remote.unlabelled, remote.model, scored, remote.config))
+    stages.score_callset(spark, ScoreRequest(remote.unlabelled, remote.model, scored, remote.config, "resume"))
     after = store.objects("scored")
     # The row says how long the block took.
     row = f"manifest/{Path(lost).name.split('.')[0]}.json"
@@ -114,7 +116,9 @@ def test_an_overwritten_run_leaves_nothing_of_the_old_one(
     store.path().fs.copy(f"{store.bucket}/scored", f"{store.bucket}/twice", recursive=True)
     blocks = dataclasses.replace(remote.config.blocks, records=10_000)
     larger = dataclasses.replace(remote.config, blocks=blocks)
-    stages.score_callset(spark, remote.unlabelled, remote.model, store.url("twice"), larger, "overwrite", merge=False)
+    stages.score_callset(
+        spark, ScoreRequest(remote.unlabelled, remote.model, store.url("twice"), larger, "overwrite", merge=False)
+    )
     names = set(store.objects("twice"))
     assert "shards/block-000000.vcf.gz" in names and MERGED not in names
     assert not any("block-000002" in name for name in names)  # two contigs, two blocks
@@ -124,16 +128,18 @@ def test_filter_from_store_to_store(
     spark: SparkSession, sample: Sample, store: Store, scored: str, tmp_path: Path, nothing_left: None
 ) -> None:
     out = store.url("filtered.vcf.gz")
-    result = stages.filter_callset(spark, scored, out, sample.config, threshold=0.0)
+    result = stages.filter_callset(spark, scored, out, sample.config, FilterOptions(threshold=0.0))
     store.path("scored").fs.get(f"{store.bucket}/scored/{MERGED}", str(tmp_path / MERGED))
     pysam.tabix_index(str(tmp_path / MERGED), preset="vcf")
-    stages.filter_callset(spark, str(tmp_path / MERGED), str(tmp_path / "f.vcf.gz"), sample.config, threshold=0.0)
+    stages.filter_callset(
+        spark, str(tmp_path / MERGED), str(tmp_path / "f.vcf.gz"), sample.config, FilterOptions(threshold=0.0)
+    )
     assert result["counts"]["passed"] and result["counts"]["filtered"]
     assert store.path("filtered.vcf.gz").read_bytes() == (tmp_path / "f.vcf.gz").read_bytes()
     assert store.path("filtered.vcf.gz.tbi").read_bytes() == (tmp_path / "f.vcf.gz.tbi").read_bytes()
     assert not [name for name in store.objects() if ".work-" in name]
     with pytest.raises(UsageError, match="exists"):
-        stages.filter_callset(spark, scored, out, sample.config, threshold=0.0)
+        stages.filter_callset(spark, scored, out, sample.config, FilterOptions(threshold=0.0))
 
 
 def test_a_plain_callset_is_copied_to_the_store_while_the_work_lasts(
@@ -143,7 +149,7 @@ def test_a_plain_callset_is_copied_to_the_store_while_the_work_lasts(
     plain.write_bytes(gzip.decompress(store.path(f"scored/{MERGED}").read_bytes()))
     results = {}
     for vcf, name in ((store.put(plain, "in/plain.vcf"), "plain.vcf.gz"), (scored, "indexed.vcf.gz")):
-        stages.filter_callset(spark, vcf, store.url(name), sample.config, threshold=0.0)
+        stages.filter_callset(spark, vcf, store.url(name), sample.config, FilterOptions(threshold=0.0))
         results[name] = store.path(name).read_bytes()
     assert results["plain.vcf.gz"] == results["indexed.vcf.gz"]
     assert not [name for name in store.objects() if "callset-" in name]
@@ -156,21 +162,21 @@ def test_tensors_and_training_from_and_to_the_store(
     stages.build_dataset(spark, remote.paths, data, remote.config)
     assert Dataset(data).card["sha256"] == Dataset(sample.dataset).card["sha256"]
     said: list[str] = []
-    train.train(spark, data, store.url("model"), remote.config.train, said.append)
+    train(spark, data, store.url("model"), remote.config.train, said.append)
     assert any(line.startswith("epoch 2/2") for line in said)
     # The card says where its data lay; the weights are the same.
     assert read_card(store.url("model")).sha256 == read_card(sample.model).sha256
     assert set(store.objects("model")) == {"model.keras", "model.json", "history.json"}
     assert not [name for name in store.objects() if ".ckpt" in name]
     with pytest.raises(UsageError, match="exists"):
-        train.train(spark, data, store.url("model"), remote.config.train)
+        train(spark, data, store.url("model"), remote.config.train)
 
 
 def test_evaluation_is_written_to_the_store(
     spark: SparkSession, store: Store, remote: Sample, scored: str, nothing_left: None
 ) -> None:
     paths = dataclasses.replace(remote.paths, vcf=scored, reads=None)
-    found = stages.evaluate_callset(spark, paths, store.url("evaluation"), remote.config)
+    found = stages.evaluate_callset(spark, EvaluationRequest(paths, store.url("evaluation"), remote.config))
     there = store.objects("evaluation")
     tables = {"strata.tsv", "thresholds.tsv", "calibration.tsv"}
     assert set(there) == {"metrics.txt", "metrics.json", "pictures.json", "report.html"} | tables
@@ -188,12 +194,12 @@ def test_candidates_and_a_whole_run_with_a_model(
 ) -> None:
     paths = dataclasses.replace(remote.unlabelled, vcf=None)
     config = dataclasses.replace(remote.config, filter=FilterChoice(threshold=0.0))
-    result = pipeline.run_all(spark, paths, store.url("run"), config, remote.model)
+    result = pipeline.run_all(spark, RunRequest(paths, store.url("run"), config, remote.model))
     there = store.objects("run")
     assert {"candidates.vcf.gz", "candidates.vcf.gz.tbi", "filtered.vcf.gz", "config.yaml"} <= set(there)
     assert result.merged == store.url(f"run/scored/{MERGED}") and f"scored/{MERGED}" in there
     written = store.changed("run")
-    pipeline.run_all(spark, paths, store.url("run"), config, remote.model, "resume")
+    pipeline.run_all(spark, RunRequest(paths, store.url("run"), config, remote.model, "resume"))
     again = {Path(name).name for name, at in store.changed("run").items() if at != written[name]}
     assert not again & {"candidates.vcf.gz", "block-000000.vcf.gz"}
 
@@ -201,7 +207,7 @@ def test_candidates_and_a_whole_run_with_a_model(
 def test_a_sheet_on_the_store(
     spark: SparkSession, sample: Sample, store: Store, remote: Sample, tmp_path: Path, nothing_left: None
 ) -> None:
-    """A sample whose name cannot be a folder's: htslib, too, must find what lies in it."""
+    """A sample whose name cannot be a folder's: htslib must also find what lies in it."""
     with pysam.BGZFile(str(sample.paths.vcf), "rb", None) as lines:
         text = b"".join(line + b"\n" for line in lines).decode()
     odd = tmp_path / "odd.vcf.gz"
@@ -213,15 +219,15 @@ def test_a_sheet_on_the_store(
     sheet = tmp_path / "sheet.tsv"
     sheet.write_text(f"sample\tvcf\treads\nodd name\t{vcf}\tfile://{sample.paths.reads}\n")
     inputs = InputPaths(reference=remote.paths.reference)
-    result = score_sheet(spark, str(sheet), inputs, remote.model, store.url("sheet"), remote.config)
+    result = score_sheet(spark, str(sheet), ScoreRequest(inputs, remote.model, store.url("sheet"), remote.config))
     result.require_all()
     names = set(store.objects("sheet"))
     assert {"_SUCCESS", "samples.tsv", f"samples/odd%20name/{MERGED}"} <= names
     out = store.url("sheet/samples/odd%20name")
-    found = stages.filter_callset(spark, out, store.url("odd.vcf.gz"), remote.config, threshold=0.0)
+    found = stages.filter_callset(spark, out, store.url("odd.vcf.gz"), remote.config, FilterOptions(threshold=0.0))
     assert sum(found["counts"].values()) == result.outcomes[0].result["records"]
     assert (
-        score_sheet(spark, str(sheet), inputs, remote.model, store.url("sheet"), remote.config, "resume")
+        score_sheet(spark, str(sheet), ScoreRequest(inputs, remote.model, store.url("sheet"), remote.config, "resume"))
         .outcomes[0]
         .kept
     )
@@ -247,7 +253,7 @@ def test_no_credentials_in_anything_that_is_written(
 def test_what_is_missing_is_said(spark: SparkSession, store: Store, remote: Sample, nothing_left: None) -> None:
     def score(out: str = store.url("nowhere"), model: str = remote.model, **changed: str) -> None:
         paths = dataclasses.replace(remote.unlabelled, **changed)
-        stages.score_callset(spark, paths, model, out, remote.config)
+        stages.score_callset(spark, ScoreRequest(paths, model, out, remote.config))
 
     with pytest.raises(UsageError, match="bucket that does not exist"):
         score(out="s3://no-such-bucket/out")
@@ -272,6 +278,6 @@ def test_a_changed_callset_is_another_run(spark: SparkSession, store: Store, rem
         # The same records in another file.
         callset.write_bytes(before[:-28] + before[-28:] * 2)
         with pytest.raises(UsageError, match="other inputs"):
-            stages.score_callset(spark, remote.unlabelled, remote.model, scored, remote.config, "resume")
+            stages.score_callset(spark, ScoreRequest(remote.unlabelled, remote.model, scored, remote.config, "resume"))
     finally:
         callset.write_bytes(before)

@@ -14,6 +14,7 @@ from cnnspark import stages
 from cnnspark.config import load_config
 from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.models.card import read_card
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.training import train
 from cnnspark.variants.annotations import AnnotationReader
 from tests.conftest import Sample, read_lines
@@ -63,9 +64,9 @@ def test_such_a_callset_is_scored_as_one_whose_values_are_missing(spark: Any, sa
         vcf = of_another_caller(str(sample.paths.vcf), tmp_path / f"other{declared}.vcf.gz", declared)
         paths = dataclasses.replace(sample.unlabelled, vcf=vcf)
         out = tmp_path / f"scored{declared}"
-        stages.score_callset(spark, paths, sample.model, str(out), sample.config)
+        stages.score_callset(spark, ScoreRequest(paths, sample.model, str(out), sample.config))
         found.append(scores(out / "merged.vcf.gz"))
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "own"), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "own"), sample.config))
     own = scores(tmp_path / "own" / "merged.vcf.gz")
     assert found[0] == found[1] and len(found[0]) == len(own)
     assert all(math.isfinite(float(score)) for score in found[0])
@@ -82,12 +83,12 @@ def test_such_a_callset_trains_with_all_annotations_of_both(spark: Any, sample: 
          "train.validation=0.3", "train.batch_size=16"],
     )  # fmt: skip
     stages.build_dataset(spark, dataclasses.replace(sample.paths, vcf=vcf), str(tmp_path / "tensors"), config)
-    card = train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
+    card = train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train).card
     missing = {found.name: found.missing_share for found in card.ranges}
     assert tuple(missing) == names
     assert all(missing[f"INFO/{name}"] == 1 for name in DROPPED) and missing["INFO/ODDNESS"] == 0
     assert 0.5 < card.metrics["AUPRC ALL"] <= 1
     # and the model scores the first caller's callset, which has what this one never saw
     out = tmp_path / "scored"
-    stages.score_callset(spark, sample.unlabelled, str(tmp_path / "model"), str(out), config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, str(tmp_path / "model"), str(out), config))
     assert all(math.isfinite(float(score)) for score in scores(out / "merged.vcf.gz"))

@@ -13,6 +13,7 @@ from cnnspark import stages
 from cnnspark.config import InputPaths, load_config
 from cnnspark.execution import blocks
 from cnnspark.formats.regions import Region
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.tensors.dataset import CARD
 from tests.conftest import Sample
 
@@ -41,7 +42,7 @@ def scored(spark: Any, paths: InputPaths, model: str, settings: list[str], folde
     for tasks in PARTITIONS:
         with dealt(spark, tasks):
             out = folder / str(tasks)
-            result = stages.score_callset(spark, paths, model, str(out), load_config(None, settings))
+            result = stages.score_callset(spark, ScoreRequest(paths, model, str(out), load_config(None, settings)))
         assert result["conservation"]["blocks"] >= 40
         assert result["conservation"]["records_in"] == result["conservation"]["records_out"]
         outcomes.append(((out / "merged.vcf.gz").read_bytes(), (out / "merged.vcf.gz.tbi").read_bytes()))

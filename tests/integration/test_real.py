@@ -14,6 +14,7 @@ import pytest
 from cnnspark import stages
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.stages import pipeline
+from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from cnnspark.training import train
 from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT, unscorable_reason
 from cnnspark.variants.label_tables import read_label_table
@@ -43,7 +44,7 @@ def model(spark: Any, data: Path, config: Config, tmp_path_factory: pytest.TempP
         regions=("chr20:60,000-460,000",),
     )
     stages.build_dataset(spark, paths, str(folder / "tensors"), config)
-    train.train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
     return str(folder / "model")
 
 
@@ -61,7 +62,7 @@ def test_real_callsets_come_out_as_they_were_with_every_scorable_record_scored(
 ) -> None:
     folder = data / "real" / name
     paths = InputPaths(vcf=str(folder / vcf), reads=str(folder / reads), reference=str(folder / reference))
-    stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+    stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), config))
     merged = tmp_path / "out" / "merged.vcf.gz"
     lines = read_lines(merged)
     assert without_scores(lines) == read_lines(folder / vcf)
@@ -79,7 +80,7 @@ def test_bam_and_cram_give_the_same_scores(spark: Any, data: Path, config: Confi
     outcomes = []
     for reads in ("NA12878.chr20.bam", "NA12878.chr20.cram"):
         paths = InputPaths(str(folder / NA12878[1]), str(folder / reads), str(folder / NA12878[2]))
-        stages.score_callset(spark, paths, model, str(tmp_path / reads), config)
+        stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / reads), config))
         outcomes.append(read_lines(tmp_path / reads / "merged.vcf.gz"))
     # Not the compressed bytes: blocks are cut by the costs that the reads' index tells, and each has its own shard.
     assert outcomes[0] == outcomes[1]
@@ -92,7 +93,7 @@ def test_bcftools_agrees(spark: Any, data: Path, config: Config, model: str, tmp
     folder = data / "real" / "HG002"
     vcf = folder / "HG002.freebayes.vcf.gz"
     paths = InputPaths(str(vcf), str(folder / "HG002.20.bam"), str(folder / "ref.b37.20.fa.gz"))
-    stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+    stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), config))
 
     def records(command: list[str], path: Path) -> list[str]:
         done = subprocess.run(["bcftools", *command, str(path)], capture_output=True, text=True, check=True)
@@ -111,11 +112,11 @@ def test_true_variants_score_above_false_ones(
     paths = InputPaths(
         vcf=str(folder / NA12878[1]), reads=str(folder / "NA12878.chr20.bam"), reference=str(folder / NA12878[2])
     )
-    stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+    stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), config))
     labelled = InputPaths(
         vcf=str(tmp_path / "out" / "merged.vcf.gz"), labels=str(folder / "NA12878.freebayes.labels.tsv")
     )
-    result = stages.evaluate_callset(spark, labelled, str(tmp_path / "e"), config)
+    result = stages.evaluate_callset(spark, EvaluationRequest(labelled, str(tmp_path / "e"), config))
     assert result.metrics["ALL"]["CNN_2D"]["auroc"] > 0.9
 
 
@@ -129,7 +130,7 @@ def test_figures_by_truth_are_those_of_vcfeval_s_labels(
     by_truth = dataclasses.replace(common, truth=str(sim / "DEV.truth.vcf.gz"), bed=str(sim / "DEV.conf.bed"))
     by_table = dataclasses.replace(common, labels=str(sim / f"DEV.{caller}.labels.tsv"))
     ours, theirs = (
-        stages.evaluate_callset(spark, paths, str(tmp_path / name), config, ["QUAL", "DP"])
+        stages.evaluate_callset(spark, EvaluationRequest(paths, str(tmp_path / name), config, ["QUAL", "DP"]))
         for name, paths in (("truth", by_truth), ("table", by_table))
     )
     for group in ("ALL", "SNP", "INDEL"):
@@ -148,7 +149,7 @@ def test_a_bundled_model_throws_out_no_true_variant_of_any_caller(
     paths = InputPaths(
         str(folder / f"NA12878.{caller}.vcf.gz"), str(folder / "NA12878.chr20.bam"), str(folder / NA12878[2])
     )
-    result = pipeline.run_all(spark, paths, str(tmp_path / "run"), config, name)
+    result = pipeline.run_all(spark, RunRequest(paths, str(tmp_path / "run"), config, name))
     labels = read_label_table(str(folder / f"NA12878.{caller}.labels.tsv"))
     kept = {TRUE_VARIANT: [0, 0], FALSE_VARIANT: [0, 0]}
     for line in read_lines(result.filtered):

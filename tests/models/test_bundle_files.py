@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import benchmarks.bundled
+import benchmarks.models.bundled
 from cnnspark import stages
 from cnnspark.common.storage import location
 from cnnspark.config import load_config
@@ -25,11 +25,12 @@ from cnnspark.models.bundle_files import (
     new_bundle,
     notice,
 )
-from cnnspark.models.card import read_card, score_key
+from cnnspark.models.card import read_card
 from cnnspark.models.cascade import Band, Cascade
 from cnnspark.scoring.cascade import first_stage
 from cnnspark.stages import pipeline
 from cnnspark.stages.cascade import write_cascade
+from cnnspark.stages.requests import RunRequest, ScoreRequest
 from tests.conftest import Sample
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_features() -> None:
     assert bundle_folder(first.model) == bundle_folder("bundled:features")
     assert (
         first_stage("bundled:reads", read_card("bundled:reads"), None) is None
-    ) != benchmarks.bundled.CASCADE_BY_DEFAULT
+    ) != benchmarks.models.bundled.CASCADE_BY_DEFAULT
     for name in ("bundled:reads/second", "bundled:features/first"):
         with pytest.raises(InputError, match="no bundled model"):
             read_card(name)
@@ -97,8 +98,8 @@ def test_the_first_of_the_bundled_cascade_is_the_bundled_features() -> None:
 def test_a_bundle_is_installed_with_the_model_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = replace(read_card("bundled:reads"), cascade=Cascade(read_card("bundled:features").sha256, Band(0.01, 0.99)))
     write_cascade(str(tmp_path / "both"), "bundled:features", "bundled:reads", made)
-    monkeypatch.setattr(benchmarks.bundled, "PRETRAINED", tmp_path / "package")
-    size = benchmarks.bundled.install(tmp_path / "both", "reads")
+    monkeypatch.setattr(benchmarks.models.bundled, "PRETRAINED", tmp_path / "package")
+    size = benchmarks.models.bundled.install(tmp_path / "both", "reads")
     installed = tmp_path / "package" / "reads"
     names = sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file())
     assert names == ["first/model.json", "first/model.keras", "model.json", "model.keras"]
@@ -114,23 +115,23 @@ def test_without_a_model_the_bundled_one_scores_and_says_so(
 ) -> None:
     paths = sample.unlabelled if with_reads else replace(sample.unlabelled, reads=None)
     name = "reads" if with_reads else "reference"
-    summary = stages.score_callset(spark, paths, None, str(tmp_path / "scored"), sample.config)
+    summary = stages.score_callset(spark, ScoreRequest(paths, None, str(tmp_path / "scored"), sample.config))
     assert f"bundled '{name}', trained on simulated reads alone" in capsys.readouterr().err
     card = read_card(f"bundled:{name}")
     assert summary["model"] == card.sha256 and is_bundled(chosen_model(None, with_reads))
     # The same as by its folder.
     again = stages.score_callset(
-        spark, paths, str(bundle_folder(f"bundled:{name}")), str(tmp_path / "again"), sample.config
+        spark, ScoreRequest(paths, str(bundle_folder(f"bundled:{name}")), str(tmp_path / "again"), sample.config)
     )
     assert Path(summary["merged"]).read_bytes() == Path(again["merged"]).read_bytes()
     with VcfSource(summary["merged"]) as source:
-        assert score_key(card) in source.header.info
+        assert card.score_key in source.header.info
 
 
 def test_a_run_without_truth_scores_and_filters_with_the_bundled_model(
     spark: SparkSession, sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = pipeline.run_all(spark, sample.unlabelled, str(tmp_path / "run"), load_config(None, []))
+    result = pipeline.run_all(spark, RunRequest(sample.unlabelled, str(tmp_path / "run"), load_config(None, [])))
     said = capsys.readouterr().err
     assert "trained on simulated reads alone" in said and "keep 99.9% of the true alleles" in said
     assert result.model == "bundled:reads" and result.evaluation is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from cnnspark.evaluation.metrics import calibration as calibration_figures
+from cnnspark.evaluation.calibration import calibration_figures
 from cnnspark.models.calibration import LEAST_OF_EACH_CLASS, LEAST_SLOPE, Platt, cross_fitted, fit_platt, probabilities
 
 

@@ -15,8 +15,8 @@ from cnnspark.models.input_drift import (
     LEAST_ALLELES,
     LIMIT,
     Comparison,
-    Histogram,
     KnownValues,
+    TrainedHistogram,
     add_counts,
     compare,
     count_values,
@@ -53,9 +53,9 @@ def test_the_distance_is_the_share_that_would_have_to_move() -> None:
 
 
 def test_values_are_counted_by_hand() -> None:
-    histogram = Histogram("x", (1.0, 2.0, 4.0), (0, 0, 1, 1, 0), 1.0)
+    histogram = TrainedHistogram("x", (1.0, 2.0, 4.0), (0, 0, 1, 1, 0), 1.0)
     values = np.array([NAN, np.inf, 0.9, 1.0, 1.9, 2.0, 3.0, 4.0, 4.1, 9.0], np.float32)[:, None]
-    # missing (infinite, too), below 1, [1, 2), [2, 4], above 4
+    # missing (also if infinite), below 1, [1, 2), [2, 4], above 4
     assert count_values(KnownValues(2, (histogram,)), values) == [[2, 1, 2, 3, 2]]
 
 
@@ -115,13 +115,13 @@ def test_an_annotation_that_another_caller_does_not_write_is_said_however_few_al
     assert [each.name for each in compared(values).outside] == ["INFO/FS"]
 
 
-def test_the_sentence_says_what_lies_elsewhere_with_figures_and_a_remedy() -> None:
+def test_the_sentence_says_what_differs_with_figures_and_a_remedy() -> None:
     values = alleles(500, seed=6)
     values[:, 0] = 5000
     values[:, 1] = NAN
     text = compared(values).sentence()
     assert text == (
-        "the callset is not what the model was trained on: 2 of its 3 inputs lie elsewhere, INFO/DP (distance 1.00), "
+        "2 of 3 model inputs are distributed differently from the training data: INFO/DP (distance 1.00), "
         "INFO/FS (missing) (see guard.json); use or train a model for this caller, depth and sequencing"
     )
     assert compared(alleles(500, seed=7)).sentence() == ""
@@ -131,7 +131,8 @@ def test_an_annotation_that_training_never_had_is_said() -> None:
     values = alleles(300, seed=11)
     known = known_values(NAMES, np.where([[True, False, True]], alleles(6000, seed=1), np.float32(NAN)))
     text = compared(values, known).sentence()
-    assert "1 of its 3 inputs lies elsewhere, INFO/FS (never there in training) (see" in text
+    assert text.startswith("1 of 3 model inputs is distributed differently from the training data: ")
+    assert ": INFO/FS (not in the training data) (see" in text
 
 
 def test_many_strange_inputs_are_counted_not_listed() -> None:
@@ -141,7 +142,7 @@ def test_many_strange_inputs_are_counted_not_listed() -> None:
     text = compared(values + 10, known).sentence()
     assert text.count("distance") == 3 and "and 17 more (see guard.json)" in text
     text = compared(np.full((400, 20), NAN), known).sentence()
-    assert re.search(r"20 of its 20 inputs lie elsewhere, (x\d+ \(missing\),? ){3}and 17 more \(see", text)
+    assert re.search(r"20 of 20 model inputs are [^:]+: (x\d+ \(missing\),? ){3}and 17 more \(see", text)
     assert len(text) < 250
 
 

@@ -33,10 +33,12 @@ from cnnspark.scoring.cascade import (
     refuse_untrained,
     require_pair,
 )
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages import cascade as cascade_stage
 from cnnspark.stages.explain import explain
 from cnnspark.stages.plan import plan_callset
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.tensors.batches import scoring_batches
 from cnnspark.tensors.block_tensors import Inputs
 from cnnspark.tensors.dataset import Dataset, decode
@@ -44,6 +46,7 @@ from cnnspark.tensors.settings import TensorSettings
 from cnnspark.tensors.site_features import SITE_FEATURES, feature_columns
 from cnnspark.training.data import hold_out
 from cnnspark.variants.alleles import UNKNOWN
+from cnnspark.variants.score_fields import log_odds
 from tests.conftest import Sample, read_lines
 
 if TYPE_CHECKING:
@@ -155,7 +158,7 @@ def worked(inputs: Inputs, model: str, cascade: bool | None = None) -> tuple[lis
     card = read_card(model)
     tensors = model_tensors(model, card, TensorSettings())
     first = first_stage(model, card, cascade)
-    work = score.score_work(inputs, model, card, tensors, ScoreSettings(), first)
+    work = score.score_work(inputs, ScoringPlan(model, card, tensors, ScoreSettings(), first))
     with VcfSource(inputs.vcf) as source:
         contig = source.contigs[0]
     output = work(Block(0, Region(contig)))
@@ -197,7 +200,7 @@ def test_each_allele_has_the_score_of_the_stage_that_it_came_to(
     inputs: Inputs, alone: dict[str, list[Record]], tmp_path: Path
 ) -> None:
     band = Band(0.01, 0.97)
-    low, high = (float(x) for x in score.score(np.array([band.low, band.high])))
+    low, high = (float(x) for x in log_odds(np.array([band.low, band.high])))
     records, counts = worked(inputs, bundle_of(tmp_path / "m", band))
     seen: list[float] = []
     for record, first, second in zip(records, alone[FEATURES], alone[READS], strict=True):
@@ -228,7 +231,7 @@ def two(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     made = dataclasses.replace(card, model="reads", spec=spec, data={**card.data, "sha256": "", "path": []})
     second = tmp_path_factory.mktemp("second") / "reads"
     save_bundle(second, build_model("reads", spec), dataclasses.replace(made, known=None))
-    yield sample.model, str(second)
+    return sample.model, str(second)
 
 
 def test_a_model_takes_the_site_features_that_it_knows(sample: Sample, two: tuple[str, str]) -> None:
@@ -303,7 +306,11 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     results: list[dict[str, Any]] = []
     for tasks in (1, 3):
         monkeypatch.setattr(shards, "deal", lambda s, blocks, n=tasks: share_out(blocks, n))
-        results.append(stages.score_callset(spark, sample.unlabelled, model, str(tmp_path / str(tasks)), sample.config))
+        results.append(
+            stages.score_callset(
+                spark, ScoreRequest(sample.unlabelled, model, str(tmp_path / str(tasks)), sample.config)
+            )
+        )
     one, three = (Path(result["merged"]).read_bytes() for result in results)
     assert one == three
     counts = results[0]["counts"]
@@ -324,7 +331,7 @@ def test_the_command_makes_a_bundle_that_scores_in_two_stages_with_the_same_byte
     # Resumed otherwise than begun it is another run; scored again without the first model nothing is left of it.
     config = load_config(None, ["blocks.records=20", "score.cascade=false"])
     with pytest.raises(UsageError, match="--if-exists"):
-        stages.score_callset(spark, sample.unlabelled, model, str(tmp_path / "1"), config, "resume")
+        stages.score_callset(spark, ScoreRequest(sample.unlabelled, model, str(tmp_path / "1"), config, "resume"))
     scored = Inputs(results[0]["merged"], sample.paths.reads, str(sample.paths.reference))
     records, counts = worked(scored, model, False)
     assert records and all(each.info_value("CNN_STAGE") is None and each.info_value("CNN_2D") for each in records)

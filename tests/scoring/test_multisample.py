@@ -24,14 +24,16 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfSource, set_sample_values
 from cnnspark.models.card import model_tensors, read_card
 from cnnspark.models.cascade import Band
-from cnnspark.scoring import multisample, score
+from cnnspark.scoring import multisample, single_sample
 from cnnspark.scoring import output as scoring_output
 from cnnspark.scoring import settings as scoring_settings
 from cnnspark.scoring.cascade import PASSED_ON, FirstStage
-from cnnspark.simulation.simulate import SimulatedFiles, simulate
+from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.simulation import SimulatedFiles, simulate
 from cnnspark.stages.inputs import checked_inputs
 from cnnspark.stages.plan import plan_callsets
 from cnnspark.stages.preflight import check_inputs
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.stages.sheet_stages import score_sheet
 from cnnspark.tensors import block_tensors, carrier_tensors
 from cnnspark.tensors.dataset import Dataset
@@ -97,18 +99,18 @@ def in_tasks(number: int) -> pytest.MonkeyPatch:
 def scored(spark: Any, three: Cohort, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out, patch = tmp_path_factory.mktemp("joined") / "out", in_tasks(1)
     paths = InputPaths(vcf=three.joined, reference=three.reference, members=three.members)
-    result = stages.score_callset(spark, paths, MODEL, str(out), CONFIG)
+    result = stages.score_callset(spark, ScoreRequest(paths, MODEL, str(out), CONFIG))
     patch.undo()
     return out, result
 
 
 def bare(
-    inputs: block_tensors.Inputs, contig: str, scorer: Any = score, **settings: Any
+    inputs: block_tensors.Inputs, contig: str, scorer: Any = single_sample, **settings: Any
 ) -> tuple[list[str], dict, int]:
     """A contig through the bare function: lines, counts, and how many alleles the guard counted."""
     card = read_card(MODEL)
     tensors = model_tensors(MODEL, card, TensorSettings())
-    work = scorer.score_work(inputs, MODEL, card, tensors, scoring_settings.ScoreSettings(**settings))
+    work = scorer.score_work(inputs, ScoringPlan(MODEL, card, tensors, scoring_settings.ScoreSettings(**settings)))
     output = work(Block(0, Region(contig)))
     lines = list(output.lines)
     return lines, dict(output.counts), sum(map(int, output.input_counts[0].split()))
@@ -175,7 +177,7 @@ def test_the_same_bytes_on_three_partitions_as_on_one_and_from_a_sheet_of_anothe
     (tmp_path / "sheet.tsv").write_text("sample\tvcf\treads\n" + "".join(rows))
     patch, out = in_tasks(3), tmp_path / "out"
     shared = InputPaths(reference=three.reference)
-    score_sheet(spark, str(tmp_path / "sheet.tsv"), shared, MODEL, str(out), CONFIG).require_all()
+    score_sheet(spark, str(tmp_path / "sheet.tsv"), ScoreRequest(shared, MODEL, str(out), CONFIG)).require_all()
     patch.undo()
     again = out / "samples" / "joined" / "merged.vcf.gz"
     assert again.read_bytes() == (scored[0] / "merged.vcf.gz").read_bytes()
@@ -388,7 +390,9 @@ def test_in_two_stages_a_carrier_has_the_score_of_the_model_that_it_came_to(thre
         card, first = read_card(model), read_card(MODEL)
         before = band and FirstStage(MODEL, first.model, first.sha256, band)
         tensors = model_tensors(model, card, TensorSettings())
-        work = multisample.score_work(inputs, model, card, tensors, scoring_settings.ScoreSettings(), before)
+        work = multisample.score_work(
+            inputs, ScoringPlan(model, card, tensors, scoring_settings.ScoreSettings(), before)
+        )
         output = work(Block(0, Region("chrA")))
         return [Record(line) for line in output.lines], dict(output.counts)
 

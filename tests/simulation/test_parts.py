@@ -12,6 +12,7 @@ import pysam
 import pytest
 
 from cnnspark.formats.reference import A, C, G, ReferenceSource, T, encode_bases
+from cnnspark.simulation import SimulatedFiles, simulate
 from cnnspark.simulation.alignment import ALWAYS_OPEN, Alignments, align
 from cnnspark.simulation.foreign import PARALOG_DIVERGENCE, make_paralogs
 from cnnspark.simulation.fragments import STUTTER_MIN_UNITS
@@ -20,7 +21,6 @@ from cnnspark.simulation.provenance import Cause, main_cause
 from cnnspark.simulation.sample import apply_variants, draw_variants
 from cnnspark.simulation.sequencing import RawReads
 from cnnspark.simulation.settings import Mechanisms
-from cnnspark.simulation.simulate import SimulatedFiles, simulate
 from tests.conftest import rows_of
 from tests.support.oracle_alignment import align_one
 

@@ -30,7 +30,7 @@ from tests.execution.test_blocks import lines_at
 
 
 def depths_of(*depths: float) -> ReadDepths:
-    """So many windows of such depths, of reads of 150 bases."""
+    """Windows with these depths, of reads of 150 bases."""
     return ReadDepths.of({"c1": np.array(depths) * WINDOW_BASES / 150}, 150)
 
 

@@ -16,10 +16,12 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import Config, InputPaths
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.filtering.score_distribution import ScoreCounts, expected_fdr
 from cnnspark.filtering.thresholds import score_counts
 from cnnspark.filtering.tranches import two_decimals
 from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.stages.requests import ScoreRequest
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.integration.test_documents import commands
 from tests.support.oracle_tranches import tranche_filters, vcf_lines
@@ -32,7 +34,7 @@ TRANCHES = {"snp_tranches": [60.0, 90.0], "indel_tranches": [50.0]}
 def scored(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample's callset, scored."""
     out = tmp_path_factory.mktemp("filter") / "scored"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -53,7 +55,9 @@ def test_tranches_equal_the_slow_tools_whatever_the_blocks(
     for name, config in (("few", sample.config), ("whole", whole)):
         out = tmp_path / f"{name}.vcf.gz"
         results.append(
-            stages.filter_callset(spark, str(scored), str(out), config, resources=[truth], strict=True, **TRANCHES)  # type: ignore[arg-type]
+            stages.filter_callset(
+                spark, str(scored), str(out), config, FilterOptions(resources=[truth], strict=True, **TRANCHES)
+            )  # type: ignore[arg-type]
         )
     expected, lines = tranche_filters(vcf_lines(merged), [vcf_lines(truth)], "CNN_2D", [60.0, 90.0], [50.0])
     few, known = tmp_path / "few.vcf.gz", results[0]["types"]
@@ -208,14 +212,17 @@ def test_na12878s_scores_get_the_filters_of_the_slow_tool(
         reads=str(folder / "NA12878.chr20.bam"),
         reference=str(folder / "ref.hg19.chr20.fa.gz"),
     )
-    stages.score_callset(spark, paths, "bundled:features", str(tmp_path / "scored"), sample.config)
+    stages.score_callset(spark, ScoreRequest(paths, "bundled:features", str(tmp_path / "scored"), sample.config))
     calls = vcf_lines(str(tmp_path / "scored" / "merged.vcf.gz"))
     for name, snp, indel in (("usual", [99.95], [99.4]), ("bands", [80.0, 95.0, 99.9], [70.0, 90.0])):
         out = tmp_path / f"{name}.vcf.gz"
         stages.filter_callset(
-            spark, str(tmp_path / "scored"), str(out), sample.config, resources=[truth], snp_tranches=snp,
-            indel_tranches=indel, strict=True,
-        )  # fmt: skip
+            spark,
+            str(tmp_path / "scored"),
+            str(out),
+            sample.config,
+            FilterOptions(resources=[truth], snp_tranches=snp, indel_tranches=indel, strict=True),
+        )
         expected, lines = tranche_filters(calls, [vcf_lines(truth)], "CNN_2D", snp, indel)
         assert filters_of(out) == expected
         assert {"PASS"} in expected and any("Tranche" in name for names in expected for name in names)

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from cnnspark import stages
-from cnnspark.config import FilterChoice, InputPaths, load_config
+from cnnspark.config import Config, FilterChoice, InputPaths, load_config
 from cnnspark.errors import InputError, UsageError
-from cnnspark.models.card import read_card
+from cnnspark.models.card import Card, read_card
+from cnnspark.models.selection import SelectedModel
 from cnnspark.stages import pipeline
+from cnnspark.stages.requests import RunRequest, ScoreRequest
 from tests.conftest import Sample, read_lines
 
 pytestmark = pytest.mark.spark
@@ -38,14 +40,19 @@ def test_a_demo_that_was_interrupted_goes_on(spark: Any, tmp_path: Path) -> None
     assert first.held_out and "Metrics on the held-out regions" in first.text()
 
 
+def filtered_as_a_run(spark: Any, scored: str, filtered: str, config: Config, card: Card) -> dict[str, Any]:
+    options = pipeline.run_filter(config.filter, SelectedModel("a/model", card))
+    return stages.filter_callset(spark, scored, filtered, config, options, overwrite=True)
+
+
 def test_a_training_that_was_killed_is_overwritten(spark: Any, sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "run" / "model.ckpt").mkdir(parents=True)
-    result = pipeline.run_all(spark, sample.paths, str(tmp_path / "run"), CONFIG, if_exists="overwrite")
+    result = pipeline.run_all(spark, RunRequest(sample.paths, str(tmp_path / "run"), CONFIG, if_exists="overwrite"))
     assert Path(result.model).exists()
 
 
 def test_a_finished_model_is_used_and_measured_everywhere(spark: Any, sample: Sample, tmp_path: Path) -> None:
-    result = pipeline.run_all(spark, sample.paths, str(tmp_path / "run"), CONFIG, sample.model)
+    result = pipeline.run_all(spark, RunRequest(sample.paths, str(tmp_path / "run"), CONFIG, sample.model))
     assert result.held_out == ()
     assert not (tmp_path / "run" / "tensors").exists()
 
@@ -54,17 +61,17 @@ def test_a_precision_that_was_chosen_is_never_lowered(spark: Any, sample: Sample
     card = read_card(sample.model)
     chosen = dataclasses.replace(CONFIG, filter=FilterChoice(precision=0.97))
     with pytest.raises(UsageError, match=r"has no threshold for precision 0.97 \(it has 0.7"):
-        pipeline.run_all(spark, sample.paths, str(tmp_path / "run"), chosen, sample.model)
+        pipeline.run_all(spark, RunRequest(sample.paths, str(tmp_path / "run"), chosen, sample.model))
     assert not (tmp_path / "run").exists()
     # A model that the run itself trains is only known by then.
     scored, filtered = str(tmp_path / "scored"), str(tmp_path / "f.vcf.gz")
-    stages.score_callset(spark, sample.unlabelled, sample.model, scored, CONFIG)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, scored, CONFIG))
     with pytest.raises(UsageError, match="threshold for precision 0.97"):
-        pipeline.filter_with(spark, scored, filtered, chosen, card)
+        filtered_as_a_run(spark, scored, filtered, chosen, card)
     assert not Path(filtered).exists()
     # Nor is one below the usual.
     low = dataclasses.replace(CONFIG, filter=FilterChoice(precision=0.7))
-    assert pipeline.filter_with(spark, scored, filtered, low, card)["thresholds"].keys() == {"SNP", "INDEL"}
+    assert filtered_as_a_run(spark, scored, filtered, low, card)["thresholds"].keys() == {"SNP", "INDEL"}
 
 
 def test_the_usual_precision_gives_way_to_the_next_lower_one_that_was_reached(
@@ -74,8 +81,8 @@ def test_the_usual_precision_gives_way_to_the_next_lower_one_that_was_reached(
     thresholds = {group: {"0.70": by["0.70"], "0.95": None} for group, by in card.thresholds.items()}
     card = dataclasses.replace(card, thresholds=thresholds)
     scored, filtered = str(tmp_path / "scored"), str(tmp_path / "f.vcf.gz")
-    stages.score_callset(spark, sample.unlabelled, sample.model, scored, CONFIG)
-    pipeline.filter_with(spark, scored, filtered, CONFIG, card)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, scored, CONFIG))
+    filtered_as_a_run(spark, scored, filtered, CONFIG, card)
     assert "warning: precision 0.95 was not reached in validation; filtering for 0.7" in capsys.readouterr().err
 
 
@@ -94,5 +101,5 @@ def test_what_is_missing_is_said_before_the_folder_is_made(
 ) -> None:
     paths: InputPaths = dataclasses.replace(sample.paths, **change)
     with pytest.raises(error):
-        pipeline.run_all(spark, paths, str(tmp_path / "run"), CONFIG, model)
+        pipeline.run_all(spark, RunRequest(paths, str(tmp_path / "run"), CONFIG, model))
     assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.execution.shards import MERGED, MERGED_BCF
 from cnnspark.stages import sheet_stages
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.stages.sample_sheet import SheetCallset
 from cnnspark.stages.sheet_runner import SheetSettings, run_on_sheet
 from cnnspark.tensors.dataset import Dataset
@@ -152,7 +153,7 @@ def test_a_sheet_is_scored_but_for_the_broken_sample_which_is_mended_later(
     config = load_config(None, ["blocks.records=40"])
     shared = InputPaths(reference=sample.paths.reference)
     out = tmp_path / "out"
-    first = sheet_stages.score_sheet(spark, str(sheet), shared, sample.model, str(out), config)
+    first = sheet_stages.score_sheet(spark, str(sheet), ScoreRequest(shared, sample.model, str(out), config))
     assert [each.status for each in first.outcomes] == ["done", "done", "failed"]
     assert "3.bam" in first.outcomes[2].message
     merged = [out / "samples" / name / MERGED for name in ("S1", "S2", "S3")]
@@ -161,7 +162,7 @@ def test_a_sheet_is_scored_but_for_the_broken_sample_which_is_mended_later(
 
     (sheet.parent / "3.bam").write_bytes((sheet.parent / "whole.bam").read_bytes())
     (sheet.parent / "3.bam.bai").touch()
-    again = sheet_stages.score_sheet(spark, str(sheet), shared, sample.model, str(out), config, "resume")
+    again = sheet_stages.score_sheet(spark, str(sheet), ScoreRequest(shared, sample.model, str(out), config, "resume"))
     assert [each.kept for each in again.outcomes] == [True, True, False]
     again.require_all()
     assert [path.stat().st_mtime_ns for path in merged[:2]] == kept
@@ -170,7 +171,9 @@ def test_a_sheet_is_scored_but_for_the_broken_sample_which_is_mended_later(
     assert columns[0] == columns[1] == columns[2]
 
     shards = [path.stat().st_mtime_ns for path in sorted((out / "samples").glob("*/shards/*"))]
-    bcf = sheet_stages.score_sheet(spark, str(sheet), shared, sample.model, str(out), config, "resume", output_type="b")
+    bcf = sheet_stages.score_sheet(
+        spark, str(sheet), ScoreRequest(shared, sample.model, str(out), config, "resume", output_type="b")
+    )
     bcf.require_all()
     assert [len(list(pysam.VariantFile(str(path.with_name(MERGED_BCF))))) for path in merged] == [len(columns[0])] * 3
     assert shards == [path.stat().st_mtime_ns for path in sorted((out / "samples").glob("*/shards/*"))]
@@ -185,7 +188,7 @@ def test_tensors_of_a_sheet_train_together(spark: SparkSession, sample: Sample, 
     sheet_stages.tensors_sheet(spark, str(two), shared, out, sample.config).require_all()
     assert [Path(folder).name for folder in sample_folders(out)] == ["S1", "S2"]
     settings = dataclasses.replace(sample.config.train, epochs=1)
-    data = train.train(spark, out, str(tmp_path / "model"), settings).card.data
+    data = train(spark, out, str(tmp_path / "model"), settings).card.data
     assert data["train"] + data["validation"] == 2 * Dataset(sample.dataset).card["tensors"]
 
 

@@ -17,8 +17,10 @@ from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.config import InputPaths, load_config
 from cnnspark.errors import CnnsparkError, InputError, UsageError
+from cnnspark.filtering.request import FilterOptions
 from cnnspark.formats.regions import parse_region
 from cnnspark.formats.vcf import Record, set_sample_values
+from cnnspark.stages.requests import EvaluationRequest, ScoreRequest
 from cnnspark.tensors.dataset import CARD, Dataset
 from tests.conftest import Sample, read_lines, write_vcf
 
@@ -39,7 +41,7 @@ def without_scores(lines: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def scored(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "run"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -81,19 +83,19 @@ def test_the_proof_is_said_once(spark: Any, sample: Sample, tmp_path: Path, caps
 def test_a_model_that_looks_at_reads_asks_for_them(spark: Any, sample: Sample, tmp_path: Path) -> None:
     paths = dataclasses.replace(sample.unlabelled, reads=None)
     with pytest.raises(UsageError, match=f"the model {sample.model} looks at reads; give --reads"):
-        stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+        stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), sample.config))
     assert not (tmp_path / "out").exists()
 
 
 def test_the_same_bytes_again_and_after_resuming(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     expected = (scored / "merged.vcf.gz").read_bytes()
     assert (out / "merged.vcf.gz").read_bytes() == expected
     for name in ("manifest/block-000002.json", "shards/block-000004.vcf.gz", "merged.vcf.gz", "_SUCCESS"):
         (out / name).unlink()
     untouched = (out / "shards" / "block-000001.vcf.gz").stat().st_mtime_ns
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config, "resume")
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config, "resume"))
     assert (out / "merged.vcf.gz").read_bytes() == expected
     assert (out / "shards" / "block-000001.vcf.gz").stat().st_mtime_ns == untouched
 
@@ -103,13 +105,15 @@ def test_chosen_regions_are_those_records_alone(spark: Any, sample: Sample, tmp_
     contig, first = lines[20].split("\t")[:2]
     region = parse_region(f"{contig}:{first}-{int(first) + 3000}")
     paths = dataclasses.replace(sample.unlabelled, regions=(str(region),))
-    stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+    stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), sample.config))
     inside = [x for x in lines if x.split("\t")[0] == contig and region.owns(int(x.split("\t")[1]) - 1)]
     assert without_scores(read_lines(tmp_path / "out" / "merged.vcf.gz")) == inside
 
 
 def test_without_merging_each_shard_is_a_vcf(spark: Any, sample: Sample, tmp_path: Path) -> None:
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "out"), sample.config, merge=False)
+    stages.score_callset(
+        spark, ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "out"), sample.config, merge=False)
+    )
     assert not (tmp_path / "out" / "merged.vcf.gz").exists()
     total = 0
     for shard in (tmp_path / "out" / "shards").glob("*.vcf.gz"):
@@ -124,24 +128,24 @@ def test_another_output_type_is_another_merge_and_nothing_else(
     out = tmp_path / "out"
     shutil.copytree(scored, out)
     written = {path: path.stat().st_mtime_ns for name in ("shards", "manifest") for path in (out / name).iterdir()}
-    arguments = (spark, sample.unlabelled, sample.model, str(out), sample.config, "resume")
-    summary = stages.score_callset(*arguments, output_type="b")
+    request = ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config, "resume")
+    summary = stages.score_callset(spark, dataclasses.replace(request, output_type="b"))
     assert sorted(path.name for path in out.glob("merged*")) == ["merged.bcf", "merged.bcf.csi"]
     assert summary["merged"] == str(out / "merged.bcf")
     with pysam.VariantFile(str(out / "merged.bcf")) as ours, pysam.VariantFile(str(scored / "merged.vcf.gz")) as theirs:
         assert [str(record) for record in ours] == [str(record) for record in theirs]
     filtered = str(tmp_path / "filtered.bcf")
-    result = stages.filter_callset(spark, str(out), filtered, sample.config, threshold=0.0)
+    result = stages.filter_callset(spark, str(out), filtered, sample.config, FilterOptions(threshold=0.0))
     with pysam.VariantFile(filtered) as vcf:
         found = Counter(tuple(record.filter.keys()) for record in vcf)
         assert found == {("PASS",): result["counts"]["passed"], ("CNN_2D_LOW",): result["counts"]["filtered"]}
     assert Path(f"{filtered}.csi").exists()
-    stages.score_callset(*arguments)
+    stages.score_callset(spark, request)
     assert sorted(path.name for path in out.glob("merged*")) == ["merged.vcf.gz", "merged.vcf.gz.tbi"]
     assert (out / "merged.vcf.gz").read_bytes() == (scored / "merged.vcf.gz").read_bytes()
     assert written == {path: path.stat().st_mtime_ns for path in written}
     with pytest.raises(UsageError, match="--no-merge"):
-        stages.score_callset(*arguments, merge=False, output_type="b")
+        dataclasses.replace(request, merge=False, output_type="b")
 
 
 def test_a_plain_vcf_gives_the_same_records(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:
@@ -149,14 +153,14 @@ def test_a_plain_vcf_gives_the_same_records(spark: Any, sample: Sample, scored: 
     with pysam.BGZFile(str(sample.paths.vcf), "rb", None) as source:
         plain.write_bytes(source.read(1 << 30))
     paths = dataclasses.replace(sample.unlabelled, vcf=str(plain))
-    stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+    stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), sample.config))
     assert read_lines(tmp_path / "out" / "merged.vcf.gz") == read_lines(scored / "merged.vcf.gz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plain.vcf"]
 
 
 def test_filtering_sets_filter_alone(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "filtered.vcf.gz")
-    result = stages.filter_callset(spark, str(scored), out, sample.config, threshold=0.0)
+    result = stages.filter_callset(spark, str(scored), out, sample.config, FilterOptions(threshold=0.0))
     before, after = read_lines(scored / "merged.vcf.gz"), read_lines(out)
     assert len(before) == len(after)
     for old, new in zip(before, after, strict=True):
@@ -173,19 +177,23 @@ def test_filtering_by_precision_takes_the_cards_thresholds(
 ) -> None:
     from cnnspark.models.card import read_card
 
-    result = stages.filter_callset(spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, precision=0.7)
+    result = stages.filter_callset(
+        spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, FilterOptions(precision=0.7)
+    )
     thresholds = read_card(sample.model).thresholds
     for group, value in result["thresholds"].items():
         own = thresholds[group]["0.70"]
         assert value == pytest.approx(thresholds["ALL"]["0.70"] if own is None else own, abs=5e-4)
     with pytest.raises(UsageError, match="it has 0.7"):
-        stages.filter_callset(spark, str(scored), str(tmp_path / "g.vcf.gz"), sample.config, precision=0.123)
+        stages.filter_callset(
+            spark, str(scored), str(tmp_path / "g.vcf.gz"), sample.config, FilterOptions(precision=0.123)
+        )
     assert not (tmp_path / "g.vcf.gz").exists()
 
 
 def test_evaluation_measures_against_the_truth(spark: Any, sample: Sample, scored: Path, tmp_path: Path) -> None:
     paths = dataclasses.replace(sample.paths, vcf=str(scored))
-    result = stages.evaluate_callset(spark, paths, str(tmp_path / "e"), sample.config)
+    result = stages.evaluate_callset(spark, EvaluationRequest(paths, str(tmp_path / "e"), sample.config))
     values = json.loads((tmp_path / "e" / "metrics.json").read_text())["metrics"]
     assert values == result.metrics
     both = result.metrics["ALL"]
@@ -227,7 +235,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
     paths, model = bad_inputs(sample, tmp_path, what)
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises((InputError, UsageError)) as caught:
-        stages.score_callset(spark, paths, model, str(tmp_path / "out"), sample.config)
+        stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), sample.config))
     message = str(caught.value)
     assert "\n" not in message and len(message) < 400
     assert caught.value.exit_code in (2, 3)
@@ -283,7 +291,7 @@ SWAPPED = str.maketrans("ACGT", "TGCA")
 def test_ref_mismatches_can_be_passed_through(spark: Any, sample: Sample, tmp_path: Path) -> None:
     paths, model = bad_inputs(sample, tmp_path, "wrong reference")
     config = load_config(None, ["blocks.records=20", "tensors.on_ref_mismatch=skip"])
-    result = stages.score_callset(spark, paths, model, str(tmp_path / "out"), config)
+    result = stages.score_callset(spark, ScoreRequest(paths, model, str(tmp_path / "out"), config))
     assert read_lines(tmp_path / "out" / "merged.vcf.gz") == read_lines(str(paths.vcf))
     assert result["counts"]["alleles scored"] == 0
     assert result["counts"]["passed through: REF mismatch"] == result["conservation"]["records_in"]
@@ -307,9 +315,9 @@ def test_a_failure_in_a_task_is_the_same_sentence(spark: Any, sample: Sample, tm
     original = preflight.REF_SAMPLE_RECORDS
     preflight.REF_SAMPLE_RECORDS = 1
     try:
-        with pytest.raises(Exception) as caught:  # noqa: PT011
+        with pytest.raises(Exception) as caught:
             paths = dataclasses.replace(sample.unlabelled, vcf=str(vcf))
-            stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), config)
+            stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), config))
     finally:
         preflight.REF_SAMPLE_RECORDS = original
     explained = explain(caught.value)
@@ -341,7 +349,7 @@ def test_a_lost_file_of_a_dataset_is_built_again(spark: Any, sample: Sample, tmp
 def test_a_model_scores_the_tensors_it_was_trained_on(spark: Any, sample: Sample, tmp_path: Path) -> None:
     config = load_config(None, ["blocks.records=20", "tensors.read_limit=5"])
     with pytest.raises(UsageError, match="tensors of other settings"):
-        stages.score_callset(spark, sample.unlabelled, sample.model, str(tmp_path / "out"), config)
+        stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(tmp_path / "out"), config))
 
 
 def test_an_old_index_that_misses_records_is_an_error(spark: Any, sample: Sample, tmp_path: Path) -> None:
@@ -362,7 +370,7 @@ def test_an_old_index_that_misses_records_is_an_error(spark: Any, sample: Sample
     os.utime(index, (1, 1))
     paths = dataclasses.replace(sample.unlabelled, vcf=str(tmp_path / "all.vcf.gz"))
     with pytest.raises(InputError, match="index is older"):
-        stages.score_callset(spark, paths, sample.model, str(tmp_path / "out"), sample.config)
+        stages.score_callset(spark, ScoreRequest(paths, sample.model, str(tmp_path / "out"), sample.config))
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
@@ -370,7 +378,9 @@ def test_a_threshold_that_is_no_number_is_refused(
     spark: Any, sample: Sample, scored: Path, tmp_path: Path, threshold: float
 ) -> None:
     with pytest.raises(UsageError, match="give a number"):
-        stages.filter_callset(spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, threshold=threshold)
+        stages.filter_callset(
+            spark, str(scored), str(tmp_path / "f.vcf.gz"), sample.config, FilterOptions(threshold=threshold)
+        )
 
 
 @pytest.mark.parametrize(("flag", "share"), [("precision", 2), ("precision", 1), ("sensitivity", 0)])
@@ -378,7 +388,7 @@ def test_a_share_that_cannot_be_is_said_at_once(spark: Any, tmp_path: Path, flag
     arguments = ["filter", "--in", str(tmp_path / "none"), "--out", str(tmp_path / "f.vcf.gz"), f"--{flag}", str(share)]
     assert main(arguments) == 2
     with pytest.raises(UsageError, match=f"--{flag} is {share}; give a number between 0 and 1"):
-        stages.filter_callset(spark, "none", str(tmp_path / "f.vcf.gz"), load_config(), **{flag: share})  # type: ignore[arg-type]
+        stages.filter_callset(spark, "none", str(tmp_path / "f.vcf.gz"), load_config(), FilterOptions(**{flag: share}))  # type: ignore[arg-type]
 
 
 def test_evaluation_without_a_reference_is_said_before_any_task(
@@ -386,7 +396,7 @@ def test_evaluation_without_a_reference_is_said_before_any_task(
 ) -> None:
     paths = dataclasses.replace(sample.paths, vcf=str(scored), reference=None)
     with pytest.raises(UsageError, match="--reference is missing"):
-        stages.evaluate_callset(spark, paths, str(tmp_path / "e"), sample.config)
+        stages.evaluate_callset(spark, EvaluationRequest(paths, str(tmp_path / "e"), sample.config))
 
 
 def test_candidates_in_a_region_elsewhere_are_refused(spark: Any, sample: Sample, tmp_path: Path) -> None:

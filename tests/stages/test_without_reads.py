@@ -22,6 +22,7 @@ from cnnspark.models.card import read_card
 from cnnspark.models.spec import moments
 from cnnspark.stages import pipeline
 from cnnspark.stages.preflight import choose_column
+from cnnspark.stages.requests import RunRequest, ScoreRequest
 from cnnspark.training import train
 from cnnspark.training.job import check_data, prepare_job
 from cnnspark.training.settings import TrainSettings
@@ -46,7 +47,7 @@ def first_records(simulated: InputPaths, folder: Path) -> InputPaths:
 def test_the_whole_way_with_gatk_1d_never_opens_the_reads(spark: Any, simulated: InputPaths, tmp_path: Path) -> None:
     paths = first_records(simulated, tmp_path)
     config = load_config(None, [*SETTINGS, "train.model=gatk_1d", "tensors.encoding=gatk"])
-    result = pipeline.run_all(spark, paths, str(tmp_path / "run"), config)
+    result = pipeline.run_all(spark, RunRequest(paths, str(tmp_path / "run"), config))
     records = [Record(line) for line in read_lines(result.merged)]
     assert all(record.info_value("CNN_1D") for record in records)
     assert len(records) == RECORDS
@@ -58,7 +59,7 @@ def test_the_whole_way_with_gatk_1d_never_opens_the_reads(spark: Any, simulated:
     assert model.data["tensors"]["encoding"] == "gatk" and len(model.spec.annotation_means) == 7
     # Reads that are given are not looked at: the same bytes, though these do not exist.
     given = dataclasses.replace(paths, truth=None, bed=None, reads=str(tmp_path / "nowhere.bam"))
-    stages.score_callset(spark, given, result.model, str(tmp_path / "again"), config)
+    stages.score_callset(spark, ScoreRequest(given, result.model, str(tmp_path / "again"), config))
     assert (tmp_path / "again" / "merged.vcf.gz").read_bytes() == Path(result.merged).read_bytes()
 
 
@@ -67,9 +68,9 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
     paths = first_records(simulated, tmp_path)
     config = load_config(None, [*SETTINGS, "train.model=features"])
     stages.build_dataset(spark, paths, str(tmp_path / "tensors"), config)
-    train.train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
+    train(spark, str(tmp_path / "tensors"), str(tmp_path / "model"), config.train)
     unlabelled = dataclasses.replace(paths, truth=None, bed=None)
-    stages.score_callset(spark, unlabelled, str(tmp_path / "model"), str(tmp_path / "out"), config)
+    stages.score_callset(spark, ScoreRequest(unlabelled, str(tmp_path / "model"), str(tmp_path / "out"), config))
     assert all("CNN_1D=" in line for line in read_lines(tmp_path / "out" / "merged.vcf.gz"))
     with pytest.raises(UsageError, match="'reads' looks at reads"):
         prepare_job(str(tmp_path / "tensors"), str(tmp_path / "m"), dataclasses.replace(config.train, model="reads"))
@@ -79,18 +80,13 @@ def test_annotations_alone_train_and_score_without_reads(spark: Any, simulated: 
 @pytest.mark.parametrize("kind", [pytest.param("gatk_1d", marks=pytest.mark.slow), "gatk_2d"])
 def test_gatks_networks_train_alike_on_one_replica_and_on_two(spark: Any, tmp_path: Path, kind: str) -> None:
     data = write_synthetic(tmp_path / "data", train=17, validation=8)
-    settings = TrainSettings(
-        model=kind,
-        epochs=1,
-        batch_size=8,
-        timeout_seconds=120,
-        data_opener=f"tests.support.synthetic_training:open_{kind}",
-    )
+    settings = TrainSettings(model=kind, epochs=1, batch_size=8, timeout_seconds=120)
+    opener = f"tests.support.synthetic_training:open_{kind}"
     weights = []
     for replicas in (1, 2):
         chosen = dataclasses.replace(settings, replicas=replicas)
         out = str(tmp_path / f"model{replicas}")
-        train.train(spark, data, out, chosen, lambda _: None)
+        train(spark, data, out, chosen, lambda _: None, opener)
         weights.append(np.concatenate([np.asarray(w).ravel() for w in load_bundle(out).model.weights]))
     np.testing.assert_array_equal(weights[0], weights[1])
     bundle = load_bundle(str(tmp_path / "model1"))

@@ -22,6 +22,8 @@ from cnnspark.execution.session import use_bundled_java
 from tests.conftest import ROOT
 
 T = TypeVar("T")
+# JVMs that live for seconds: the quick compiler alone, and one thread that collects garbage.
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_SECONDS, JOB_SECONDS, STOP_SECONDS = 90.0, 400.0, 10.0
 EXECUTOR = "CoarseGrainedExecutorBackend"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -85,6 +87,7 @@ class Cluster:
             "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             "PYTHONPATH": str(ROOT),
+            "JAVA_TOOL_OPTIONS": QUICK_JVM,
         }
         self.environment.pop("PYSPARK_GATEWAY_PORT", None)
         if java_home:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from cnnspark.tensors.schema import SUPPORTS_ALT, SUPPORTS_REF, WINDOW
+from cnnspark.training import TrainResult, TrainSettings, driver, job
 
+OPENER = "tests.support.synthetic_training:open_synthetic"
 PER_READ = ("read_bases", "read_quals", "read_flags", "read_mapqs", "read_support")
 
 
@@ -119,12 +121,26 @@ class SyntheticData:
 
 
 def open_synthetic(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
-    """The opener that the settings of the tests name."""
+    """What :func:`train` and :func:`prepare_job` open the data by."""
     return SyntheticData(paths[0])
 
 
+def train(
+    spark: Any, data: str, out: str, settings: TrainSettings, say: Any = None, data_opener: str = OPENER
+) -> TrainResult:
+    """As the driver's, on synthetic data."""
+    return driver.train(spark, data, out, settings, say, data_opener)
+
+
+def prepare_job(
+    data: str, out: str, settings: TrainSettings, say: Any = None, data_opener: str = OPENER
+) -> job.ReplicaJob:
+    """As the driver's, on synthetic data."""
+    return job.prepare_job(data, out, settings, say, data_opener)
+
+
 def open_one_row_group(paths: Sequence[str], validation: Any, fields: Any = None) -> SyntheticData:
-    """The same as if it lay in one row group."""
+    """The same as if it were in one row group."""
     data = SyntheticData(paths[0])
     data.n_row_groups = 1
     return data

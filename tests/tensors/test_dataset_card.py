@@ -11,7 +11,7 @@ import pytest
 
 from cnnspark import stages
 from cnnspark.tensors.dataset import CARD, Dataset, block_file, dataset_folder
-from cnnspark.tensors.dataset_card import BINS, add_counts, bin_edges, count_bins, read_columns
+from cnnspark.tensors.dataset_card import BINS, columns_edges, columns_summary, count_columns, read_columns
 from tests.conftest import Sample
 
 
@@ -25,16 +25,16 @@ def values(count: int, seed: int) -> np.ndarray:
 
 def test_histograms_of_parts_add_up_to_that_of_the_whole() -> None:
     whole = values(1000, 1)
-    edges = bin_edges(whole[::7])
-    parts = [count_bins(part, edges) for part in np.array_split(whole, 13)]
-    assert add_counts(parts, "abc", edges) == add_counts([count_bins(whole, edges)], "abc", edges)
+    edges = columns_edges(whole[::7])
+    parts = [count_columns(part, edges) for part in np.array_split(whole, 13)]
+    assert columns_summary(parts, "abc", edges) == columns_summary([count_columns(whole, edges)], "abc", edges)
 
 
 def test_a_histogram_counts_every_value_once() -> None:
     whole = values(1000, 2)
-    edges = bin_edges(whole)
+    edges = columns_edges(whole)
     for column, of_column, found in zip(
-        whole.T, edges, add_counts([count_bins(whole, edges)], "abc", edges), strict=True
+        whole.T, edges, columns_summary([count_columns(whole, edges)], "abc", edges), strict=True
     ):
         seen = column[np.isfinite(column)].astype(np.float64)
         assert sum(found["counts"]) == len(seen)

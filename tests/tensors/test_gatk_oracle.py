@@ -20,6 +20,7 @@ from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.models.gatk_weights.importer import gatk_bundle
 from cnnspark.models.networks.gatk import GATK_ROWS, GatkReadTensor
 from cnnspark.models.networks.layers import RowMask
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.tensors.batches import pad_rows
 from cnnspark.tensors.builder import build_tensors
 from cnnspark.tensors.settings import TensorSettings
@@ -67,7 +68,7 @@ def test_every_record_has_the_reference_implementations_score(
     gatk_bundle(f"gatk_{kind}", arrays, tmp_path / "model", source=f"gatk_{kind}.npz")
     if kind == "1d":
         paths = InputPaths(vcf=paths.vcf, reference=paths.reference)
-    stages.score_callset(spark, paths, str(tmp_path / "model"), str(tmp_path / "out"), Config())
+    stages.score_callset(spark, ScoreRequest(paths, str(tmp_path / "model"), str(tmp_path / "out"), Config()))
     with open(data / "oracle" / f"HG002.scores_{kind}.tsv") as table:
         expected = list(csv.DictReader(table, delimiter="\t"))
     records = [Record(line) for line in read_lines(tmp_path / "out" / "merged.vcf.gz")]
@@ -75,7 +76,7 @@ def test_every_record_has_the_reference_implementations_score(
         (e["contig"], e["pos"], e["ref"]) for e in expected
     ]
     scores = np.array([float(r.info_value(f"CNN_{kind.upper()}") or "nan") for r in records])
-    # Asked for are 0.01 on 99.5 % of them; all agree but for the third decimal's rounding.
+    # Asked for are 0.01 on 99.5 % of them; all agree except for the third decimal's rounding.
     np.testing.assert_allclose(scores, [float(e["score"]) for e in expected], rtol=0, atol=0.0011)
     assert len(scores) == 492 and scores.std() > 0.5
     # One score for the whole record, whichever the ALT.

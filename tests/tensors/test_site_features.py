@@ -300,7 +300,7 @@ def text() -> str:
 
 
 def pile(text: str, site: int, alt: str, n_ref: int, n_alt: int) -> list[TinyRead]:
-    """Reads of 100 bases at all places over the site, REF and ALT by turns of strand."""
+    """Reads of 100 bases at all places over the site, REF and ALT alternating strands."""
     reads = []
     for k in range(n_ref + n_alt):
         start = site - 90 + (k * 7) % 80
@@ -312,7 +312,7 @@ def pile(text: str, site: int, alt: str, n_ref: int, n_alt: int) -> list[TinyRea
 
 
 def paired(reads: list[TinyRead]) -> list[TinyRead]:
-    """The same as first and second of pairs by turns of two."""
+    """The same as first and second of pairs, two and two alternately."""
     return [dataclasses.replace(r, flag=r.flag | 0x1 | (0x40, 0x80)[k // 2 % 2]) for k, r in enumerate(reads)]
 
 
@@ -321,9 +321,9 @@ def test_features_do_not_depend_on_depth(tmp_path, text):
     rec = record(1500, text[1500], alt)
     once = paired(pile(text, 1500, alt, 8, 7))
     (tmp_path / "once").mkdir()
-    (tmp_path / "thrice").mkdir()
+    (tmp_path / "three_times").mkdir()
     a, _ = Tiny(tmp_path / "once", {"c": text}, once).build([rec])
-    b, _ = Tiny(tmp_path / "thrice", {"c": text}, once * 3).build([rec])
+    b, _ = Tiny(tmp_path / "three_times", {"c": text}, once * 3).build([rec])
     # Those that are to be surer of more reads, or count starts.
     varying = {f"{g}_{n}" for g in ("ref", "alt") for n in ("distinct_start_fraction", "f1r2_fraction")}
     varying |= {"alt_f1r2_fraction_of_pyrimidine"}

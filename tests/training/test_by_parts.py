@@ -19,23 +19,19 @@ from cnnspark.models.calibration import Platt
 from cnnspark.models.card import Card, read_card
 from cnnspark.models.networks.registry import build_model, feed, model_inputs
 from cnnspark.models.spec import ModelSpec, quantile_edges
-from cnnspark.training import train as training
+from cnnspark.training import driver
 from cnnspark.training.by_parts import parts_folder, parts_of
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.settings import ReplicaJob, TrainSettings
-from cnnspark.training.train import TrainResult, train
+from cnnspark.training.driver import TrainResult
+from cnnspark.training.job import ReplicaJob
+from cnnspark.training.settings import TrainSettings
 from cnnspark.training.validation import Findings, trained_card
-from tests.support.synthetic_training import synthetic_batch, write_synthetic
-from tests.training.test_train import SETTINGS, run, weights
+from tests.support.synthetic_training import synthetic_batch, train
+from tests.support.trainings import SETTINGS, run, weights
 
 BY_PARTS = {
     "model": "reads", "by_parts": True, "epochs": 1, "drop_reads": 0.5, "hidden_dropout": 0.2, "keep_start": 0.75
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +127,8 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
             raise KeyboardInterrupt
         real(spark, job, say)
 
-    real = training.run_with_retries
-    monkeypatch.setattr(training, "run_with_retries", interrupted)
+    real = driver.run_with_retries
+    monkeypatch.setattr(driver, "run_with_retries", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(spark, dataset, tmp_path / "m", **BY_PARTS)
     monkeypatch.undo()
@@ -150,10 +146,13 @@ def test_parts_that_an_interrupted_run_has_trained_are_kept(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "features", "by_parts": True}, "'features' has no picture of reads; leave train.by_parts out"),
+        (
+            {"model": "features", "by_parts": True},
+            "train.by_parts is for the model 'reads' alone, not for 'features'",
+        ),
         ({"picture": "p", "by_parts": True}, "exclude each other"),
         ({"by_parts": True, "use_site_features": False}, "begins with the site features"),
-        ({"by_parts": True, "objective": "pretrain"}, "pre-training takes the network whole"),
+        ({"by_parts": True, "objective": "pretrain"}, "pre-training has no parts; leave train.by_parts out"),
         ({"hidden_units": ()}, "hidden_units is"),
         ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0"),
         ({"bins": 0}, "bins is 0"),
@@ -174,7 +173,7 @@ def test_a_share_of_the_start_may_be_asked_for_before_the_start_is_named(tmp_pat
         # Before Spark or the data are looked at: there are none.
         lambda: train(None, str(tmp_path / "none"), str(tmp_path / "m"), settings),  # type: ignore[arg-type]
     ):
-        with pytest.raises(UsageError, match="no start to keep a share of; leave train.keep_start out, or give"):
+        with pytest.raises(UsageError, match="it starts from nothing; leave train.keep_start out, or give"):
             refuse()
 
 
@@ -204,8 +203,8 @@ class Trained(list[str]):
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Trainings without Spark, each of no steps."""
     begun = Trained()
-    monkeypatch.setattr(training, "run_with_retries", begun)
-    monkeypatch.setattr(training, "check_slots", lambda *_: None)
+    monkeypatch.setattr(driver, "run_with_retries", begun)
+    monkeypatch.setattr(driver, "check_slots", lambda *_: None)
     return begun
 
 
@@ -233,7 +232,7 @@ def test_a_model_stays_until_the_last_part_has_another(
         with pytest.raises(UsageError, match=f"'{init}' model, training by parts starts from 'features'; choose"):
             by_parts(dataset, out, init=init, seed=2, if_exists="overwrite")
     with monkeypatch.context() as patched:
-        patched.setattr(training, "check_slots", Mock(side_effect=UsageError("too few")))
+        patched.setattr(driver, "check_slots", Mock(side_effect=UsageError("too few")))
         with pytest.raises(UsageError, match="too few"):
             by_parts(dataset, out, seed=2, if_exists="overwrite")
     assert read_card(out) == old and trained == [] and not parts.exists()

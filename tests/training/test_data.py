@@ -12,8 +12,8 @@ from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.formats.regions import parse_region
 from cnnspark.tensors.dataset import CARD, DATA, Dataset, decode
 from cnnspark.tensors.schema import FIELDS, TensorBatch
-from cnnspark.training import data as training_data
 from cnnspark.training.data import TrainingData, hold_out, open_training_data, stream_count
+from cnnspark.training.row_order import dealt_by_depth, window_order
 from cnnspark.training.settings import TrainSettings
 from tests.conftest import Sample
 
@@ -151,11 +151,11 @@ def test_a_lane_is_of_like_depth_and_a_pair_of_lanes_is_as_much_work_as_the_next
     lengths = np.concatenate([[0], np.cumsum(counts)])
     fields = {f.name: np.zeros((counts.sum() if f.per_read else 256, 0), f.dtype) for f in FIELDS}
     parts = [(TensorBatch(keys=[], row_offsets=lengths, **fields), {"label": counts.astype(np.float32)})]
-    batch = training_data._by_depth(parts, 32)
+    batch = dealt_by_depth(parts, 32)
     rows = np.array([batch(i)["label"].max() for i in range(32)])
     assert (np.diff(rows) >= 0).all() and rows.mean() < 1.1 * counts.mean()
     assert sorted(np.concatenate([batch(i)["label"] for i in range(32)])) == sorted(counts)
-    orders = [training_data._window_order(32, lane, 1, 0, 64) for lane in range(4)]
+    orders = [window_order(32, lane, 1, 0, 64) for lane in range(4)]
     assert all(sorted(order) == list(range(32)) for order in orders)
     pairs = rows[orders[0]] + rows[orders[1]], rows[orders[2]] + rows[orders[3]]
     assert np.abs(pairs[0] - pairs[1]).max() < 0.25 * pairs[0].mean()

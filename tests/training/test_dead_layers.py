@@ -49,5 +49,5 @@ def test_a_slope_below_zero_keeps_it_alive(bias: float) -> None:
 
 def test_the_share_is_of_the_alleles_that_differ_from_most() -> None:
     shares = activity(network(0.0), batches(usual=22))
-    # 44 of 64 alleles are the same but for the length, of which padded ends tell
+    # 44 of 64 alleles are the same except for the length, which padded ends show
     assert shares["beside"] == pytest.approx(20 / 64)

@@ -1,4 +1,4 @@
-"""What happens to a training when something fails: a replica that stands still, a full disk, a loss that is none.
+"""What happens to a training when something fails: a replica that stands still, a full disk, a loss that is not finite.
 
 Every fault is real, in a real replica's process (:meth:`tests.support.synthetic_training.SyntheticData._interfere`).
 """
@@ -21,28 +21,15 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import InputError, RunError
-from cnnspark.training.job import prepare_job
 from cnnspark.training.settings import checkpoint_folder
-from cnnspark.training.train import train
-from tests.conftest import ROOT
-from tests.support.synthetic_training import write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from tests.conftest import ROOT, Sample
+from tests.support.synthetic_training import prepare_job, train, write_synthetic
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(spark: "SparkSession", dataset: str, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """The weights after two epochs without anything happening."""
-    return weights(run(spark, dataset, tmp_path_factory.mktemp("one") / "model")[0].model_out)
 
 
 def stopped_processes() -> list[int]:
@@ -51,7 +38,8 @@ def stopped_processes() -> list[int]:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             command = (status.parent / "cmdline").read_bytes()
-            if b"cnnspark.training.replica" in command and re.search(r"State:\s+T", status.read_text()):
+            of_replica = b"cnnspark.training.replica" in command or b"tests.support.replica_server" in command
+            if of_replica and re.search(r"State:\s+T", status.read_text()):
                 found.append(int(status.parent.name))
         except OSError:  # ended meanwhile
             continue
@@ -60,19 +48,19 @@ def stopped_processes() -> list[int]:
 
 @pytest.mark.slow
 def test_a_stalled_replica_times_out_and_is_replaced(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     before = stopped_processes()
     (Path(dataset) / "fault").write_text("stop epoch 1")
     result, lines = run(spark, dataset, tmp_path / "model", replicas=2, timeout_seconds=15)
     retried = [line for line in lines if "trying again" in line]
     assert len(retried) == 1 and "did not answer within 15 s (train.timeout_seconds)" in retried[0]
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
     assert stopped_processes() == before
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_the_run_is_resumed(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     (Path(dataset) / "fault").write_text("full epoch 1")
@@ -86,11 +74,11 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_the_run_is_resumed(
     assert facts["epoch"] == 1 and facts["fingerprint"] == f"{job.fingerprint} float32"
     result, lines = run(spark, dataset, out, if_exists="resume")
     assert epochs_of(lines) == ["epoch 2/2"]
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
 def test_a_full_disk_at_the_bundle_leaves_no_half_of_one(
-    spark: "SparkSession", dataset: str, uninterrupted: np.ndarray, tmp_path: Path
+    spark: "SparkSession", dataset: str, uninterrupted: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     (Path(dataset) / "fault").write_text("full pass 3")  # after two epochs: the figures of the bundle
@@ -99,12 +87,12 @@ def test_a_full_disk_at_the_bundle_leaves_no_half_of_one(
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
     result, lines = run(spark, dataset, out, if_exists="resume")
     assert lines == []  # nothing is trained again
-    np.testing.assert_array_equal(weights(result.model_out), uninterrupted)
+    np.testing.assert_array_equal(weights(result.model_out), weights(uninterrupted))
 
 
 def test_an_absurd_learning_rate_is_said_at_once(spark: "SparkSession", dataset: str, tmp_path: Path) -> None:
     with pytest.raises(
-        RunError, match=r"the loss or its gradient is no number at step \d+ \(epoch 1\); lower the learning rate"
+        RunError, match=r"the loss or its gradient is not finite at step \d+ \(epoch 1\); lower the learning rate"
     ):
         run(spark, dataset, tmp_path / "model", learning_rate=1e30, model="reads")
     assert not (tmp_path / "model").exists()
@@ -114,18 +102,17 @@ def test_held_out_scores_that_are_no_numbers_are_said_with_the_epoch(
     spark: "SparkSession", dataset: str, tmp_path: Path
 ) -> None:
     # One step an epoch: the loss of the first is finite, and so is its gradient.
-    with pytest.raises(RunError, match=r"scores that are no numbers after epoch 1; lower the learning rate"):
+    with pytest.raises(RunError, match=r"scores of held-out alleles are not finite after epoch 1; lower"):
         run(spark, dataset, tmp_path / "model", learning_rate=1e30, batch_size=65)
     assert not (tmp_path / "model").exists()
 
 
 def test_fewer_row_groups_than_replicas_are_said_before_anything_starts(spark: "SparkSession", tmp_path: Path) -> None:
     data = write_synthetic(tmp_path / "data", train=12, validation=4)
-    settings = dataclasses.replace(
-        SETTINGS, replicas=2, data_opener="tests.support.synthetic_training:open_one_row_group"
-    )
-    with pytest.raises(InputError, match="2 replicas need as many row groups, the training blocks have 1"):
-        train(spark, data, str(tmp_path / "model"), settings, print)
+    settings = dataclasses.replace(SETTINGS, replicas=2)
+    opener = "tests.support.synthetic_training:open_one_row_group"
+    with pytest.raises(InputError, match="the training blocks have 1 for 2 replicas"):
+        train(spark, data, str(tmp_path / "model"), settings, print, opener)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -142,11 +129,10 @@ def test_a_class_that_validation_lacks_leaves_the_loss_to_decide(spark: "SparkSe
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_training_at_once_and_it_is_resumable(dataset: str, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_training_at_once_and_it_is_resumable(sample: Sample, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    command = [sys.executable, "-m", "cnnspark.cli", "train", "--master", "local[2]", "--data", dataset, "--model-out"]
-    command += [str(out), "--model", "features", "--epochs", "100000"]
-    command += ["--set", f"train.data_opener={SETTINGS.data_opener}", "--set", "train.batch_size=16"]
+    command = [sys.executable, "-m", "cnnspark.cli", "train", "--master", "local[2]", "--data", sample.dataset]
+    command += ["--model-out", str(out), "--model", "features", "--epochs", "100000", "--batch-size", "16"]
     child = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.training import run_replicas
+from benchmarks.training.training import run_replicas
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError, RunError, UsageError
@@ -24,15 +24,14 @@ from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.tensors.schema import WINDOW
 from cnnspark.training.all_reduce import Replicas
-from cnnspark.training.job import prepare_job
 from cnnspark.training.masking import RUN, WINDOW_RUN, mask, masked_fields, positions
 from cnnspark.training.pretraining_heads import loss_names, masked_losses, pretraining_network
 from cnnspark.training.replica import open_data
 from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import validation_of
 from tests.conftest import Sample
-from tests.support.synthetic_training import PER_READ, synthetic_batch, write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from tests.support.synthetic_training import PER_READ, prepare_job, synthetic_batch, write_synthetic
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 PRETRAIN = dataclasses.replace(SETTINGS, objective="pretrain")
 NAMES = (("QD", "FS", "MQ"), ("f1", "f2", "f3", "f4"))
@@ -214,7 +213,7 @@ def test_the_loss_of_held_out_alleles_falls_and_the_card_has_it(dataset: str, tm
 
 def test_the_reference_network_learns_window_and_annotations(dataset: str) -> None:
     opener = "tests.support.synthetic_training:open_without_reads"
-    job = prepare_job(dataset, "unused", dataclasses.replace(PRETRAIN, model="reference", data_opener=opener))
+    job = prepare_job(dataset, "unused", dataclasses.replace(PRETRAIN, model="reference"), data_opener=opener)
     trainer = Trainer(job, Replicas(0, 1, 60))
     data = open_data(job, trainer.dtypes)
     validation = validation_of(trainer, data)
@@ -260,7 +259,7 @@ def test_mixed_precision_pretrains_like_float32_and_leaves_a_float32_network(dat
     np.testing.assert_allclose(mixed.measure(held), exact.measure(held), rtol=0.1, atol=0.02)
     # What is saved has the weights that were trained.
     assert mixed.model.get_layer("dense_1") is mixed.network.get_layer("dense_1")
-    trained = {v.path: np.array(v) for v in mixed._trained.weights}
+    trained = {v.path: np.array(v) for v in mixed.trained.weights}
     np.testing.assert_array_equal(trained["dense_1/kernel"], mixed.model.get_layer("dense_1").kernel)
 
 
@@ -337,12 +336,17 @@ def test_an_unlabelled_callset_of_another_caller_pretrains_and_a_truth_set_finis
         ({"model": "gatk_2d"}, "'gatk_2d' cannot be pre-trained; choose one of features, reads, reference"),
         ({"mask_cells": 0.0}, "mask_cells and mask_values must be above 0 and below 1"),
         ({"model": "reference"}, "'reference' looks at no reads; build its dataset without --reads"),
-        ({"data_opener": "tests.support.synthetic_training:open_gatk_1d", "model": "reads"}, "encoding cnnspark"),
     ],
 )
 def test_what_cannot_be_pretrained_is_said_in_one_sentence(dataset: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         prepare_job(dataset, "unused", dataclasses.replace(PRETRAIN, **changes))
+
+
+def test_tensors_of_another_encoding_cannot_be_pretrained_on(dataset: str) -> None:
+    opener, settings = "tests.support.synthetic_training:open_gatk_1d", dataclasses.replace(PRETRAIN, model="reads")
+    with pytest.raises(UsageError, match="encoding cnnspark"):
+        prepare_job(dataset, "unused", settings, data_opener=opener)
 
 
 def test_labels_are_asked_for_where_they_are_needed(dataset: str) -> None:

@@ -20,49 +20,17 @@ from cnnspark.models.card import file_digest
 from cnnspark.models.input_drift import known_values
 from cnnspark.training.barrier_stage import replica_command, run_child
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.job import prepare_job
+from cnnspark.training.driver import TrainResult
+from cnnspark.training.history_follower import HistoryFollower, progress_line
+from cnnspark.training.job import ReplicaJob
 from cnnspark.training.replica import ENDED_BY_PARENT
-from cnnspark.training.settings import ReplicaJob, TrainSettings, checkpoint_folder, learning_rate
-from cnnspark.training.train import TrainResult, _Follower, progress_line, train
-from tests.support.synthetic_training import synthetic_batch, write_synthetic
+from cnnspark.training.settings import STATE_FILE, checkpoint_folder, learning_rate
+from tests.support.standalone import wait_for
+from tests.support.synthetic_training import prepare_job, synthetic_batch, train, write_synthetic
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-SETTINGS = TrainSettings(
-    model="features",
-    epochs=2,
-    batch_size=32,
-    timeout_seconds=60,
-    data_opener="tests.support.synthetic_training:open_synthetic",
-)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    # 65 alleles: the last of three global batches is filled up
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
-
-
-def run(spark: "SparkSession", data: str, out: Path, **changes: object) -> tuple[TrainResult, list[str]]:
-    lines: list[str] = []
-    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return train(spark, data, str(out), settings, lines.append), lines
-
-
-def epochs_of(lines: list[str]) -> list[str]:
-    """The epochs that were trained, by the lines shown; a slow one has lines in its middle, too."""
-    return [*dict.fromkeys(line.split("  ")[0] for line in lines)]
-
-
-def weights(path: str | Path) -> np.ndarray:
-    return np.concatenate([np.asarray(w).ravel() for w in load_bundle(path).model.weights])
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(spark: "SparkSession", dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two epochs of the features model by one replica, without anything happening."""
-    return run(spark, dataset, tmp_path_factory.mktemp("one") / "model")[0].model_out
 
 
 @pytest.mark.spark
@@ -133,7 +101,7 @@ def test_the_result_names_the_bundle_its_digest_and_the_best_epochs_figures(unin
 
 @pytest.mark.spark
 def test_scores_are_calibrated_on_the_held_out_alleles(uninterrupted: str) -> None:
-    from cnnspark.evaluation.metrics import calibration as calibration_figures
+    from cnnspark.evaluation.calibration import calibration_figures
     from cnnspark.models.calibration import cross_fitted, fit_platt, probabilities
     from cnnspark.variants.score_fields import log_odds
 
@@ -220,7 +188,7 @@ def test_a_diverging_loss_is_said_at_once_and_not_retried(spark: "SparkSession",
     arrays["weight"][3] = np.nan
     np.savez(folder / "train.npz", **arrays)
     lines: list[str] = []
-    with pytest.raises(RunError, match="the loss or its gradient is no number at step 1"):
+    with pytest.raises(RunError, match="the loss or its gradient is not finite at step 1"):
         train(spark, str(folder), str(tmp_path / "m"), dataclasses.replace(SETTINGS, replicas=2), lines.append)
     assert lines == [] and not (tmp_path / "m").exists()
 
@@ -275,14 +243,15 @@ def test_another_number_of_lanes_than_was_set_is_said(spark: "SparkSession", dat
     with pytest.raises(UsageError, match="5 replicas need as many task slots"):
         train(spark, dataset, str(tmp_path / "m"), settings, lines.append)
     assert lines == [
-        "batches of 32 on 5 replicas are computed in 8 lanes, not 4 (train.lanes), which changes the weights a little"
+        "batches of 32 on 5 replicas are computed in 8 lanes instead of 4 (train.lanes), "
+        "which changes the weights slightly"
     ]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"replicas": 33}, "cannot be dealt to 33 replicas"),
+        ({"replicas": 33}, "batch_size is 32 for all replicas together, and there are 33"),
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"dropout": 1.0}, "dropout"),
@@ -337,7 +306,7 @@ def test_of_epochs_that_are_alike_the_last_is_kept() -> None:
     assert kept([0.9, 0.9995, 0.999, 0.998], tolerance=1e-3) == 3
     assert kept([0.9, 0.9995, 0.9989, 0.9981, 0.9973], tolerance=1e-3) == 3  # from the highest, not step by step
     assert kept([0.9, 0.9995, 0.9995, 0.999], tolerance=0) == 2
-    assert kept([-3.0, -0.5, -0.7], tolerance=1e-3) == 2  # losses, where there is no AUPRC
+    assert kept([-3.0, -0.5, -0.7], tolerance=1e-3) == 2  # losses, if there is no AUPRC
 
 
 def test_a_checkpoint_with_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -350,7 +319,10 @@ def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) ->
     import subprocess
     import sys
 
-    job = prepare_job(dataset, str(tmp_path / "m"), dataclasses.replace(SETTINGS, epochs=100_000))
+    out = str(tmp_path / "m")
+    job = prepare_job(dataset, out, dataclasses.replace(SETTINGS, epochs=100_000))
+    folder = checkpoint_folder(out)
+    folder.mkdir()
     child = subprocess.Popen(
         replica_command(),
         stdin=subprocess.PIPE,
@@ -361,10 +333,10 @@ def test_the_child_ends_when_its_parent_is_gone(dataset: str, tmp_path: Path) ->
     assert child.stdin
     child.stdin.write(job.to_json().encode() + b"\n")
     child.stdin.flush()
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(timeout=5)  # it is at work
+    wait_for(lambda: child.poll() is not None or (folder / STATE_FILE).exists(), 300, "the first epoch's checkpoint")
+    assert child.poll() is None  # it is at work
     child.stdin.close()
-    assert child.wait(timeout=20) == ENDED_BY_PARENT
+    assert child.wait(timeout=300) == ENDED_BY_PARENT
 
 
 def test_a_failing_child_is_reported_with_its_last_lines() -> None:
@@ -383,11 +355,11 @@ def test_progress_is_shown_line_by_line_and_half_lines_wait(tmp_path: Path) -> N
     path, lines = tmp_path / "history.jsonl", []
     row = {"epoch": 2, "step": 5, "steps": 10, "loss": 0.5, "examples_per_second": 1234.5, "seconds_left": 3725}
     path.write_text(json.dumps(row) + "\n")  # of the attempt before
-    follower = _Follower(path, 3, lines.append)
+    follower = HistoryFollower(path, 3, lines.append)
     with follower:
         with open(path, "a") as out:
             out.write(json.dumps(row | {"val_auprc": 0.91, "val_loss": 0.2}) + "\n" + '{"epoch"')
-        follower._read()
+        follower.show_new_lines()
         assert len(lines) == 1
         with open(path, "a") as out:
             out.write(json.dumps(row)[len('{"epoch"') :] + "\n")

@@ -13,24 +13,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.training import run_replicas
+from benchmarks.training.training import run_replicas
 from cnnspark.errors import InputError, UsageError
 from cnnspark.models.bundle import load_bundle
 from cnnspark.models.networks.layers import noise_keys
 from cnnspark.models.networks.registry import build_model, feed
 from cnnspark.models.spec import ModelSpec
-from cnnspark.training.all_reduce import Replicas, compute_type
+from cnnspark.training.all_reduce import Replicas
 from cnnspark.training.checkpoint import TrainingState
 from cnnspark.training.history import POINT_STEPS, EventLog
-from cnnspark.training.job import prepare_job
+from cnnspark.training.lane_gradients import UNITS, pack_lanes
 from cnnspark.training.losses import loss_by_name
+from cnnspark.training.mixed_precision import compute_type, in_mixed_precision
 from cnnspark.training.settings import TrainSettings
-from cnnspark.training.trainer import UNITS, Trainer, in_mixed_precision, pack_lanes
-from tests.support.synthetic_training import PER_READ, synthetic_batch, write_synthetic
+from cnnspark.training.trainer import Trainer
+from tests.support.synthetic_training import PER_READ, prepare_job, synthetic_batch, write_synthetic
 
-SETTINGS = TrainSettings(
-    model="features", epochs=2, batch_size=24, data_opener="tests.support.synthetic_training:open_synthetic"
-)
+SETTINGS = TrainSettings(model="features", epochs=2, batch_size=24)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,8 @@ def lanes_of(count: int, lanes: int, seed: int = 5) -> list[dict[str, np.ndarray
 def share(trainer: Trainer, lanes: list[dict[str, np.ndarray]], step: int = 3) -> np.ndarray:
     lanes = [{**lane, "noise_key": noise_keys(lane["example_key"], 1, step)} for lane in lanes]
     arrays, *indices = pack_lanes(lanes)
-    return trainer._share(feed(arrays, trainer.dtypes), {"label": arrays["label"]}, arrays["weight"], *indices).numpy()
+    targets = {"label": arrays["label"]}
+    return trainer.lane_gradients(feed(arrays, trainer.dtypes), targets, arrays["weight"], *indices).numpy()
 
 
 @pytest.mark.parametrize("model", ["features", "reads"])
@@ -107,14 +107,14 @@ def test_a_step_whose_loss_is_no_number_changes_nothing(data: str) -> None:
 def test_bfloat16_trains_like_float32_and_leaves_a_float32_network(data: str, model: str) -> None:
     exact, mixed = (trainer_of(data, model=model, mixed_precision=p) for p in (False, True))
     assert (exact.compute_type, mixed.compute_type) == ("float32", "bfloat16")
-    policies = {layer.name: layer.dtype_policy.name for layer in mixed._trained.layers}
+    policies = {layer.name: layer.dtype_policy.name for layer in mixed.trained.layers}
     assert "mixed_bfloat16" in policies.values()
     assert {policies[name] for name in ("logit", "annotations_codes", "site_features_codes")} == {"float32"}
-    assert all(v.dtype == "float32" for v in mixed._trained.weights)
+    assert all(v.dtype == "float32" for v in mixed.trained.weights)
     for old, new in zip(exact.state().weights, mixed.state().weights, strict=True):
         np.testing.assert_array_equal(old, new)
     batch = synthetic_batch(20, 99)
-    rounded = np.asarray(mixed._trained(feed(batch, mixed.dtypes), training=False))
+    rounded = np.asarray(mixed.trained(feed(batch, mixed.dtypes), training=False))
     np.testing.assert_allclose(rounded, exact.measure(batch), atol=0.02)
     for step in range(8):
         losses = [trainer.train(lanes_of(24, 4, seed=step), step, 1e-3) for trainer in (exact, mixed)]
@@ -130,11 +130,11 @@ def test_bfloat16_trains_like_float32_and_leaves_a_float32_network(data: str, mo
 def test_float16_skips_a_step_that_overflows_halves_the_scale_and_is_resumed_with_it(data: str) -> None:
     trainer = trainer_of(data, mixed_precision="float16")
     lanes = lanes_of(24, 4)
-    trainer._scale.assign(2.0**24)
+    trainer.loss_scale.factor.assign(2.0**24)
     lanes[0]["weight"] = lanes[0]["weight"] * 1e4  # a gradient that float16 does not hold at this scale
     before = trainer.state().weights
     assert np.isfinite(trainer.train(lanes, 0, 1e-3))
-    assert trainer._scale.numpy() == 2.0**23
+    assert trainer.loss_scale.factor.numpy() == 2.0**23
     for old, new in zip(before, trainer.state().weights, strict=True):
         np.testing.assert_array_equal(old, new)
     losses = [trainer.train(lanes_of(24, 4, seed=step), step, 1e-3) for step in range(40)]
@@ -142,7 +142,7 @@ def test_float16_skips_a_step_that_overflows_halves_the_scale_and_is_resumed_wit
     state = trainer.state()
     again = trainer_of(data, mixed_precision="float16")
     again.restore(state)
-    assert again._scale.numpy() == trainer._scale.numpy() < 2.0**24
+    assert again.loss_scale.factor.numpy() == trainer.loss_scale.factor.numpy() < 2.0**24
     assert again.train(lanes_of(24, 4), 9, 1e-3) == trainer.train(lanes_of(24, 4), 9, 1e-3)
 
 
@@ -207,9 +207,9 @@ def test_lanes_divide_the_batch_and_are_enough(batch: int, lanes: int, replicas:
 
 
 def test_what_cannot_be_dealt_is_refused() -> None:
-    with pytest.raises(InputError, match="4 replicas need as many row groups, the training blocks have 3"):
+    with pytest.raises(InputError, match="the training blocks have 3 for 4 replicas"):
         TrainSettings(replicas=4).lanes_used(3)
-    with pytest.raises(UsageError, match="cannot be dealt to 3 replicas and 3 row groups"):
+    with pytest.raises(UsageError, match="cannot be divided evenly among 3 replicas and 3 row groups"):
         TrainSettings(replicas=3).lanes_used(3)
 
 

@@ -22,23 +22,24 @@ from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec, quantile_edges
 from cnnspark.training.all_reduce import Replicas
 from cnnspark.training.checkpoint import TrainingState
-from cnnspark.training.job import prepare_job
-from cnnspark.training.replica import _between, train_replica
-from cnnspark.training.settings import ReplicaJob, checkpoint_folder
-from cnnspark.training.train import train
+from cnnspark.training.job import ReplicaJob
+from cnnspark.training.replica import train_replica
+from cnnspark.training.settings import checkpoint_folder
 from cnnspark.training.trainer import Trainer
 from cnnspark.training.validation import Findings, trained_card
-from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text
-from tests.support.synthetic_training import LaterVersionsData, OtherCallersData, write_synthetic
-from tests.training.test_train import SETTINGS, epochs_of, run, weights
+from cnnspark.training.warm_start import arranged, columns_text, take_weights, taken_text, weights_between
+from tests.support.synthetic_training import (
+    OPENER,
+    LaterVersionsData,
+    OtherCallersData,
+    prepare_job,
+    train,
+    write_synthetic,
+)
+from tests.support.trainings import SETTINGS, epochs_of, run, weights
 
 OTHER_CALLER = "tests.support.synthetic_training:open_of_another_caller"
 LATER_VERSION = "tests.support.synthetic_training:open_of_a_later_version"
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_synthetic(tmp_path_factory.mktemp("synthetic"), train=65, validation=70)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,15 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return run(spark, dataset, tmp_path_factory.mktemp("finished") / "model")[0].model_out
+def finished(uninterrupted: str) -> str:
+    """A model that training can start from."""
+    return uninterrupted
 
 
-def started(data: str, init: str | None, **changes: Any) -> tuple[ReplicaJob, list[str]]:
+def started(data: str, init: str | None, data_opener: str = OPENER, **changes: Any) -> tuple[ReplicaJob, list[str]]:
     lines: list[str] = []
     settings = dataclasses.replace(SETTINGS, init=init, **changes)
-    return prepare_job(data, "unused", settings, lines.append), lines
+    return prepare_job(data, "unused", settings, lines.append, data_opener), lines
 
 
 @pytest.mark.spark
@@ -96,7 +98,7 @@ def test_a_layer_that_ends_at_zero_is_said_and_kept_in_the_card(
     save_bundle(tmp_path / "dead", bundle.model, bundle.card)
     result, lines = run(spark, dataset, tmp_path / "model", init=str(tmp_path / "dead"), epochs=1)
     assert set(result.card.training["dead_layers"]) == {"dense_2", "logit"}
-    assert any("say the same of nearly all held-out alleles" in line and "dense_2, logit" in line for line in lines)
+    assert any("give nearly all held-out alleles the same" in line and "dense_2, logit" in line for line in lines)
     assert "dead_layers" not in read_card(finished).training
 
 
@@ -147,7 +149,7 @@ def test_the_fingerprint_has_the_bundles_digest_and_not_its_place(others: str, f
     assert prepare_job(others, "unused", SETTINGS).fingerprint != job.fingerprint
     assert ReplicaJob.from_json(job.to_json()) == job
     other = dataclasses.replace(job, init_sha256="another")
-    with pytest.raises(InputError, match="is not the model that training began with"):
+    with pytest.raises(InputError, match="has changed since this training began"):
         Trainer(other, Replicas(0, 1, 60))
 
 
@@ -185,7 +187,7 @@ def test_a_picture_is_taken_with_half_of_its_logit_and_nothing_else(others: str,
     assert both.job.fingerprint != started(others, finished, model="reads")[0].fingerprint
     with pytest.raises(UsageError, match=r"'reads' cannot start from it; .* train.picture"):
         started(others, finished, model="reads", picture=finished)
-    with pytest.raises(UsageError, match="'features' has no picture of reads"):
+    with pytest.raises(UsageError, match="train.picture is for the model 'reads' alone, not for 'features'"):
         started(others, finished, picture=finished)
 
 
@@ -266,7 +268,7 @@ def test_a_share_is_kept_of_what_was_taken_and_nothing_of_chance(
     for name, share in (("dense_1", 0.25), ("counts_logit", 0.0), ("reads_1", 0.0), ("picture_logit", 0.0)):
         assert {s for s, of in zip(shares, names, strict=True) if of == name} == {share}
     start, end = part.state().weights, [weight + 1 for weight in part.state().weights]
-    for old, new, share in zip(start, _between(start, end, shares), shares, strict=True):
+    for old, new, share in zip(start, weights_between(start, end, shares), shares, strict=True):
         np.testing.assert_allclose(new, old + 1 - share, atol=1e-6)
     nothing = Trainer(started(others, None, **settings)[0], Replicas(0, 1, 60))
     assert set(nothing.kept_shares()) == {0.0}
@@ -312,5 +314,5 @@ def test_a_model_may_know_no_annotation(others: str, model: str) -> None:
     before = trainer.measure(batch)
     batch["annotations"] = batch["annotations"] + 100
     np.testing.assert_array_equal(trainer.measure(batch), before)
-    with pytest.raises(UsageError, match="'reference' is little without annotations"):
+    with pytest.raises(UsageError, match="'reference' needs annotations"):
         dataclasses.replace(SETTINGS, model="reference", use_annotations=False)

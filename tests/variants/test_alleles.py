@@ -3,7 +3,7 @@
 import pytest
 
 from cnnspark.variants import alleles
-from cnnspark.variants.alleles import VariantType, trim, unscorable_reason, variant_type
+from cnnspark.variants.alleles import VariantType, is_transition, trim, unscorable_reason, variant_type
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,8 @@ def test_trimming_keeps_the_haplotype(ref: str, alt: str) -> None:
 
 def test_indels_and_snps_are_the_two_groups() -> None:
     assert [kind.group for kind in VariantType] == ["SNP", "SNP", "INDEL", "INDEL", "INDEL"]
+
+
+def test_transitions_stay_within_the_purines_or_the_pyrimidines() -> None:
+    pairs = {ref + alt for ref in "ACGT" for alt in "ACGT" if ref != alt}
+    assert {pair for pair in pairs if is_transition(*pair)} == {"AG", "GA", "CT", "TC"}

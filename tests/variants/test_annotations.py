@@ -103,7 +103,7 @@ def test_each_allele_gets_its_own_value(name, text, expected):
         ("FORMAT/NOT_DECLARED", ".", 1),
     ],
 )
-def test_what_is_missing_or_no_number_is_nan(name, text, alt):
+def test_a_missing_value_or_a_text_is_nan(name, text, alt):
     assert math.isnan(values([name], text, alt)[0])
 
 

@@ -19,7 +19,15 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, read_bed
 from cnnspark.formats.vcf import Record
-from cnnspark.variants.candidate_kernels import allele_statistics, fisher_strand, rank_sum_z, strand_odds_ratio
+from cnnspark.variants.candidate_kernels import (
+    END_DISTANCE,
+    QUALITY,
+    READ,
+    allele_statistics,
+    fisher_strand,
+    rank_sum_z,
+    strand_odds_ratio,
+)
 from cnnspark.variants.candidates import CandidateSettings, candidate_header, candidate_lines, genotype_likelihoods
 from cnnspark.variants.haplotypes import ReferenceWindow, left_normalise, make_allele
 
@@ -218,13 +226,15 @@ def test_strand_bias_is_scipys_fisher_and_gatks_sor() -> None:
 
 def test_unknown_mapping_qualities_are_left_out() -> None:
     is_alt = np.array([True, True, False, False])
-    mapqs = np.array([255, 30, 255, 40])
-    same, forward = np.full(4, 30), np.zeros(4, dtype=bool)
-    mq, _, _, mq_rank_sum, base_rank_sum, _ = allele_statistics(is_alt, ~is_alt, mapqs, same, same, forward)
+    mapqs = np.array([255, 30, 255, 40], dtype=np.uint8)
+    seen = np.zeros((4, 6), dtype=np.int64)
+    seen[:, READ], seen[:, QUALITY], seen[:, END_DISTANCE] = range(4), 30, 30
+    forward = np.zeros(4, dtype=np.uint16)
+    mq, _, _, mq_rank_sum, base_rank_sum, _ = allele_statistics(is_alt, ~is_alt, seen, mapqs, forward)
     assert mq == pytest.approx(np.sqrt((30**2 + 40**2) / 2))
     assert mq_rank_sum == rank_sum_z(np.array([30]), np.array([40]))
     assert base_rank_sum == 0
-    unknown = allele_statistics(is_alt, ~is_alt, np.full(4, 255), same, same, forward)
+    unknown = allele_statistics(is_alt, ~is_alt, seen, np.full(4, 255, dtype=np.uint8), forward)
     assert np.isnan(unknown[0]) and np.isnan(unknown[3])
 
 

@@ -1,4 +1,4 @@
-"""Members of a callset: who carries an allele, what is said of each sample, what is written into the columns."""
+"""Members of a callset: who carries an allele, its annotations in each sample, and what is written in the columns."""
 
 from __future__ import annotations
 
@@ -116,12 +116,12 @@ def edited(calls: str, keys: str, values: dict[int, str]) -> str:
 
 def test_a_value_is_added_to_the_samples_that_have_one_alone() -> None:
     assert edited("0/1:3 0/0:4", "GT:DP", {0: "1.5,."}) == "GT:DP:CNN 0/1:3:1.5,. 0/0:4"
-    # trailing fields had been left out: those between are missing
+    # this column ended early: the fields before the value are missing
     assert edited("0/1 0/0:4:5", "GT:DP:GQ", {0: "2"}) == "GT:DP:GQ:CNN 0/1:.:.:2 0/0:4:5"
     assert edited("0/1 0/0", "GT", {}) == "GT 0/1 0/0"
 
 
-def test_the_values_of_an_earlier_run_are_replaced_and_taken_away() -> None:
+def test_the_values_of_an_earlier_run_are_replaced_or_removed() -> None:
     assert edited("0/1:9 0/0:8", "GT:CNN", {0: "1"}) == "GT:CNN 0/1:1 0/0"
     assert edited("0/1:9:3 0/0", "GT:CNN:DP", {0: "1"}) == "GT:DP:CNN 0/1:3:1 0/0"
     assert edited("0/1:9:3 0/0:.:4", "GT:CNN:DP", {}) == "GT:DP 0/1:3 0/0:4"
@@ -158,11 +158,11 @@ LINE = Record(
         ("INFO/AB", [1 / 30, 9 / 30, 0, 0]),
         ("INFO/LEN", [1, 2, 1, 2]),
         ("INFO/RUN", [3, 4, 3, 4]),
-        # of the cohort, and FORMAT has none of that meaning
+        # of all samples, and no FORMAT field has that meaning
         *((name, [None] * 4) for name in ("QUAL", "INFO/MQ", "INFO/SAF", "INFO/QD", "INFO/DB", "INFO/ADF", "INFO/XX")),
     ],
 )
-def test_annotations_of_a_cohort_give_way_to_those_of_the_sample(name: str, expected: list[float | None]) -> None:
+def test_annotations_of_one_sample_replace_those_of_all_samples(name: str, expected: list[float | None]) -> None:
     reader = AnnotationReader(COHORT, [name], of_one_sample=True)
     got = [float(reader.values(LINE, alt, sample)[0]) for sample in (0, 1) for alt in (1, 2)]
     wanted = [math.nan if value is None else float(np.float32(value)) for value in expected]
@@ -195,7 +195,7 @@ def test_the_rule_names_the_fields_that_vcf_and_freebayes_have_in_both_columns()
 @pytest.mark.real
 @pytest.mark.parametrize("path", ["sim/DEV.freebayes.vcf.gz", "real/NA12878/NA12878.freebayes.vcf.gz"])
 def test_in_callsets_of_one_sample_both_ways_agree(data: Path, path: str) -> None:
-    """freebayes' own INFO of one sample is the oracle for what is taken from FORMAT."""
+    """Oracle: freebayes' own INFO of one sample, for what is read from FORMAT."""
     names = [f"INFO/{name}" for name in ("DP", "AO", "RO", "QA", "QR", "AB", "LEN", "RUN")]
     with VcfSource(str(data / path)) as source:
         plain, of_sample = AnnotationReader(source.header, names), AnnotationReader(source.header, names, True)

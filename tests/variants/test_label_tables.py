@@ -1,4 +1,4 @@
-"""Labels from callsets that vcfeval or hap.py has annotated; tables of labels are tested with the labels themselves."""
+"""Labels from callsets that vcfeval or hap.py has annotated, and tables of causes; tables of labels: test_truth."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_callset_without_decisions_is_one_sentence(tmp_path: Path) -> None:
         read_labels(write_vcf(tmp_path / "a.vcf", ["c1 5 . A C . . . GT 0/1"]))
 
 
-def test_a_table_that_was_written_is_read_and_is_a_table_of_labels_too(tmp_path: Path) -> None:
+def test_a_written_table_of_causes_is_also_a_table_of_labels(tmp_path: Path) -> None:
     path = tmp_path / "causes.tsv"
     write_causes(path, ROWS)
     assert read_causes(str(path)) == {
@@ -93,7 +93,7 @@ def test_a_table_that_was_written_is_read_and_is_a_table_of_labels_too(tmp_path:
         ("chrom\tpos\tref\talt\tcause\nc1\t5\tA\n", "line 2 is not a cause"),
     ],
 )
-def test_a_table_that_is_none_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_table_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "causes.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=said):

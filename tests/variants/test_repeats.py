@@ -13,7 +13,7 @@ from cnnspark.variants.repeats import DUST_SCORE, DUST_WINDOW, homopolymer_run, 
 
 
 def slow_mask(sequence: str) -> list[bool]:
-    """By base whether a perfect interval holds it: Morgulis et al. 2006, definitions 1-3, without any shortcut."""
+    """For each base whether a perfect interval holds it: Morgulis et al. 2006, definitions 1-3, without shortcuts."""
     masked = [False] * len(sequence)
     scores = {}
     for start in range(len(sequence) - 3):
@@ -62,7 +62,7 @@ def test_runs_are_those_of_a_count_letter_by_letter() -> None:
         assert homopolymer_run(codes, i, i) == max(lengths[i - 1 : i + 1])  # an insertion
 
 
-def test_contig_ends_and_unknown_bases_are_no_repeat() -> None:
+def test_contig_ends_and_unknown_bases_end_a_repeat() -> None:
     assert homopolymer_run(encode_bases("NNNNN"), 2, 3) == 0
     assert not is_low_complexity(encode_bases("NNNNNNNNNNNNNNNN"), 5, 6)
     assert homopolymer_run(encode_bases("AAAAC"), 0, 1) == 4

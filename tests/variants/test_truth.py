@@ -65,7 +65,7 @@ def reference(tmp_path):
 
 @pytest.fixture
 def label(tmp_path, reference):
-    """Labels of records (pos, ref, alt) of c1 against a truth of such; ``bed`` is 0-based."""
+    """Labels of records (pos, ref, alt) of c1 against truth records; ``bed`` is 0-based."""
 
     def run(query, truth, bed=((0, 62),), region=None, settings=None, **how):
         (tmp_path / "conf.bed").write_text("".join(f"c1\t{start}\t{end}\n" for start, end in bed))
@@ -150,14 +150,14 @@ def test_counts_by_reason_add_up_to_the_alleles(label):
         # A deletion is where its leftmost spelling is: the A-homopolymer begins at 7 (0-based).
         ([(0, 8)], 14, "AA", "A", 0),
         ([(10, 20)], 14, "AA", "A", -1),
-        # An insertion stands before a base, and goes with it.
+        # An insertion is before a base, and belongs to it.
         ([(36, 37)], 36, "A", "AC", 0),
         ([(30, 36)], 36, "A", "AC", -1),
         # Padding that REF and ALT share does not count.
         ([(35, 36)], 34, "GGATC", "GGTTC", 0),
     ],
 )
-def test_an_allele_is_known_where_the_bases_it_changes_lie_inside_the_confident_regions(
+def test_an_allele_is_known_if_the_bases_that_it_changes_are_inside_the_confident_regions(
     label, bed, pos, ref, alt, expected
 ):
     labels, _ = label([(pos, ref, alt)], [], bed=bed)
@@ -178,7 +178,7 @@ def test_true_alleles_are_those_of_the_genotype(gt, alts):
     assert true_alleles(Record(f"c\t1\t.\tA\tC,G\t.\t.\t.\tDP:GT\t9:{gt}")) == alts
 
 
-def test_truth_without_genotypes_is_true_in_all_its_alleles_and_filtered_truth_is_none():
+def test_all_alleles_of_a_truth_without_genotypes_are_true_and_filtered_ones_are_not():
     assert true_alleles(Record("c\t1\t.\tA\tC,G\t.\t.\t.")) == [0, 1]
     assert true_alleles(Record("c\t1\t.\tA\tC,G\t.\t.\t.\tDP\t3")) == [0, 1]
     filtered = Record("c\t1\t.\tA\tC\t.\tLowQ\t.\tGT\t1/1")
@@ -192,7 +192,7 @@ def test_zygosity_of_the_callset_plays_no_part(label):
     assert label([(10, "A", "G")], [(10, "A", "G")], gt="0/0")[0] == [[0]]
 
 
-def test_a_search_without_end_makes_unknown_labels_and_no_false_ones(label):
+def test_a_search_that_is_cut_off_makes_unknown_labels_not_false_ones(label):
     query = [(pos, "A", "AC") for pos in range(8, 16)]
     truth = [(9, "AAA", "ACACAC")]
     assert label(query, truth)[0] == [[0], [1], [1], [1], [0], [0], [0], [0]]
@@ -251,7 +251,7 @@ def _random_variants(rng: random.Random, n: int, letters: str = SEQ) -> list[tup
 
 
 def explained_by_enumeration(letters: str, query: list[Allele], truth: list[Allele]) -> tuple[set[int], set[int]]:
-    """All choices of alleles of both sides, written out: the definition in :func:`explain`, slow and obvious."""
+    """Tries all choices of alleles of both sides: the definition in :func:`explain`, slow and obvious."""
 
     def haplotypes(alleles):
         """Of each consistent choice: (the choice, its haplotype, {(reference position, haplotype length)})."""
@@ -346,7 +346,7 @@ ORACLES = [
 @pytest.mark.skipif(not DATA.is_dir(), reason="no CNNSPARK_DATA")
 @pytest.mark.parametrize(("stem", "truth_path", "bed", "fasta", "n"), ORACLES)
 def test_labels_agree_with_vcfeval(stem, truth_path, bed, fasta, n):
-    """Oracle: the data folder's tables, made with vcfeval repeated. Cut into blocks of 100 kb, as a run would."""
+    """Oracle: the data folder's tables, made by repeated runs of vcfeval. Cut into blocks of 100 kb, as a run would."""
     table = read_label_table(str(DATA / f"{stem}.labels.tsv"))
     reference, callset = ReferenceSource(str(DATA / fasta)), VcfSource(str(DATA / f"{stem}.vcf.gz"))
     margin = LabelSettings().margin_bases
@@ -379,7 +379,7 @@ def test_a_table_of_labels_is_looked_up_by_the_callset_s_own_spelling(tmp_path):
     assert counts == {EXACT: 1, NOT_IN_TRUTH: 1, "*": 1, OUTSIDE: 1, NOT_IN_TABLE: 1}
 
 
-def test_an_allele_that_a_table_judges_twice_is_true_where_it_is_once(tmp_path):
+def test_an_allele_with_two_lines_is_true_if_one_says_so(tmp_path):
     path = tmp_path / "labels.tsv"
     rows = [("5", "FP"), ("5", "TP"), ("6", "TP"), ("6", "FP"), ("7", "FP"), ("7", "OUT")]
     path.write_text("chrom\tpos\tref\talt\tlabel\n" + "".join(f"c\t{pos}\tA\tC\t{name}\n" for pos, name in rows))

@@ -1,9 +1,9 @@
 """Weights of GATK's networks from the files in which they were published and in which people keep them.
 
 Four formats, told apart by their content: a Keras 2 model in HDF5, a PyTorch module or state dict in a zip, and npz.
-All give the same arrays: named and laid out as in the state dict of the PyTorch networks. Such files come from others,
-so nothing in them is run, imported or followed to another file, and nothing larger than what is expected is read
-(:mod:`cnnspark.models.gatk_weights.torch_pickle` and :mod:`cnnspark.models.gatk_weights.keras_hdf5` say how).
+All give the same arrays, with names and layout of the PyTorch networks' state dict. Such files come from others, so
+nothing in them is run, imported or followed to another file, and nothing larger than what is expected is read. How is
+described in :mod:`cnnspark.models.gatk_weights.torch_pickle` and :mod:`cnnspark.models.gatk_weights.keras_hdf5`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from cnnspark.models.gatk_weights.layout import (
     KINDS,
     LAYERS,
     GatkLayer,
-    _printable,
     difference,
+    printable,
     value_problem,
     weight_shapes,
 )
@@ -38,13 +38,10 @@ from cnnspark.models.gatk_weights.torch_pickle import (
     tensor_array,
 )
 
-if TYPE_CHECKING:
-    pass
-
-# Keras files also hold the optimizer's state, thrice the weights: 19 MiB for the larger network.
+# Keras files also hold the optimizer's state and have three times the weights' size: 19 MiB for the larger network.
 MAX_FILE_BYTES = 256 << 20
 MAX_ZIP_MEMBERS = 10_000
-# What torch.save wrote before 1.6: three pickles one after another, the first of this number.
+# What torch.save wrote before 1.6: several pickles one after another, the first holds this number.
 _OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -61,15 +58,25 @@ Arrays = Callable[[str], Mapping[str, Stored]]
 
 
 def read_weights(path: str | os.PathLike[str], kind: str) -> dict[str, np.ndarray]:
-    """The weights of a GATK network (float32, PyTorch's names and layouts) from a file of any known format.
+    """The weights of a GATK network from a file of any known format.
 
-    Raises UsageError (kind), InputError where the file is damaged, hostile, of another network or no weights at all.
+    Args:
+        path: HDF5 of Keras, a zip of PyTorch, or npz.
+        kind: "1d" or "2d".
+
+    Returns:
+        float32 arrays by PyTorch's names, in PyTorch's layouts (:func:`weight_shapes`).
+
+    Raises:
+        UsageError: if ``kind`` is neither "1d" nor "2d".
+        InputError: if the file is damaged, hostile, of another network, or does not hold weights.
     """
     weight_shapes(kind)
     return weights_in(path, read_content(Path(path)), kind)
 
 
 def weights_in(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str, np.ndarray]:
+    """As :func:`read_weights`, from the bytes of the file; messages name ``path``."""
     shapes = weight_shapes(kind)
     arrays = _arrays(path, data)
     stored = arrays(kind)
@@ -83,7 +90,11 @@ def weights_in(path: str | os.PathLike[str], data: bytes, kind: str) -> dict[str
 
 
 def read_content(path: Path) -> bytes:
-    """The file's bytes: read once, so that what is checked is what is used."""
+    """The file's bytes: read once, so that what is checked is what is used.
+
+    Raises:
+        InputError: if it is not a file, cannot be read, or is far too large.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -124,7 +135,7 @@ def _arrays(path: str | os.PathLike[str], data: bytes) -> Arrays:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return _printable(lines[0][:120]) if lines else type(error).__name__
+    return printable(lines[0][:120]) if lines else type(error).__name__
 
 
 def _shapes(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
@@ -142,7 +153,7 @@ def _loaded(path: str | os.PathLike[str], name: str, stored: Stored) -> np.ndarr
 
 
 def _check_size(size_bytes: int) -> None:
-    """Zeros are compressed a thousandfold: what a file says is looked at before its members are."""
+    """Raises ValueError if an array is too large, before it is read: zeros are compressed a thousandfold."""
     if size_bytes > MAX_ARRAY_BYTES:
         raise ValueError(f"its storage has {size_bytes} bytes")
 
@@ -155,7 +166,8 @@ _NORMALISATION = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mea
 def _keras_arrays(data: bytes) -> Arrays:
     """The arrays of Keras' HDF5 under PyTorch's names.
 
-    Layers are known by the shape of their kernel, which no two layers of a network share: Keras counts their names up.
+    Layers are recognised by the shape of their kernel, which no two layers of a network share, because Keras numbers
+    their names anew in each session.
     """
     # The configuration stands in the file as text.
     if b'"channels_first"' in data:
@@ -165,7 +177,7 @@ def _keras_arrays(data: bytes) -> Arrays:
 
 
 def _named(layers: list[dict[str, np.ndarray]], wanted: tuple[GatkLayer, ...]) -> dict[str, Stored]:
-    """The arrays in PyTorch's layout; what fits no layer under a name of its own."""
+    """The arrays in PyTorch's layout; those that fit no layer have a name of their own."""
     arrays: dict[str, np.ndarray] = {}
     for at, layer in enumerate(layers):
         match = next((w for w in wanted if _fits(layer, w) and f"{w.name}.weight" not in arrays), None)
@@ -192,7 +204,7 @@ def _fits(layer: Mapping[str, np.ndarray], wanted: GatkLayer) -> bool:
 
 def _zip_arrays(data: bytes) -> Arrays:
     """The arrays of a PyTorch file or an npz."""
-    # zipfile reads the whole directory before it says how long it is.
+    # zipfile reads the whole directory before it tells the number of members.
     if data.count(b"PK\x01\x02") > MAX_ZIP_MEMBERS:
         raise ValueError("it has too many members")
     archive = zipfile.ZipFile(io.BytesIO(data))
@@ -209,7 +221,7 @@ def _zip_arrays(data: bytes) -> Arrays:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """A member's bytes, its checksum tested. ValueError where it has more than ``limit``."""
+    """A member's bytes, its checksum tested. Raises ValueError if it has more than ``limit``."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{info.filename[:60]} is compressed in an unusual way")
     if info.file_size > limit:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnspark._version import __version__
-from cnnspark.common.storage import location, make_room
+from cnnspark.common.storage import location, make_room, require_free
 from cnnspark.errors import UsageError
 from cnnspark.models.bundle import save_bundle
 from cnnspark.models.bundle_files import CARD_FILE
@@ -30,10 +30,17 @@ if TYPE_CHECKING:
 
 
 def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "") -> Card:
-    """The card of imported weights: ``kind`` is ``gatk_1d`` or ``gatk_2d``, ``source`` says where they come from.
+    """The card of imported weights.
 
-    It has no thresholds, metrics or ranges, for nothing is known of the training data but the moments of the
-    annotations. Tensors are those of ``encoding: gatk``.
+    It has no thresholds, metrics or ranges: the moments of the annotations are all that is known of the training data.
+
+    Args:
+        kind: "gatk_1d" or "gatk_2d".
+        arrays: By name, as in :data:`cnnspark.models.networks.gatk.GATK_SHAPES`.
+        source: Says where the weights come from.
+
+    Returns:
+        A card for tensors of ``encoding: gatk``.
     """
     prefix = "normalize" if kind == "gatk_1d" else "dense_1.0"
     means, variances = (tuple(map(float, arrays[f"{prefix}.running_{name}"])) for name in ("mean", "var"))
@@ -55,10 +62,17 @@ def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "")
 def gatk_bundle(
     kind: str, arrays: Mapping[str, np.ndarray], model_out: str | Path, source: str = "", replace: bool = False
 ) -> Card:
-    """Writes the bundle of ``kind`` with these weights to ``model_out``; returns its card.
+    """Writes a bundle with these weights; returns its card.
 
-    ``arrays``: as :data:`cnnspark.models.networks.gatk.GATK_SHAPES` names and lays them out. Raises InputError where
-    they are not those of ``kind``, or where ``model_out`` exists and ``replace`` is not given.
+    Args:
+        kind: "gatk_1d" or "gatk_2d".
+        arrays: By name, in PyTorch's layout, as in :data:`cnnspark.models.networks.gatk.GATK_SHAPES`.
+        model_out: The bundle's folder, or its address on a store.
+        source: Says where the weights come from.
+        replace: Whether a bundle that is there is replaced.
+
+    Raises:
+        InputError: if the arrays are not the weights of ``kind``, or ``model_out`` exists and ``replace`` is not given.
     """
     check_arrays(kind, arrays)
     card = imported_card(kind, arrays, source)
@@ -68,10 +82,21 @@ def gatk_bundle(
 
 
 def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False) -> Card:
-    """Makes a model bundle, ready for scoring, of a file with GATK's weights. Neither Spark nor PyTorch is needed.
+    """Makes a model bundle, ready for scoring, from a file with GATK's weights. Neither Spark nor PyTorch is needed.
 
-    Raises what :func:`read_weights` raises, and UsageError where ``model_out`` exists and is not to be overwritten, or
-    is no bundle, or cannot be written.
+    Args:
+        path: HDF5 of Keras, a zip of PyTorch, or npz.
+        kind: "1d" or "2d".
+        model_out: The bundle's folder, or its address on a store.
+        overwrite: Whether a bundle that is there is replaced.
+
+    Returns:
+        The bundle's card.
+
+    Raises:
+        InputError: if the file is damaged, hostile, or does not hold the weights of this network.
+        UsageError: if ``kind`` is unknown, or ``model_out`` exists and ``overwrite`` is not given, is not a bundle, or
+            cannot be written.
     """
     weight_shapes(kind)
     target = location(model_out)
@@ -79,16 +104,13 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
     data = read_content(Path(path))
     arrays = weights_in(path, data, kind)
     make_room(target, "--model-out")
-    from cnnspark.models.gatk_weights.importer import gatk_bundle
-
     source = f"{Path(path).name}, SHA-256 {hashlib.sha256(data).hexdigest()}"
     return gatk_bundle(f"gatk_{kind}", arrays, model_out, source, replace=overwrite)
 
 
 def _check_target(target: Location, overwrite: bool) -> None:
+    require_free(target, overwrite, "--model-out")
     if not target.exists():
         return
-    if not overwrite:
-        raise UsageError(f"{target} exists; choose another --model-out, or --if-exists overwrite")
     if target.is_file() or (any(target.iterdir()) and not (target / CARD_FILE).exists()):
         raise UsageError(f"{target} is not a model bundle; choose another --model-out")

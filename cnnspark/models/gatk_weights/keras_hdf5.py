@@ -1,8 +1,9 @@
 """The arrays of a Keras HDF5 file, layer by layer; its configuration builds nothing.
 
-The HDF5 library may crash on a damaged file, or never come back (of some thousand files with changed bytes each did),
-may follow links to other files and load filters from libraries. So :func:`read_layers` has a process of its own read
-the file, with limits on memory and time, that refuses all of that and hands over nothing but arrays.
+The HDF5 library may crash on a damaged file or never return (both happened among some thousand files with changed
+bytes), may follow links to other files and load filters from libraries. So :func:`read_layers` starts a process of its
+own to read the file, with limits on memory and time. That process refuses links and foreign filters, and hands over
+arrays alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # The network's largest array has 4 MiB.
 MAX_ARRAY_BYTES = 64 << 20
 MAX_TOTAL_BYTES = 256 << 20
-MAX_MEMORY_BYTES = 4 << 30  # of addresses; most of it are libraries
+MAX_MEMORY_BYTES = 4 << 30  # of address space, most of which libraries take
 MAX_SECONDS = 30
 MAX_MEMBERS = 1000
 MAX_DEPTH = 5
@@ -33,9 +34,16 @@ _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from cnnspark.models.gatk_weig
 
 
 def read_layers(data: bytes) -> list[dict[str, np.ndarray]]:
-    """The arrays of each layer of a whole-model or weights-only file by their names in Keras ("kernel", "gamma", ...).
+    """The arrays of each layer of a whole-model or weights-only file.
 
-    Raises ValueError where the file is damaged or something else.
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        For each layer its arrays, float32 or float64, by their names in Keras ("kernel", "gamma", ...).
+
+    Raises:
+        ValueError: if the file is damaged or something else.
     """
     command = [sys.executable, "-c", _CHILD, *_import_path()]
     try:
@@ -54,10 +62,10 @@ def read_layers(data: bytes) -> list[dict[str, np.ndarray]]:
 
 
 def _import_path() -> list[str]:
-    """Where the process imports from: where this one does, but not from the working folder.
+    """Where the process imports from: as this process does, except from the working folder.
 
-    ``python -m`` would look there first, and what lies beside a file of others may be called ``h5py.py``. Only this
-    package's own place, a zip or a checkout, may be the working folder; it comes last.
+    ``python -m`` would look there first, and a file beside somebody else's weights may be called ``h5py.py``. Only this
+    package's own folder, a zip or a checkout, may be the working folder; it comes last.
     """
     package = os.path.realpath(Path(__file__).parents[2])
     places = [os.path.realpath(place) for place in sys.path]
@@ -112,7 +120,7 @@ def _names(group: h5py.Group | h5py.Dataset) -> list[str]:
 
 
 def _member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """The member of a group, where it stands in the same file."""
+    """The member of a group, if it is in the same file. Raises ValueError for a link."""
     import h5py
 
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -135,7 +143,7 @@ def _datasets(found: h5py.Group | h5py.Dataset, depth: int) -> Iterator[tuple[st
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:
-    """The numbers of a dataset that lies in this file, and is not too large."""
+    """The numbers of a dataset that is in this file and not too large. Raises ValueError for any other."""
     import h5py
 
     name = str(dataset.name)[-60:]

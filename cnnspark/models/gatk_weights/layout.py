@@ -12,14 +12,19 @@ from cnnspark.errors import UsageError
 
 @dataclass(frozen=True)
 class GatkLayer:
-    """A layer with weights. ``shape`` is that of ``weight`` in PyTorch: (out, in, ...kernel), or (features,) of a batch
-    normalisation."""
+    """A layer with weights.
+
+    Attributes:
+        name: Its name in PyTorch.
+        shape: Shape of its ``weight`` in PyTorch: (out, in, ...kernel), or (features,) for a batch normalisation.
+    """
 
     name: str
     shape: tuple[int, ...]
 
     @property
     def normalises(self) -> bool:
+        """Whether the layer is a batch normalisation."""
         return len(self.shape) == 1
 
     @property
@@ -29,10 +34,10 @@ class GatkLayer:
         return {f"{self.name}.weight": self.shape, **{f"{self.name}.{part}": self.shape[:1] for part in parts}}
 
 
-# Batches seen in training: PyTorch's, which Keras does not count and no score depends on.
+# PyTorch's number of batches seen in training; Keras does not count them, and no score depends on it.
 _COUNTER = ".num_batches_tracked"
-# Flatten counts channels last in both frameworks' networks: the PyTorch ones were made from Keras' and turn the picture
-# round first. So a dense kernel behind it differs by a plain transposition.
+# Flatten counts channels last in the networks of both frameworks: the PyTorch ones were made from Keras' and transpose
+# the convolutions' output first. So a dense kernel behind it differs by a plain transposition.
 LAYERS: dict[str, tuple[GatkLayer, ...]] = {
     "1d": (
         GatkLayer("conv.0", (256, 4, 12)),
@@ -58,19 +63,23 @@ KINDS = tuple(LAYERS)
 
 
 def weight_shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The arrays of a network by name, with their shapes. Raises UsageError for a kind other than "1d" and "2d"."""
+    """The arrays of a network by name, with their shapes in PyTorch.
+
+    Raises:
+        UsageError: if ``kind`` is neither "1d" nor "2d".
+    """
     if kind not in LAYERS:
         raise UsageError(f"there is no GATK network '{kind}'; choose 1d (reference) or 2d (reads)")
     return {name: shape for layer in LAYERS[kind] for name, shape in layer.arrays.items()}
 
 
-def _printable(text: str) -> str:
-    """Text of the file for a terminal: what would move its cursor is a question mark."""
+def printable(text: str) -> str:
+    """Text of a file for a terminal: control characters, which could move the cursor, become question marks."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def difference(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """How arrays with the shapes ``found`` differ from those of a network, in a few words; empty where they do not."""
+    """How arrays with the shapes ``found`` differ from those of a network, in a few words; empty if they do not."""
     missing = [name for name in shapes if name not in found]
     extra = sorted(name for name in found if name not in shapes and not name.endswith(_COUNTER))
     for name, shape in shapes.items():
@@ -82,12 +91,12 @@ def difference(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
     ):
         if names:
             what = of_one if len(names) == 1 else f"and {len(names) - 1} more {of_many}"
-            return f"{_printable(names[0][:60])} {what}"
+            return f"{printable(names[0][:60])} {what}"
     return ""
 
 
 def value_problem(name: str, values: np.ndarray) -> str:
-    """What is wrong with the values of the array ``name`` as float32, in a few words; empty where nothing is."""
+    """What is wrong with the values of the array ``name`` as float32, in a few words; empty if nothing is."""
     if values.dtype.kind != "f":
         return f"holds {values.dtype} instead of numbers"
     with np.errstate(over="ignore"):

@@ -1,10 +1,10 @@
 """The arrays of a pickle that PyTorch wrote (``torch.save``, 1.6 or later), read without PyTorch and without pickle.
 
 The pickle inside such a file is a program for a small stack machine that may call anything. Here it is only *read*:
-its operations build plain values, and where they ask for a class or a function there is a record of its name instead.
-Nothing is imported and nothing is called, whatever the file says, so the whole of a pickled module can be read although
-its class is in no package that is installed. Python's own Unpickler, however restricted, would still look up and call
-what it is handed, and can be told to allocate any amount of memory (CPython issue 115952).
+its operations build plain values, and a class or a function becomes a record of its name. Nothing is imported and
+nothing is called, whatever the file says, so a whole pickled module can be read although its class is in no installed
+package. Python's own Unpickler, however restricted, would still look up and call what it is handed, and a file can make
+it allocate any amount of memory (CPython issue 115952).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-# The pickle of GATK's networks takes 9 kB; what is larger by far is something else, and slow to read.
+# The pickle of GATK's networks takes 9 kB; a much larger one is something else, and slow to read.
 MAX_PICKLE_BYTES = 1 << 20
 # Deeper than any network, and far from Python's own limit.
 MAX_DEPTH = 32
 MAX_ARRAYS = 10_000
-# What a small pickle can do by naming one thing over and over is bounded, too. A network has hundreds of members.
+# A small pickle can also name one thing over and over, so these are limited. A network has hundreds of members.
 MAX_MEMBERS = 100_000
 MAX_NAME = 1000
 MAX_DIMENSIONS = 32  # numpy's own limit
@@ -35,19 +35,19 @@ DTYPES = {
     "LongStorage": "i8",
     "IntStorage": "i4",
 }
-# Parts of Python that no weights need, under their names in Python 3 and 2. Naming one gives the file away.
+# Parts of Python that no weights need, under their names in Python 3 and 2. A file that names one is hostile.
 _PYTHON = sys.stdlib_module_names | {"builtins", "__builtin__", "copy_reg", "commands", "cPickle", "exceptions", "nt"}
 _HARMLESS = {("collections", "OrderedDict"), ("builtins", "set"), ("__builtin__", "set"), ("__builtin__", "object")}
 _PLAIN_TORCH = {"device", "Size", "float16", "float32", "float64", "int32", "int64"}
 
 
 class UnsafePickleError(Exception):
-    """The pickle asks for something that weights do not need; the message says what, without a remedy."""
+    """The pickle asks for something that weights do not need; the message says what it asks for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """The name of a class or function: all that is ever known of it here."""
+    """The name of a class or function, in place of the thing itself."""
 
     module: str
     name: str
@@ -58,7 +58,13 @@ class Global:
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A member of the zip: ``count`` numbers of type ``dtype``."""
+    """A member of the zip.
+
+    Attributes:
+        key: Its name.
+        dtype: NumPy's name of the numbers' type, without byte order.
+        count: How many numbers it holds.
+    """
 
     key: str
     dtype: str
@@ -67,7 +73,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A view of a storage; offset and strides count elements. Within its storage, always."""
+    """A view of a storage, never beyond its end; offset and strides count elements."""
 
     storage: Storage
     offset: int
@@ -76,22 +82,24 @@ class Tensor:
 
     @property
     def storage_bytes(self) -> int:
+        """Size of the whole storage."""
         return self.storage.count * np.dtype(self.storage.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """An object of a class that is not here, with its attributes."""
+    """An object with its attributes, whose class is known by name alone."""
 
     of: Global
     state: dict[str, Any] = field(default_factory=dict)
 
 
 def read_pickle(data: bytes) -> Any:
-    """The value that a pickle describes, of plain values and the records above.
+    """The value that a pickle describes, made of plain values and the records above.
 
-    Raises UnsafePickleError where it asks for more, ValueError (and what comes of nonsense: IndexError, KeyError,
-    TypeError) where it is damaged.
+    Raises:
+        UnsafePickleError: if the pickle asks for more than that.
+        ValueError, IndexError, KeyError, TypeError: if it is damaged or too large.
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise ValueError(f"its pickle has {len(data)} bytes")
@@ -99,7 +107,11 @@ def read_pickle(data: bytes) -> Any:
 
 
 def named_tensors(tree: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, or of a whole module by the names that its state dict would give them."""
+    """The tensors of a state dict, or of a whole module by the names that its state dict would give them.
+
+    Raises:
+        ValueError: if ``tree`` (:func:`read_pickle`) is neither, or holds too many arrays.
+    """
     if isinstance(tree, dict):
         inner = tree.get("state_dict")
         values = inner if isinstance(inner, dict) else tree
@@ -115,8 +127,11 @@ def named_tensors(tree: Any) -> dict[str, Tensor]:
 
 
 class _Modules:
-    """A walk over modules, each visited once: one that others share would be reached on every path to it, and there
-    are 2^n paths through n modules that each hold the next one twice."""
+    """A walk over modules that visits each once.
+
+    Otherwise a shared module would be visited on every path to it, and there are 2^n paths through n modules that each
+    hold the next one twice.
+    """
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
@@ -148,7 +163,16 @@ class _Modules:
 
 
 def tensor_array(tensor: Tensor, data: bytes, byte_order: str) -> np.ndarray:
-    """The tensor (its shape, a copy) from the bytes of its storage; ``byte_order`` is ``<`` or ``>``."""
+    """The numbers of a tensor.
+
+    Args:
+        tensor: Says where they are in its storage.
+        data: The bytes of the storage.
+        byte_order: Of the storage, "<" or ">".
+
+    Returns:
+        A copy of the tensor's shape, in this machine's byte order.
+    """
     flat = np.frombuffer(data, np.dtype(byte_order + tensor.storage.dtype), tensor.storage.count)
     strides = tuple(stride * flat.itemsize for stride in tensor.strides)
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
@@ -175,7 +199,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Machine:
-    """The stack machine of pickle (``pickletools`` documents it), without the operations that load or call."""
+    """The stack machine of pickle (documented in ``pickletools``), without the operations that load or call."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -345,7 +369,7 @@ class _Machine:
 
 
 def _known(name: Global) -> bool:
-    """Whether a network's pickle may name this: anything but parts of Python and of PyTorch that do things."""
+    """Whether a network's pickle may name this: anything except the parts of Python and PyTorch that have effects."""
     root, _, rest = name.module.partition(".")
     if (name.module, name.name) in _HARMLESS:
         return True
@@ -357,7 +381,7 @@ def _known(name: Global) -> bool:
 
 
 def _result(function: Global, arguments: tuple[Any, ...]) -> Any:
-    """What the few functions give that stand in a file of weights."""
+    """The result of the few functions that a file of weights calls. Raises UnsafePickleError for any other."""
     if function.module == "torch._utils":
         return _REBUILDERS[function.name](arguments)
     if function.name == "OrderedDict" and not arguments:

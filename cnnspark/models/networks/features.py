@@ -1,6 +1,7 @@
-"""``features``: annotations and site features only, after the Campagne lab's idea. Fast, and a bar for every network.
+"""``features``: annotations and site features only, after the Campagne lab's idea.
 
-About 20,000 alleles a second and core in training; no reads are needed to run it once the site features are there.
+Fast (about 20,000 alleles a second and core in training), and the baseline that every other network has to beat. No
+reads are needed to run it once the site features are there.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from cnnspark.errors import UsageError
 from cnnspark.models.networks.layers import KeyedDropout, QuantileEncoding
 from cnnspark.models.spec import ModelSpec
 
-# Behind those of the other dropouts of a network that these layers are part of.
+# Salts of these dropouts begin here: those of the networks that these layers are part of are smaller.
 FIRST_HIDDEN_SALT = 16
 
 
 def encoded_features(spec: ModelSpec, noise_key: Any) -> tuple[dict[str, Any], Any]:
-    """Inputs by name, and the encoded annotations and site features (B, units), after input dropout.
+    """Inputs and encoding of the annotations and site features that a network takes.
 
-    None instead of the encoding where the spec names neither.
+    Args:
+        spec: Names the inputs and the edges of their quantiles.
+        noise_key: The network's input of that name, (B,) int32.
+
+    Returns:
+        The inputs by name, each (B, F) float32, and their joined codes (B, units) after input dropout; None instead of
+        the codes if the spec names neither annotations nor site features.
     """
     inputs, codes = {}, []
     for name, edges in (("annotations", spec.annotation_edges), ("site_features", spec.feature_edges)):
@@ -34,7 +41,16 @@ def encoded_features(spec: ModelSpec, noise_key: Any) -> tuple[dict[str, Any], A
 
 
 def feature_layers(spec: ModelSpec, encoded: Any, noise_key: Any) -> Any:
-    """The last hidden layer (B, units) of the encoded annotations and site features."""
+    """The hidden layers behind the encoded annotations and site features.
+
+    Args:
+        spec: Gives the numbers of units and the dropout.
+        encoded: Of :func:`encoded_features`, (B, units).
+        noise_key: The network's input of that name, (B,) int32.
+
+    Returns:
+        The last hidden layer, (B, units).
+    """
     x = encoded
     for i, units in enumerate(spec.hidden_units, 1):
         x = keras.layers.Dense(units, activation="relu", name=f"dense_{i}")(x)
@@ -44,7 +60,14 @@ def feature_layers(spec: ModelSpec, encoded: Any, noise_key: Any) -> Any:
 
 
 def build_features(spec: ModelSpec) -> keras.Model:
-    """Quantile codes, the numbers themselves and missing flags, input dropout, hidden layers, logit (B,)."""
+    """Quantile codes, the numbers themselves and missing flags, input dropout, hidden layers, logit.
+
+    Returns:
+        The untrained network: inputs by their names in the schema, output the logit (B,) of "this allele is real".
+
+    Raises:
+        UsageError: if the spec names neither annotations nor site features.
+    """
     noise_key = keras.Input((), dtype="int32", name="noise_key")
     inputs, x = encoded_features(spec, noise_key)
     if x is None:

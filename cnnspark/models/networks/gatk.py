@@ -1,8 +1,8 @@
 """``gatk_1d`` and ``gatk_2d``: the networks of GATK's CNNScoreVariants, for its published weights or for training.
 
 Their inputs are the compact fields of ``encoding: gatk`` (:mod:`cnnspark.tensors.gatk_encoder`), expanded to GATK's
-channels inside the network. The four classes become the one logit that all networks here give; from it the card's
-score is GATK's own score of the record's type (:class:`GatkLogit`).
+channels inside the network. The four classes become the one logit that all networks here give; the score made from it
+is GATK's own score of the record's type (:class:`GatkLogit`).
 
 What differs from GATK in training: batch normalisation takes its moments from the training data instead of from each
 batch, and dropout is a hash, because n replicas must compute what one computes (docs/models.md).
@@ -38,9 +38,15 @@ _CONV_ROWS = 25
 
 @register
 class FixedNormalization(keras.layers.Layer):
-    """``(x - mean) / sqrt(variance + 0.001) * gamma + beta`` (B, F) with moments that do not change in training.
+    """``(x - mean) / sqrt(variance + 0.001) * gamma + beta`` with moments that do not change in training.
 
     Missing values (NaN) count as 0. Moments of a batch would make n replicas differ from one.
+
+    Attributes:
+        gamma: (F,), trained.
+        beta: (F,), trained.
+        mean: (F,), saved with the network and never trained.
+        variance: (F,), saved with the network and never trained.
     """
 
     def __init__(self, means: Any, variances: Any, **kwargs: Any) -> None:
@@ -48,6 +54,8 @@ class FixedNormalization(keras.layers.Layer):
         self._means, self._variances = np.asarray(means, np.float32), np.asarray(variances, np.float32)
 
     def build(self, *input_shape: Any) -> None:
+        """Makes scale, shift and moments weights of the network."""
+
         def constant(values: np.ndarray) -> Callable[..., Any]:
             return lambda shape, dtype=None: ops.convert_to_tensor(values, dtype=dtype)
 
@@ -60,17 +68,19 @@ class FixedNormalization(keras.layers.Layer):
         )
 
     def call(self, values: Any) -> Any:
+        """Normalises ``values`` (B, F), NaN where missing; returns float32 (B, F)."""
         values = ops.where(ops.isnan(values), 0.0, values)
         scale = ops.rsqrt(ops.convert_to_tensor(self.variance) + NORM_EPSILON) * self.gamma
         return (values - self.mean) * scale + self.beta
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments to make the layer again."""
         config = {"means": self._means.tolist(), "variances": self._variances.tolist()}
         return {**super().get_config(), **config}
 
 
 def _reference_table(gap: bool) -> np.ndarray:
-    """Code -> A, C, G, T (and gap): one-hot, a quarter each for a letter that is none of them, zeros for nothing."""
+    """float32 (7, 4 or 5) by code: A, C, G, T (and gap) one-hot, a quarter each for another letter, 0 for nothing."""
     table = np.zeros((CODES, 5 if gap else 4), np.float32)
     table[1:5, :4] = np.eye(4)
     table[_OTHER, :4] = 0.25
@@ -81,9 +91,10 @@ def _reference_table(gap: bool) -> np.ndarray:
 
 @register
 class GatkReference(keras.layers.Layer):
-    """The reference window one-hot: ``(B, W) -> (B, W, 4)``."""
+    """The reference window one-hot."""
 
     def call(self, reference: Any) -> Any:
+        """Expands codes ``reference`` (B, W); returns float32 (B, W, 4)."""
         return ops.take(ops.convert_to_tensor(_reference_table(gap=False)), ops.cast(reference, "int32"), axis=0)
 
 
@@ -91,10 +102,15 @@ class GatkReference(keras.layers.Layer):
 class GatkReadTensor(keras.layers.Layer):
     """The 15 channels of GATK's read tensor, followed by ``empty_rows`` rows without reads, at most 128 rows in all.
 
-    ``(read_bases (B, R, W), read_quals, read_flags (B, R), read_mapqs, reference (B, W), mask (B, R))
-    -> (B, min(R + empty_rows, 128), W, 15)``. Channels: the read's A, C, G, T by quality (p = 1 - 10^(-Q/10) at its
-    base, (1 - p) / 3 at the others), gap; the reference's A, C, G, T, gap, the same in every row; reverse, mate
-    reverse, first, second, mapping quality / 60, from the row's first used column to the one before its last.
+    Channels:
+
+    - 0 to 4: the read's A, C, G, T by quality (p = 1 - 10^(-Q/10) at its base, (1 - p) / 3 at the others), gap;
+    - 5 to 9: the reference's A, C, G, T, gap, the same in every row;
+    - 10 to 14: reverse, mate reverse, first, second, mapping quality / 60, from the row's first used column to the one
+      before its last.
+
+    Attributes:
+        empty_rows: Rows without reads that follow those of the batch.
     """
 
     def __init__(self, empty_rows: int = 0, **kwargs: Any) -> None:
@@ -112,6 +128,19 @@ class GatkReadTensor(keras.layers.Layer):
     def call(
         self, read_bases: Any, read_quals: Any, read_flags: Any, read_mapqs: Any, reference: Any, mask: Any
     ) -> Any:
+        """Builds GATK's tensor.
+
+        Args:
+            read_bases: Codes, (B, R, W).
+            read_quals: Phred, (B, R, W).
+            read_flags: SAM FLAG, (B, R).
+            read_mapqs: Mapping qualities, (B, R).
+            reference: Codes of the window, (B, W).
+            mask: Of :class:`cnnspark.models.networks.layers.RowMask`, (B, R).
+
+        Returns:
+            float32 (B, min(R + empty_rows, 128), W, 15).
+        """
         more = [[0, 0], [0, self.empty_rows]]
         inside = ops.cast(mask, "int32")
         codes = ops.pad(ops.cast(read_bases, "int32") * inside[:, :, None], [*more, [0, 0]])[:, :GATK_ROWS]
@@ -132,19 +161,26 @@ class GatkReadTensor(keras.layers.Layer):
         return ops.concatenate([read, columns, row], axis=-1)
 
     def compute_output_shape(self, *_: Any, **__: Any) -> tuple[int | None, ...]:
+        """(B, rows, W, 15); the number of rows is known only when the network runs."""
         return (None, None, WINDOW, 15)
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments to make the layer again."""
         return {**super().get_config(), "empty_rows": self.empty_rows}
 
 
 @register
 class RepeatLastRow(keras.layers.Layer):
-    """Repeats the last row ``more`` times, keeping at most ``limit`` rows: ``(B, R, W, C) -> (B, rows, W, C)``.
+    """Repeats the last row.
 
-    With ``exactly`` the result has ``limit`` rows. Behind the last read all rows of a tensor are alike, and so are
-    those of every layer's output: each layer computes one of them, and the copies that the next one reaches for are
-    made here. The same function as on 128 rows, at a third of the work at 32 reads.
+    Behind the last read all rows of a tensor are alike, and so are those of every layer's output. Each layer computes
+    one of them, and this one makes the copies that the next layer's kernel reaches. The result is that of 128 rows, for
+    a third of the work at 32 reads.
+
+    Attributes:
+        more: Number of copies.
+        limit: The most rows of the result.
+        exactly: The result has ``limit`` rows, whatever ``more`` is.
     """
 
     def __init__(self, more: int, limit: int, exactly: bool = False, **kwargs: Any) -> None:
@@ -152,6 +188,7 @@ class RepeatLastRow(keras.layers.Layer):
         self.more, self.limit, self.exactly = more, limit, exactly
 
     def call(self, x: Any) -> Any:
+        """Adds the copies to ``x`` (B, R, W, C); returns (B, min(R + more, limit), W, C), or (B, limit, W, C)."""
         last = ops.shape(x)[1] - 1
         if self.exactly:
             rows = ops.minimum(ops.convert_to_tensor(np.arange(self.limit, dtype=np.int32)), last)
@@ -160,20 +197,21 @@ class RepeatLastRow(keras.layers.Layer):
         return ops.concatenate([x, copies], axis=1)[:, : self.limit]
 
     def compute_output_shape(self, shape: Any) -> tuple[int | None, ...]:
-        # Said, because Keras would take the cut at ``limit`` for a number of rows that never varies.
+        """(B, rows, W, C) for ``shape`` (B, R, W, C); rows are None unless ``exactly``."""
+        # Keras would infer from the cut at ``limit`` that the number of rows never varies.
         rows = self.limit if self.exactly else None
         return (shape[0], rows, *shape[2:])
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments to make the layer again."""
         return {**super().get_config(), "more": self.more, "limit": self.limit, "exactly": self.exactly}
 
 
 @register
 class GatkLogit(keras.layers.Layer):
-    """The logit (B,) whose score (:func:`cnnspark.variants.score_fields.log_odds`) is GATK's: ``(classes (B, 4), type
-    (B,))``.
+    """The logit whose score (:func:`cnnspark.variants.score_fields.log_odds`) is GATK's.
 
-    GATK's score is ln(e + P_true / (P_false + e)), e = 1e-7, of the record's type, and the greater of both for types
+    GATK's score is ln(e + P_true / (P_false + e)), e = 1e-7, for the record's type, and the greater of both for types
     other than SNP and INDEL. With E = exp(score), the probability p for which ln((p + e) / (1 - p + e)) is that score
     is (E (1 + e) - e) / (1 + E), and its logit ln(E (1 + e) - e) - ln(1 + e - e E). With r = P_true / (P_false + e)
     and E = e + r these are ln(r (1 + e) + e^2) and ln((P_false + e (1 - P_true)) / (P_false + e) + e - e^2), which
@@ -181,6 +219,15 @@ class GatkLogit(keras.layers.Layer):
     """
 
     def call(self, classes: Any, variant_type: Any) -> Any:
+        """Makes one logit of the four classes.
+
+        Args:
+            classes: Before the softmax, (B, 4), in the order NOT_SNP, NOT_INDEL, SNP, INDEL.
+            variant_type: :class:`cnnspark.variants.alleles.VariantType`, (B,).
+
+        Returns:
+            float32 (B,).
+        """
         p = ops.softmax(classes, axis=-1)
         snp = self._logit(p[:, SNP], p[:, NOT_SNP], p[:, INDEL] + p[:, NOT_INDEL])
         indel = self._logit(p[:, INDEL], p[:, NOT_INDEL], p[:, SNP] + p[:, NOT_SNP])
@@ -214,8 +261,16 @@ def _shared_inputs(spec: ModelSpec) -> tuple[dict[str, Any], Any]:
 
 
 def build_gatk_1d(spec: ModelSpec) -> keras.Model:
-    """GATK's 1D network (``1d_cnn_mix_train_full_bn``): reference window and annotations; 1,681,142 parameters with
-    its seven annotations, 122.6 million multiply-accumulates."""
+    """GATK's 1D network (``1d_cnn_mix_train_full_bn``): reference window and annotations.
+
+    1,681,142 parameters with its seven annotations, 122.6 million multiply-accumulates.
+
+    Returns:
+        The untrained network: inputs by their names in the schema, output the logit (B,).
+
+    Raises:
+        UsageError: if the spec names no annotations.
+    """
     inputs, annotations = _shared_inputs(spec)
     key = inputs["noise_key"]
     x = GatkReference(name="reference_channels")(inputs["reference"])  # (B, 128, 4)
@@ -234,9 +289,16 @@ def build_gatk_1d(spec: ModelSpec) -> keras.Model:
 
 
 def build_gatk_2d(spec: ModelSpec) -> keras.Model:
-    """GATK's 2D network (``small_2d``): read tensor and annotations; 529,394 parameters with its seven annotations.
+    """GATK's 2D network (``small_2d``): read tensor and annotations.
 
-    1,510 million multiply-accumulates on 128 rows; here some 500 at 32 reads (:class:`RepeatLastRow`).
+    529,394 parameters with its seven annotations; 1,510 million multiply-accumulates on 128 rows, here some 500 at 32
+    reads (:class:`RepeatLastRow`).
+
+    Returns:
+        The untrained network: inputs by their names in the schema, output the logit (B,).
+
+    Raises:
+        UsageError: if the spec names no annotations, or allows more than 128 reads.
     """
     if spec.read_limit > GATK_ROWS:
         raise UsageError(f"gatk_2d has {GATK_ROWS} rows; set tensors.read_limit to {GATK_ROWS} or less")
@@ -251,7 +313,7 @@ def build_gatk_2d(spec: ModelSpec) -> keras.Model:
     key = inputs["noise_key"]
     mask = RowMask(name="row_mask")(inputs["row_count"], inputs["read_flags"])
     per_read = [inputs[name] for name in ("read_bases", "read_quals", "read_flags", "read_mapqs")]
-    # With R rows of reads: one row of the first convolution's output sees empty rows alone, the last.
+    # With R rows of reads: the last row of the first convolution's output sees empty rows alone.
     x = GatkReadTensor(_CONV_ROWS, name="read_tensor")(*per_read, inputs["reference"], mask)  # (B, R + 25, 128, 15)
 
     def conv(x: Any, i: int, filters: int, kernel: tuple[int, int]) -> Any:
@@ -262,7 +324,7 @@ def build_gatk_2d(spec: ModelSpec) -> keras.Model:
     x = conv(x, 2, 48, (1, 25))  # (B, R + 1, 104, 48)
     x = RepeatLastRow(_CONV_ROWS - 1, 104, name="rows_3")(x)
     x = conv(x, 3, 32, (_CONV_ROWS, 1))  # (B, R + 1 of 80, 104, 32)
-    # Four more, so that the last of the pooled rows is one of empty rows, too.
+    # Four more, so that the last of the pooled rows is also one of empty rows.
     x = RepeatLastRow(4, 80, name="rows_pool")(x)
     x = layers.MaxPooling2D((3, 1), name="pool_1")(x)  # (B, R / 3 of 26, 104, 32)
     x = conv(x, 4, 24, (1, 25))  # (B, R / 3, 80, 24)
@@ -312,13 +374,21 @@ def _targets(kind: str) -> dict[str, tuple[str, str]]:
 
 # The shapes of those arrays, in PyTorch's layout: convolutions (out, in, ...), dense layers (out, in). The columns of
 # the dense layer behind the convolutions are ordered (column, channel) or (row, column, channel), channels last: the
-# port turns the tensor before it flattens it, as the Keras networks had it that the weights were trained in.
+# port transposes the tensor before it flattens it, because the weights were trained in Keras networks, channels last.
 GATK_SHAPES = {f"gatk_{kind}": weight_shapes(kind) for kind in KINDS}
 
 
 def check_arrays(kind: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises InputError naming the first array that ``kind`` lacks, does not know, or that has another shape or a
-    value that is not a number."""
+    """Checks that the arrays are the weights of a network.
+
+    Args:
+        kind: "gatk_1d" or "gatk_2d".
+        arrays: By name, as in :data:`GATK_SHAPES`; ``*.num_batches_tracked`` may be among them.
+
+    Raises:
+        InputError: if an array is missing, unknown, of another shape, or holds a value that is not a number; the
+            message names the first one.
+    """
     shapes = GATK_SHAPES[kind]
     if problem := difference({name: np.shape(values) for name, values in arrays.items()}, shapes):
         raise InputError(f"the weights are not those of {kind}: {problem}; check --kind")
@@ -328,10 +398,14 @@ def check_arrays(kind: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def assign_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Gives ``model`` (of ``build_gatk_1d`` or ``build_gatk_2d``) the weights of GATK's PyTorch port.
+    """Gives a network the weights of GATK's PyTorch port.
 
-    ``arrays``: as :data:`GATK_SHAPES` names and lays them out; ``*.num_batches_tracked`` may be among them. Raises
-    InputError as :func:`check_arrays` does.
+    Args:
+        model: A network of :func:`build_gatk_1d` or :func:`build_gatk_2d`.
+        arrays: By name, in PyTorch's layout, as in :data:`GATK_SHAPES`; ``*.num_batches_tracked`` may be among them.
+
+    Raises:
+        InputError: if they are not the weights of this network (:func:`check_arrays`).
     """
     check_arrays(model.name, arrays)
     for name, (layer, weight) in _targets(model.name).items():

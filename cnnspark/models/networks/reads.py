@@ -1,10 +1,10 @@
 """``reads``: the network for read tensors.
 
-Kernels run along the sequence (1, k) or along the reads (k, 1), never both; bases and qualities keep to towers of their
-own at full resolution, what is known of a whole read joins behind them, the window is halved step by step, and pooling
-comes last. Annotations and site features have the layers of ``features``, by the same names, so that training can start
-from such a model: its logit is added to those of the picture and of the counts of reads. Nothing depends on other
-examples of a batch (no batch statistics), so that n replicas compute what one computes.
+Kernels run along the sequence (1, k) or along the reads (k, 1), never both. Bases and qualities have a tower each at
+full resolution; then the facts of a whole read are added, the window is halved step by step, and pooling comes last.
+Annotations and site features have the layers of ``features``, by the same names, so that training can start from such a
+model: its logit is added to that of the convolutions (the picture) and to that of the counts of reads. Nothing depends
+on other examples of a batch (no batch statistics), so that n replicas compute what one computes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ from cnnspark.models.networks.layers import (
 from cnnspark.models.spec import ModelSpec
 from cnnspark.tensors.schema import WINDOW
 
-# Where a read says nothing the channels are near zero; the usual 1e-6 would blow up what is there a thousandfold, and
-# with it the rounding by which replicas differ.
+# Channels are near zero in columns without bases. The usual 1e-6 would multiply them a thousandfold, and with them the
+# rounding errors by which replicas differ.
 NORM_EPSILON = 0.01
 COUNTS_LOGIT, PICTURE_LOGIT = "counts_logit", "picture_logit"
 
 
 def build_reads(spec: ModelSpec) -> keras.Model:
-    """The network; inputs by their names in the schema, output the logit (B,) of "this allele is real"."""
+    """Convolutions over the reads, counts of reads, annotations and site features; three logits added up.
+
+    Returns:
+        The untrained network: inputs by their names in the schema, output the logit (B,) of "this allele is real".
+    """
     inputs: dict[str, Any] = {
         "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
         "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
@@ -62,8 +66,8 @@ def build_reads(spec: ModelSpec) -> keras.Model:
         counts = layers.Concatenate(name="shortcut")([counts, features])
     counts = layers.Dense(64, activation="relu", name="classifier")(counts)
     counts = KeyedDropout(spec.dropout, salt=2, name="classifier_dropout")(counts, inputs["noise_key"])
-    # From zero: a network that starts from trained ``features`` is at first as good as they are. The picture has a
-    # logit of its own, so that one that was trained by itself can be joined with the rest, at half of what it says.
+    # From zero: a network that starts from trained ``features`` is at first as good as these. The picture has its own
+    # logit, so that convolutions that were trained alone can be joined with the rest, at half of their logit.
     parts = {COUNTS_LOGIT: counts, PICTURE_LOGIT: picture}
     logits += [layers.Dense(1, kernel_initializer="zeros", name=name)(part) for name, part in parts.items()]
     logit = layers.Add(name="residual")(logits)
@@ -115,5 +119,5 @@ def _picture(spec: ModelSpec, inputs: Mapping[str, Any], mask: Any) -> Any:
 
 
 def picture_part(model: keras.Model) -> keras.Model:
-    """Of a ``reads`` network the layers that its picture's logit stands on, with that."""
+    """The part of a ``reads`` network that ends in the logit of its convolutions, (B, 1)."""
     return keras.Model(model.inputs, model.get_layer(PICTURE_LOGIT).output)

@@ -1,9 +1,9 @@
 """``reference``: the windows of reference and alternate and the annotations. No reads are needed to run it.
 
-What a caller's annotations do not say is where the allele lies: repeats, homopolymers, a change that lengthens one. The
-network sees the sequence with and without the allele, column by column, which GATK's 1D network, that has the reference
-alone, cannot. Kernels run at full resolution first, strides halve the window, and the maximum comes last. Nothing
-depends on other examples of a batch.
+A caller's annotations do not describe the sequence around the allele: repeats, homopolymers, a change that lengthens
+one. This network sees the sequence with and without the allele, column by column; GATK's 1D network sees the reference
+alone. Kernels run at full resolution first, strides halve the window, and the maximum comes last. Nothing depends on
+other examples of a batch.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from cnnspark.tensors.schema import WINDOW
 
 # Filters, kernel and stride of the convolutions: half of the window's work is done at full resolution.
 CONVOLUTIONS = ((32, 7, 1), (32, 5, 2), (48, 5, 1), (48, 5, 2), (64, 3, 2))
-# As in ``reads``: padded columns are near zero, and the usual 1e-6 would blow up what is there.
+# As in ``reads``: padded columns are near zero, and the usual 1e-6 would multiply them.
 NORM_EPSILON = 0.01
 
 
 def build_reference(spec: ModelSpec) -> keras.Model:
-    """The network; inputs by their names in the schema, output the logit (B,) of "this allele is real".
+    """Convolutions over both windows, and the encoded annotations.
 
-    Site features, which are made of reads, are left out where the spec has some.
+    Site features of the spec are left out, because they are made of reads.
+
+    Returns:
+        The untrained network: inputs by their names in the schema, output the logit (B,) of "this allele is real".
     """
     inputs: dict[str, Any] = {
         "reference": keras.Input((WINDOW,), dtype="uint8", name="reference"),

@@ -29,7 +29,18 @@ COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
 
 
 def build_model(name: str, spec: ModelSpec) -> keras.Model:
-    """The untrained network ``name``: a dict of named tensors in, the logit (B,) out. UsageError for other names."""
+    """Builds an untrained network.
+
+    Args:
+        name: One of :data:`cnnspark.models.names.MODELS`.
+        spec: Its inputs and hyper-parameters.
+
+    Returns:
+        A network that takes a dict of named tensors and gives the logit (B,).
+
+    Raises:
+        UsageError: if there is no network of that name, or it cannot be built from this spec.
+    """
     if name not in BUILDERS:
         raise UsageError(f"there is no model '{name}'; choose one of {', '.join(sorted(BUILDERS))}")
     return BUILDERS[name](spec)
@@ -41,9 +52,15 @@ def model_inputs(model: keras.Model) -> dict[str, str]:
 
 
 def feed(batch: Mapping[str, np.ndarray], dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """What a network, or a loss, takes from a batch: the arrays it knows, as it wants them.
+    """The arrays that a network, or a loss, takes from a batch.
 
-    Per-read fields are padded to at least ``LEAST_ROWS`` rows; ``noise_key`` is zeros where the batch has none.
+    Args:
+        batch: Arrays by the names of the schema, (B, ...) each.
+        dtypes: Dtypes by name, as :func:`model_inputs` gives them.
+
+    Returns:
+        The named arrays in these dtypes. Per-read fields have at least ``LEAST_ROWS`` rows, added rows are zeros;
+        ``noise_key`` is zeros if the batch lacks it.
     """
     fed = {}
     for name, dtype in dtypes.items():
@@ -67,11 +84,19 @@ def complexity(model: keras.Model, rows: int = 32) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a layer gives for one example, and what that takes."""
+    """The cost of a layer for one example.
+
+    Attributes:
+        name: Name of the layer.
+        kind: Name of its class.
+        output: Shape of its output, without the batch.
+        parameters: Numbers that training changes.
+        macs: Multiply-accumulates.
+    """
 
     name: str
     kind: str
-    output: tuple[int, ...]  # without the batch
+    output: tuple[int, ...]
     parameters: int
     macs: int
 
@@ -79,13 +104,16 @@ class LayerCost:
 def layer_costs(model: keras.Model, rows: int = 32) -> list[LayerCost]:
     """The cost of each layer for one example with ``rows`` reads, from the shapes of a real pass through the network.
 
-    Counted are multiply-accumulates of convolutions and dense layers, which are nearly all of the work; the sums over
+    Multiply-accumulates of convolutions and dense layers are counted, which are nearly all of the work; sums over
     reads, norms and activations are not.
+
+    Raises:
+        UsageError: if ``rows`` is below ``LEAST_ROWS``.
     """
     if rows < LEAST_ROWS:
         raise UsageError(f"a network is run on {LEAST_ROWS} rows or more, not on {rows}")
     counted = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    # A pass instead of the shapes that Keras infers: some depend on the number of reads by more than being equal to it.
+    # A pass instead of the shapes that Keras infers: how some depend on the number of reads it cannot express.
     outputs = keras.Model(model.inputs, [layer.output for layer in counted])
     shapes = {t.name: tuple(rows if size is None else size for size in t.shape[1:]) for t in model.inputs}
     values = outputs([np.zeros((1, *shapes[t.name]), t.dtype) for t in model.inputs])

@@ -1,7 +1,7 @@
-"""One call explained: its tensor, its score, what the model knows of such inputs, what moves the score, what is near.
+"""Explains one call: its score, how its inputs compare with the training data, what moves the score, what is nearby.
 
-The allele is scored as ``cnnspark score`` does it, by the same code on the same records, so the score is the one in the
-scored callset; TensorFlow is loaded for it, Spark is not needed.
+The allele is scored by the same code and on the same records as in ``cnnspark score``, so the score is the one in the
+scored callset. TensorFlow is loaded for it; Spark is not needed.
 """
 
 from __future__ import annotations
@@ -9,121 +9,133 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
-from cnnspark.formats.vcf import Record
+from cnnspark.formats.vcf import Record, number_or_nan
 from cnnspark.models.bundle_files import notice
 from cnnspark.models.calibration import Platt, probabilities
-from cnnspark.models.card import Card, read_card, score_key
+from cnnspark.models.card import Card, read_card
 from cnnspark.reports.allele.input_familiarity import Familiar, familiar_inputs
-from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions, positions_of
+from cnnspark.reports.allele.occlusion import SUPPORT_NAMES, Effect, InputEffect, effects, occlusions
 from cnnspark.reports.allele.site import Site, model_digest
+from cnnspark.reports.allele.tensor_columns import positions_of
 from cnnspark.scoring.cascade import FirstStage, first_stage
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import known_features, loaded_model, predicted_scores, predictor
-from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.variants.alleles import VariantType, unscorable_reason
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGES, has_stages
 
-if TYPE_CHECKING:
-    from cnnspark.models.bundle import Bundle
-
-_REVERSE = 0x10
+_REVERSE_FLAG = 0x10
+_UNKNOWN_MAPQ = 255
 
 
-def facts_of(site: Site) -> list[str]:
-    """What stands below the picture's title."""
-    record = site.record
-    return [site.sample, *(f"{n} {v}" for n, v in (("QUAL", record.qual), ("FILTER", record.filter)) if v != ".")]
+def explain_site(site: Site, plan: ScoringPlan) -> dict[str, Any]:
+    """Scores the allele and finds out what moves its score.
 
+    Args:
+        site: The allele, with the records around it.
+        plan: How the callset is scored.
 
-def explained(site: Site, model: str, card: Card, settings: ScoreSettings) -> dict[str, Any]:
-    """Everything but the picture."""
-    first = _first_stage(site, model, card, settings)
-    predicted = predictor(model, card, settings, first)(site.tensors, _place(site.tensors))
-    # What moves a score is a question to the model that gave it; thresholds are those of the callset's model.
-    whole, scores = card, predicted.scores
-    path, stage = model, None if predicted.stages is None else int(predicted.stages[site.index])
+    Returns:
+        Everything that the page shows except the picture, as plain values ready for JSON (docs/formats.md,
+        "Explanation").
+    """
+    model, card, settings, first = plan.model, plan.card, plan.settings, _first_stage(site, plan)
+    predicted = predictor(replace(plan, first=first))(site.tensors, _block_of(site.tensors))
+    stage = None if predicted.stages is None else int(predicted.stages[site.index])
+    # What moves a score is asked of the model that gave it; thresholds are those of the callset's model.
+    asked, asked_card = model, card
     if first is not None and stage == STAGES[0]:
-        path, card = first.model, read_card(first.model)
-    bundle = loaded_model(path, card.sha256, settings.threads)
-    uses = bundle.inputs
-    score = float(scores[site.index])
+        asked, asked_card = first.model, read_card(first.model)
+    bundle = loaded_model(asked, asked_card.sha256, settings.threads)
     one = site.tensors.take([site.index])
-    inputs = familiar_inputs(card, one.annotations[0], known_features(card, one)[0])
-    parts, hidden = occlusions(one, inputs, uses)
-    found, of_inputs = effects(parts, _scores(bundle, hidden, settings))
+    inputs = familiar_inputs(asked_card, one.annotations[0], known_features(asked_card, one)[0])
+    parts, batch = occlusions(one, inputs, bundle.inputs)
+    hidden, of_inputs = effects(parts, predicted_scores(bundle, batch, settings.batch_size, _block_of(batch)))
+    score = float(predicted.scores[site.index])
+    return {
+        **_allele_values(site, asked_card, score),
+        "key": asked_card.score_key,
+        "stored": _stored(site, card),
+        "filters": _filters(site),
+        "thresholds": _thresholds(card, VariantType(site.tensors.keys[site.index].variant_type).group, score),
+        "model": {
+            "path": asked,
+            "name": asked_card.model,
+            "sha256": asked_card.sha256,
+            "stage": stage,
+            "notice": notice(model),
+            **_model_sees(asked_card, bundle.inputs),
+        },
+        "effects": [_effect(each) for each in hidden if each.part.kind in ("reads", "inputs")],
+        "reads_one_by_one": [_read_effect(each, one) for each in hidden if each.part.kind == "read"],
+        "columns": [_columns_effect(each, one) for each in hidden if each.part.kind == "columns"],
+        "inputs": _input_rows(inputs, {each.name: each for each in of_inputs}),
+        "neighbours": _neighbours(site, predicted.scores),
+    }
+
+
+def _first_stage(site: Site, plan: ScoringPlan) -> FirstStage | None:
+    """The first model of a cascade: for a scored callset as its header says, otherwise as a run would use it."""
+    if model_digest(site.header.lines) != plan.card.sha256:
+        return plan.first
+    return first_stage(plan.model, plan.card, True) if has_stages(site.header) and plan.card.cascade else None
+
+
+def _block_of(tensors: TensorBatch) -> Block:
+    """A block to name in messages about these tensors."""
+    return Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
+
+
+def _allele_values(site: Site, card: Card, score: float) -> dict[str, Any]:
+    """What the allele is, and its score."""
     key = site.tensors.keys[site.index]
-    group = VariantType(key.variant_type).group
+    kind = VariantType(key.variant_type)
     return {
         "contig": key.contig,
         "pos": site.record.start + 1,
         "ref": site.record.ref,
         "alt": site.record.alts[site.alt_number - 1],
         "alts": list(site.alts),
-        "type": VariantType(key.variant_type).name,
-        "group": group,
+        "type": kind.name,
+        "group": kind.group,
         "score": round(score, 6),
         "probability": float(probabilities(np.array(score))),
         "calibrated": card.calibration != Platt(),
-        "key": score_key(card),
-        "stored": _stored(site, whole),
-        "filters": _filters(site),
-        "thresholds": _thresholds(whole, group, score),
-        "model": {
-            "path": path,
-            "name": card.model,
-            "sha256": card.sha256,
-            "stage": stage,
-            "notice": notice(model),
-            "encoding": card.data.get("tensors", {}).get("encoding", "cnnspark"),
-            "sees_reads": "read_bases" in uses,
-            "sees_window": "reference" in uses,
-            "sees_site_features": "site_features" in uses,
-            "sees_annotations": "annotations" in uses,
-            "knows_training": card.known is not None,
-        },
-        "effects": [_effect(each) for each in found if each.part.kind in ("reads", "inputs")],
-        "reads_one_by_one": [_read_effect(each, one) for each in found if each.part.kind == "read"],
-        "columns": [_columns_effect(each, one, key.start) for each in found if each.part.kind == "columns"],
-        "inputs": _input_rows(inputs, {each.name: each for each in of_inputs}),
-        "neighbours": _neighbours(site, scores),
     }
 
 
-def _first_stage(site: Site, model: str, card: Card, settings: ScoreSettings) -> FirstStage | None:
-    """What came before the model: of a scored callset what its header says, else what a run would take."""
-    scored = model_digest(site.header.lines) == card.sha256
-    if scored:
-        return first_stage(model, card, True) if has_stages(site.header) and card.cascade else None
-    return first_stage(model, card, settings.cascade)
-
-
-def _place(tensors: TensorBatch) -> Block:
-    return Block(0, Region(tensors.keys[0].contig, tensors.keys[0].start, tensors.keys[0].start + 1))
-
-
-def _scores(bundle: Bundle, tensors: TensorBatch, settings: ScoreSettings) -> np.ndarray:
-    return predicted_scores(bundle, tensors, settings.batch_size, _place(tensors))
+def _model_sees(card: Card, uses: Collection[str]) -> dict[str, Any]:
+    """What the model looks at (``uses``: fields of tensors), and whether its card describes the training data."""
+    return {
+        "encoding": card.data.get("tensors", {}).get("encoding", "cnnspark"),
+        "sees_reads": "read_bases" in uses,
+        "sees_window": "reference" in uses,
+        "sees_site_features": "site_features" in uses,
+        "sees_annotations": "annotations" in uses,
+        "knows_training": card.known is not None,
+    }
 
 
 def _stored(site: Site, card: Card) -> dict[str, Any] | None:
-    """The score that the callset has of the allele, and whether its header names this model; None without a score."""
-    text = _stored_text(site, site.record, site.alt_number, score_key(card))
-    value = _number(text)
-    if value is None:
+    """The allele's score in the callset, and whether the header names this model; None without a score."""
+    text = _stored_text(site, site.record, site.alt_number, card.score_key)
+    value = number_or_nan(text)
+    if not math.isfinite(value):
         return None
     digest = model_digest(site.header.lines)
     return {"score": value, "model_sha256": digest, "same_model": digest == card.sha256}
 
 
 def _stored_text(site: Site, record: Record, number: int, key: str) -> str:
-    """The callset's score of an ALT: that of the sample, where it has scores by sample."""
+    """The text of an ALT's score: the sample's own if the callset has scores by sample; empty without a score."""
     if FORMAT_KEY in site.header.format and site.sample in site.header.samples and len(site.header.samples) > 1:
         texts = record.format_values(site.header.samples.index(site.sample)).get(FORMAT_KEY, "").split(",")
     elif key in site.header.info:
@@ -133,16 +145,8 @@ def _stored_text(site: Site, record: Record, number: int, key: str) -> str:
     return texts[number - 1] if number <= len(texts) else ""
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 def _filters(site: Site) -> list[dict[str, str]]:
-    """The record's FILTERs with what the header says of them."""
+    """The record's FILTERs with the header's descriptions."""
     found = []
     for name in site.record.filter.split(";"):
         declared = site.header.filters.get(name)
@@ -152,7 +156,7 @@ def _filters(site: Site) -> list[dict[str, str]]:
 
 
 def _thresholds(card: Card, group: str, score: float) -> list[dict[str, Any]]:
-    """The card's thresholds for alleles of the type, else for all, and whether the score reaches them."""
+    """The card's thresholds for the allele's group, or those for all alleles, and whether the score reaches them."""
     rows = []
     for kind, by_group in (("precision", card.thresholds), ("sensitivity", card.sensitivity_thresholds)):
         for share in sorted({share for each in by_group.values() for share in each}):
@@ -181,7 +185,7 @@ def _scored(each: Effect) -> dict[str, float]:
 
 
 def _read_effect(each: Effect, one: TensorBatch) -> dict[str, Any]:
-    """One read: its row in the tensor (from 1), its place among those of its support, and the effect."""
+    """One read: its row in the tensor and its place among those with the same support, both from 1; the effect."""
     (row,) = each.part.rows
     support = int(one.read_support[row])
     quality = int(one.read_mapqs[row])
@@ -189,20 +193,20 @@ def _read_effect(each: Effect, one: TensorBatch) -> dict[str, Any]:
         "row": row + 1,
         "among": int((one.read_support[: row + 1] == support).sum()),
         "support": SUPPORT_NAMES[support],
-        "strand": "reverse" if one.read_flags[row] & _REVERSE else "forward",
-        "mapping_quality": None if quality == 255 else quality,
+        "strand": "reverse" if one.read_flags[row] & _REVERSE_FLAG else "forward",
+        "mapping_quality": None if quality == _UNKNOWN_MAPQ else quality,
         **_scored(each),
     }
 
 
-def _columns_effect(each: Effect, one: TensorBatch, start: int) -> dict[str, Any]:
+def _columns_effect(each: Effect, one: TensorBatch) -> dict[str, Any]:
     assert each.part.columns is not None
-    first, last = positions_of(one.reference[0], start, each.part.columns)
+    first, last = positions_of(one.reference[0], one.keys[0].start, each.part.columns)
     return {"columns": list(each.part.columns), "from": first, "to": last, **_scored(each)}
 
 
 def _input_rows(inputs: Sequence[Familiar], of_inputs: Mapping[str, InputEffect]) -> list[dict[str, Any]]:
-    """A row for each annotation and site feature, those that move the score most first."""
+    """A row for each annotation and site feature; those that move the score most come first."""
     rows = []
     for each in inputs:
         row = dataclasses.asdict(each) | {"edges": list(each.edges), "shares": list(each.shares)}
@@ -213,7 +217,7 @@ def _input_rows(inputs: Sequence[Familiar], of_inputs: Mapping[str, InputEffect]
 
 
 def _neighbours(site: Site, scores: np.ndarray) -> list[dict[str, Any]]:
-    """The alleles of the nearest records in the callset's order, the one that is explained among them."""
+    """The alleles of the nearest records in the callset's order, including the one that is explained."""
     of_allele = dict(zip(site.alleles, scores, strict=True))
     rows = []
     for record in site.records:

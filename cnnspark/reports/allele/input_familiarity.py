@@ -1,7 +1,7 @@
-"""Where one allele's annotations and site features lie among the training's: what a model's card can say of them.
+"""Compares one allele's annotations and site features with the training data, by the histograms on the model's card.
 
-The card has histograms of the training alleles, true and false together: they say what is usual, and never which end
-of a value speaks for a true variant. Pure.
+The histograms hold true and false training alleles together: they say what is usual, never which end of a value speaks
+for a true variant. No Spark, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.models.card import Card, Range
-from cnnspark.models.input_drift import BINS, Histogram
+from cnnspark.models.input_drift import BINS
+from cnnspark.tensors.input_histogram import Histogram
 
 # Beyond these shares of the training alleles a value is unusual.
 TAIL = 0.01
-# Values of the training that an input is given in turn (cnnspark.reports.allele.occlusion).
+# How many training values an input is set to in turn (cnnspark.reports.allele.occlusion).
 SWEEP = 5
-# A last bin as narrow as this share of the whole range: its middle stands for the median, wherever that lies in it.
+# If the last bin is narrower than this share of the whole range, its middle stands for a median within it.
 _NARROW = 0.1
 _ROUNDING = 0.02
 
@@ -27,16 +28,26 @@ USUAL, UNUSUAL, OUTSIDE, UNKNOWN = "usual", "unusual", "outside", "unknown"
 
 @dataclass(frozen=True)
 class Familiar:
-    """An input of an allele against the training alleles; None where the card does not say.
+    """An input of an allele compared with the training alleles. What the card does not say is None.
 
-    ``quantile`` is the share of the training values below it, linear within a bin, so roughly; ``verdict`` is one of
-    USUAL, UNUSUAL, OUTSIDE and UNKNOWN, ``why`` says it in words. ``edges`` and ``shares`` are the training's bins:
-    the share of the values that are there in each.
+    Attributes:
+        name: The input's.
+        kind: "annotation" or "site feature".
+        value: None if missing.
+        quantile: The share of training values below it; linear within a bin, so only approximate.
+        verdict: USUAL, UNUSUAL, OUTSIDE or UNKNOWN.
+        why: The verdict in words; empty for a usual value that is present.
+        minimum: The lowest training value.
+        maximum: The highest training value.
+        missing_share: The share of training alleles without a value.
+        middle: The training's median.
+        edges: Of the training's bins, (b + 1).
+        shares: The share of the present training values in each bin, (b).
     """
 
     name: str
-    kind: str  # "annotation" or "site feature"
-    value: float | None  # None: missing
+    kind: str
+    value: float | None
     quantile: float | None
     verdict: str
     why: str
@@ -49,9 +60,9 @@ class Familiar:
 
     @property
     def sweep(self) -> tuple[float, ...]:
-        """Training values to set this input to, from the least to the greatest; NaN last where 1 % and more lack it.
+        """Training values to set this input to, ascending; NaN last if at least 1% of the training alleles lack it.
 
-        Without a histogram NaN alone: missing.
+        Without a histogram only NaN: missing.
         """
         if not self.edges:
             return (math.nan,)
@@ -61,10 +72,12 @@ class Familiar:
 
 
 def familiar_inputs(card: Card, annotations: np.ndarray, site_features: np.ndarray) -> tuple[Familiar, ...]:
-    """The inputs that the card names, with the values of one allele.
+    """Compares all inputs of one allele with the training data.
 
     Args:
-        annotations, site_features: float32 (A,) and (F,) as the card names them; NaN is missing.
+        card: The model's; it names the inputs.
+        annotations: float32 (A,), in the card's order; NaN is missing.
+        site_features: float32 (F,), in the card's order; NaN is missing.
     """
     histograms = {histogram.name: histogram for histogram in card.known.histograms} if card.known else {}
     ranges = {each.name: each for each in card.ranges}
@@ -80,10 +93,10 @@ def familiar_inputs(card: Card, annotations: np.ndarray, site_features: np.ndarr
 
 
 def familiar(kind: str, name: str, value: float, histogram: Histogram | None, known: Range | None) -> Familiar:
-    """One input (NaN: missing) against its histogram and, where the card has it, its range."""
+    """Compares one input (NaN: missing) with its histogram and its range; either may be missing on the card."""
     given = None if math.isnan(value) else value
     if histogram is None:
-        return Familiar(name, kind, given, None, UNKNOWN, "the card does not say what the training had")
+        return Familiar(name, kind, given, None, UNKNOWN, "the card does not describe the training data")
     seen = sum(histogram.counts[1:])
     quantile = None if given is None else quantile_of(histogram, given)
     verdict, why = _verdict(given, quantile, histogram, known)
@@ -108,31 +121,31 @@ def _verdict(value: float | None, quantile: float | None, histogram: Histogram, 
     missing = histogram.missing_share
     if value is None:
         if not histogram.edges:
-            return USUAL, "missing, as in all of the training"
+            return USUAL, "missing, as in all training alleles"
         if missing < TAIL:
-            return UNUSUAL, f"missing, as in {missing:.1%} of the training"
-        return USUAL, f"missing, as in {missing:.0%} of the training"
+            return UNUSUAL, f"missing, as in only {missing:.1%} of the training alleles"
+        return USUAL, f"missing, as in {missing:.0%} of the training alleles"
     if not histogram.edges:
-        return OUTSIDE, "never there in the training"
+        return OUTSIDE, "never present in training"
     if value < histogram.edges[0]:
-        return OUTSIDE, "below all of the training"
+        return OUTSIDE, "below all training values"
     if value > histogram.edges[-1]:
-        return OUTSIDE, "above all of the training"
+        return OUTSIDE, "above all training values"
     if missing > 1 - TAIL:
-        return UNUSUAL, f"there, which it is in {1 - missing:.1%} of the training"
-    # The card's percentiles where it has some; a tail within a bin is long, so the quantile alone says less than is so.
+        return UNUSUAL, f"present, as in only {1 - missing:.1%} of the training alleles"
+    # The card's percentiles if it has them: a bin at the end can hold a long tail, so the quantile is less exact.
     low = known.percentile_1 if known else None
     high = known.percentile_99 if known else None
     assert quantile is not None
     if value != histogram.edges[0] and (value < low if low is not None else quantile < TAIL):
-        return UNUSUAL, "in the lowest hundredth of the training"
+        return UNUSUAL, "in the lowest 1% of the training values"
     if value != histogram.edges[-1] and (value > high if high is not None else quantile > 1 - TAIL):
-        return UNUSUAL, "in the highest hundredth of the training"
+        return UNUSUAL, "in the highest 1% of the training values"
     return USUAL, ""
 
 
 def quantile_of(histogram: Histogram, value: float) -> float:
-    """The share of the training values that are smaller: counts of whole bins, and linear within the value's own."""
+    """The share of training values below ``value``: counts of whole bins, linear within the value's own bin."""
     seen = sum(histogram.counts[1:])
     if not histogram.edges or not seen or value < histogram.edges[0]:
         return 0.0
@@ -147,10 +160,10 @@ def quantile_of(histogram: Histogram, value: float) -> float:
 
 
 def middle_of(histogram: Histogram) -> float | None:
-    """The training's median; None where the histogram cannot tell it.
+    """The training's median; None if the histogram cannot tell it.
 
-    Edges are the distinct tenths. An edge is the median if the values below it are half or less and those below the
-    next more; of the last bin, which holds both its edges, that cannot be known where tenths coincide.
+    The edges are the distinct deciles. An edge is the median if at most half of the values are below it, and more than
+    half below the next one. The last bin holds both its edges, so it does not tell if deciles coincide.
     """
     edges, counts = histogram.edges, histogram.counts[2:-1]
     if len(edges) < 2:

@@ -1,12 +1,13 @@
-"""What moves an allele's score: parts of its tensor hidden or changed, one at a time, and all scored together.
+"""What moves an allele's score: parts of its tensor are hidden or changed, one at a time, and all are scored.
 
 Occlusion (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53), for tensors whose parts have names. A part that
-changes nothing may still matter: where two parts say the same, hiding one leaves the other to say it. Pure.
+changes nothing may still matter: if two parts carry the same information, hiding one leaves the other. No Spark, no
+TensorFlow.
 
-Reads are taken out of the picture as if they had not been sequenced; site features, which are of all reads, stay as
-they are and are changed by themselves. Columns are hidden as those beyond a contig's end: nothing in reads, reference
-and alternate. An annotation or site feature is set to values that the training had, one after the other; to missing
-where the card does not say them.
+Reads are removed from the tensor as if they had not been sequenced; site features, which summarise all reads, stay
+unchanged then and are changed on their own. Columns are hidden like those beyond a contig's end: nothing in reads,
+reference and alternate. An annotation or site feature is set to several training values in turn; to missing if the
+card has no such values.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnspark.reports.allele.input_familiarity import Familiar
-from cnnspark.reports.allele.tensor_picture import column_positions
 from cnnspark.tensors.schema import NEITHER, SUPPORTS_ALT, SUPPORTS_OTHER, SUPPORTS_REF, WINDOW, TensorBatch
 from cnnspark.tensors.site_features import SITE_FEATURES
 
@@ -30,9 +30,9 @@ SUPPORT_NAMES = {
     SUPPORTS_OTHER: "reads that support another ALT",
     NEITHER: "reads that support neither",
 }
-# What the allele is, not what was seen of it: another value would be another allele.
+# These describe the allele, not the reads: another value would be another allele.
 _OF_THE_ALLELE = ("is_", "length_change")
-# Site features by the beginning of their names, in their order.
+# Families of site features by the beginning of their names; the first that fits counts.
 _FAMILIES = (
     ("shares of the reads", ("ref_fraction", "alt_fraction", "other_alt_fraction", "neither_fraction", "alt_balance")),
     ("neighbouring calls", ("alt_alleles", "calls_")),
@@ -49,9 +49,14 @@ _FAMILIES = (
 class Part:
     """A part of the tensor that is hidden or changed.
 
-    ``kind``: "reads" (a group of rows), "read" (one), "columns", "input" (one annotation or site feature, set to
-    ``value``) or "inputs" (several, set to the middle of the training). ``rows`` are the rows taken out, ``columns``
-    the columns [first, last) hidden, ``inputs`` the names changed.
+    Attributes:
+        kind: "reads" (a group of rows), "read" (one row), "columns", "input" (one annotation or site feature, set to
+            ``value``) or "inputs" (several, set to the training median).
+        name: What tables call the part.
+        rows: The rows that are removed.
+        columns: The columns [first, last) that are hidden.
+        inputs: The names of the inputs that are changed.
+        value: What an "input" is set to; NaN is missing.
     """
 
     kind: str
@@ -63,19 +68,20 @@ class Part:
 
 
 def family_of(feature: str) -> str | None:
-    """The family of a site feature; None for those that say what the allele is."""
+    """The family of a site feature; None for those that describe the allele."""
     if feature.startswith(_OF_THE_ALLELE):
         return None
     return next((name for name, starts in _FAMILIES if feature.startswith(starts)), None)
 
 
 def parts_of(tensors: TensorBatch, inputs: Sequence[Familiar], uses: frozenset[str]) -> Iterator[Part]:
-    """The parts of the one allele in ``tensors``. ``uses`` are the fields that the network takes."""
+    """The parts of the one allele in ``tensors`` that the network sees; arguments as for :func:`occlusions`."""
     if uses & {"read_bases", "read_support"}:
         yield from _reads(tensors.read_support)
     if uses & {"read_bases", "reference"}:
         for first in range(0, WINDOW, COLUMN_STEP):
-            yield Part("columns", f"columns {first} to {first + COLUMN_STEP - 1}", columns=(first, first + COLUMN_STEP))
+            last = first + COLUMN_STEP
+            yield Part("columns", f"columns {first} to {last - 1}", columns=(first, last))
     changed = [each for each in inputs if field_of(each) in uses and _may_change(each)]
     yield from _groups(changed)
     for each in changed:
@@ -84,7 +90,7 @@ def parts_of(tensors: TensorBatch, inputs: Sequence[Familiar], uses: frozenset[s
 
 
 def field_of(each: Familiar) -> str:
-    """The tensor's field that the input is in."""
+    """The field of the tensor that holds the input."""
     return "annotations" if each.kind == "annotation" else "site_features"
 
 
@@ -106,7 +112,7 @@ def _reads(support: np.ndarray) -> Iterator[Part]:
 
 
 def _groups(inputs: Sequence[Familiar]) -> Iterator[Part]:
-    """All annotations, all site features, and each family of these; those whose middle is known."""
+    """All annotations, all site features, and each family of site features; only inputs whose median is known."""
     named: dict[str, list[str]] = {}
     for each in inputs:
         if each.middle is None:
@@ -121,9 +127,13 @@ def _groups(inputs: Sequence[Familiar]) -> Iterator[Part]:
 def occluded(
     tensors: TensorBatch, part: Part, places: Mapping[str, tuple[str, int]], middles: Mapping[str, float]
 ) -> TensorBatch:
-    """The one allele of ``tensors`` without the part.
+    """The one allele of ``tensors`` with a part hidden or changed; ``tensors`` itself stays the same.
 
-    ``places`` say in which field and column an input stands, ``middles`` what an input is set to together with others.
+    Args:
+        tensors: A batch of one.
+        part: What is hidden or changed.
+        places: For each input, its field and its column in it.
+        middles: For each input, the value that it is set to together with others.
     """
     if part.rows:
         kept = np.setdiff1d(np.arange(len(tensors.read_flags)), part.rows)
@@ -147,12 +157,21 @@ def occluded(
 def occlusions(
     tensors: TensorBatch, inputs: Sequence[Familiar], uses: frozenset[str]
 ) -> tuple[list[Part], TensorBatch]:
-    """The parts of the one allele in ``tensors``, and a batch of it: as it is, then without each part."""
+    """All parts of an allele, and the batch to score.
+
+    Args:
+        tensors: A batch of one.
+        inputs: Its annotations and site features, annotations in the model's order.
+        uses: The fields that the network takes; other parts are left out.
+
+    Returns:
+        The parts, and a batch of 1 + parts: the allele as it is, then with each part hidden or changed.
+    """
     parts = list(parts_of(tensors, inputs, uses))
     annotations = 0
     places, middles = {}, {}
     for each in inputs:
-        # Annotations are built as the model names them, site features all of them.
+        # A tensor has the annotations that the model names, but all site features.
         column = annotations if each.kind == "annotation" else SITE_FEATURES.index(each.name)
         annotations += each.kind == "annotation"
         places[each.name] = (field_of(each), column)
@@ -163,18 +182,24 @@ def occlusions(
 
 @dataclass(frozen=True)
 class Effect:
-    """What hiding a part does: the score then, and how much of the score is gone (positive: the part speaks for it)."""
+    """The effect of hiding a part."""
 
     part: Part
-    score: float
-    change: float
+    score: float  # without the part
+    change: float  # what the part adds: the score with it minus the score without it
 
 
 @dataclass(frozen=True)
 class InputEffect:
-    """The lowest and the highest score that training values of one input give, and which values these are.
+    """The lowest and the highest score that training values of one input give.
 
-    A value None is missing. ``change`` is the score less the one of both that is further from it.
+    Attributes:
+        name: The input's.
+        lowest: The lowest score.
+        lowest_at: The value that gives it; None is missing.
+        highest: The highest score.
+        highest_at: The value that gives it; None is missing.
+        change: The allele's own score minus the lowest or the highest, whichever is further away.
     """
 
     name: str
@@ -186,9 +211,11 @@ class InputEffect:
 
 
 def effects(parts: Sequence[Part], scores: np.ndarray) -> tuple[list[Effect], list[InputEffect]]:
-    """Effects of hidden parts, and of inputs, in the order of the parts.
+    """The effects of hidden parts and those of single inputs, both in the order of the parts.
 
-    ``scores``: (1 + parts,), first that of the allele as it is.
+    Args:
+        parts: As :func:`occlusions` gives them.
+        scores: (1 + parts,), the scores of its batch.
     """
     base = float(scores[0])
     hidden = [
@@ -208,9 +235,3 @@ def effects(parts: Sequence[Part], scores: np.ndarray) -> tuple[list[Effect], li
         change = max(base - lowest, base - highest, key=abs)
         inputs.append(InputEffect(name, lowest, lowest_at, highest, highest_at, change))
     return hidden, inputs
-
-
-def positions_of(reference: np.ndarray, start: int, columns: tuple[int, int]) -> tuple[int, int]:
-    """The first and the last position (1-based) that these columns [first, last) show."""
-    positions = column_positions(reference, start)[slice(*columns)]
-    return int(positions[0]) + 1, int(positions[-1]) + 1

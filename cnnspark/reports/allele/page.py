@@ -1,22 +1,22 @@
 """The page of ``cnnspark explain``: one HTML file that needs nothing else.
 
-Same explanation, same bytes. Names from headers and files are escaped by the template; drawings are inline SVG in the
-colours of the page, so that they are legible on white and on black, and every drawing has its words beside it.
+The same explanation gives the same bytes. The template escapes names from headers and files. Drawings are inline SVG in
+the page's own colours, so that they are legible on white and on black; each drawing is also described in words.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cnnspark.common.storage import write_text
 from cnnspark.errors import UsageError
-from cnnspark.reports.allele.tensor_picture import COLUMN_WIDTH, COLUMNS_LEFT, PICTURE_WIDTH
+from cnnspark.reports.allele.picture_style import COLUMN_WIDTH, COLUMNS_LEFT, COLUMNS_RIGHT, PICTURE_WIDTH
+from cnnspark.reports.html_template import render
 
-# Rows that stand open; all are there, folded away.
+# Rows that are open at first; the other inputs are folded away, the other reads left out.
 SHOWN_INPUTS, SHOWN_READS = 15, 10
 # Rounding moves a score by less.
 NOTHING = 1e-4
@@ -25,13 +25,20 @@ _CHART_HEIGHT = 70
 
 
 def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
-    """Writes the page of what :func:`cnnspark.stages.explain.explain` found; ``picture`` is a PNG.
+    """Writes the page of an explanation.
 
-    Raises UsageError where it cannot be written.
+    Args:
+        out: The HTML file to write.
+        found: The values that :func:`cnnspark.stages.explain.explain` returns.
+        picture: The tensor's picture, a PNG.
+
+    Raises:
+        UsageError: If the page cannot be written.
     """
     changes = [abs(each["change"]) for each in found["effects"]]
     one_by_one = sorted(found["reads_one_by_one"], key=lambda each: -abs(each["change"]))
-    page = _template().render(
+    page = render(
+        "explanation.html",
         found=found,
         title=f"{found['contig']}:{found['pos']:,} {_short(found['ref'])} > {_short(found['alt'])}",
         picture=base64.b64encode(picture).decode("ascii"),
@@ -50,22 +57,12 @@ def write_page(out: str, found: Mapping[str, Any], picture: bytes) -> None:
         raise UsageError(f"{out} cannot be written ({error.strerror}); choose another --out") from None
 
 
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    text = resources.files("cnnspark").joinpath("templates/explanation.html").read_text("utf-8")
-    return environment.from_string(text)
-
-
 def _short(allele: str) -> str:
     return allele if len(allele) <= 26 else f"{allele[:22]}… ({len(allele)} bases)"
 
 
 def _number(value: float | None) -> str:
-    """A value of an input: four digits that count; missing as a word."""
+    """A value of an input, with four significant digits; or "missing"."""
     return "missing" if value is None else f"{value:.4g}"
 
 
@@ -78,17 +75,17 @@ def _picture_words(found: Mapping[str, Any]) -> str:
 
 
 def _input_words(row: Mapping[str, Any]) -> str:
-    """Where a value lies, in words; the drawing's label."""
+    """A value compared with the training values, in words."""
     if row["why"]:
         return row["why"]
     for end in ("minimum", "maximum"):
         if row["value"] == row[end]:
-            return f"the training's {'lowest' if end == 'minimum' else 'highest'} value"
-    return f"above some {row['quantile']:.0%} of the training"
+            return f"the {'lowest' if end == 'minimum' else 'highest'} training value"
+    return f"above about {row['quantile']:.0%} of the training values"
 
 
 def _bar(change: float, greatest: float) -> str:
-    """A bar from the middle: to the right what speaks for the allele, to the left what speaks against it."""
+    """A bar from the middle: to the right if the part supports the allele, to the left if it speaks against it."""
     half = _BAR_WIDTH / 2
     width = 0.0 if greatest == 0 else abs(change) / greatest * (half - 2)
     left = half if change >= 0 else half - width
@@ -101,7 +98,7 @@ def _bar(change: float, greatest: float) -> str:
 
 
 def _strip(row: Mapping[str, Any]) -> str:
-    """The training's bins, each as wide as its share of the values, and a mark where this value lies."""
+    """The training's bins, each as wide as its share of the values, with a mark at this value."""
     if row["quantile"] is None or not row["shares"]:
         return ""
     margin, inside = 8.0, _STRIP_WIDTH - 16.0
@@ -121,7 +118,7 @@ def _strip(row: Mapping[str, Any]) -> str:
 
 
 def _column_chart(columns: Sequence[Mapping[str, Any]]) -> str:
-    """What hiding each stretch of columns takes from the score, below the picture's columns."""
+    """A chart for below the picture: how much the score drops when each stretch of columns is hidden."""
     greatest = max((abs(each["change"]) for each in columns), default=0.0)
     if greatest < NOTHING:
         return ""
@@ -139,10 +136,9 @@ def _column_chart(columns: Sequence[Mapping[str, Any]]) -> str:
             f"{each['change']:+.2f}</text>"
         )
     words = ", ".join(f"{each['from']} to {each['to']} {each['change']:+.2f}" for each in columns)
-    right = COLUMNS_LEFT + 128 * COLUMN_WIDTH
     return (
-        f'<svg class="columns" viewBox="0 0 {PICTURE_WIDTH} {_CHART_HEIGHT}" role="img" aria-label="What the score '
-        f'loses when these positions are hidden: {words}"><text x="{COLUMNS_LEFT - 8}" y="{middle + 4}" '
-        f'text-anchor="end">hidden</text><line x1="{COLUMNS_LEFT}" y1="{middle}" x2="{right}" y2="{middle}"/>'
+        f'<svg class="columns" viewBox="0 0 {PICTURE_WIDTH} {_CHART_HEIGHT}" role="img" aria-label="How much the '
+        f'score drops when these positions are hidden: {words}"><text x="{COLUMNS_LEFT - 8}" y="{middle + 4}" '
+        f'text-anchor="end">hidden</text><line x1="{COLUMNS_LEFT}" y1="{middle}" x2="{COLUMNS_RIGHT}" y2="{middle}"/>'
         f"{''.join(drawn)}</svg>"
     )

@@ -1,11 +1,13 @@
-"""The allele at a position that a user names, and what to say if there is none."""
+"""Finds the allele at a position that a user names, and words the error if there is none."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
+from cnnspark.common.log import listed
 from cnnspark.errors import UsageError
+from cnnspark.formats.contigs import other_spelling
 from cnnspark.formats.regions import END_OF_CONTIG, Region, parse_region
 from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.tensors.site_features import FURTHEST
@@ -13,7 +15,15 @@ from cnnspark.variants.alleles import unscorable_reason
 
 
 def parse_position(text: str, contigs: Iterable[str]) -> tuple[str, int]:
-    """``chr20:10,000,117`` (1-based) as contig and 0-based position. Raises UsageError for anything else."""
+    """Contig and 0-based position of a text like ``chr20:10,000,117`` (1-based).
+
+    Args:
+        text: What the user gave.
+        contigs: Known names, which tell whether a colon is part of a name (``HLA-A*01:01``).
+
+    Raises:
+        UsageError: If the text is anything else.
+    """
     region = parse_region(text, contigs)
     if region.end != END_OF_CONTIG and region.end != region.start + 1:
         raise UsageError(f"'{text}' is a stretch; give the position of one record, as chr20:10000117")
@@ -23,9 +33,18 @@ def parse_position(text: str, contigs: Iterable[str]) -> tuple[str, int]:
 
 
 def choose_alt(records: Sequence[Record], alt: str | None, at: str) -> tuple[Record, int]:
-    """The record and the number (from 1) of the ALT asked for, or of the first that can be scored.
+    """The record with the ALT asked for, and the ALT's number.
 
-    Raises UsageError where there is no such ALT or it cannot be scored.
+    Args:
+        records: All records at the position.
+        alt: The ALT; None takes the first that can be scored.
+        at: What messages call the position.
+
+    Returns:
+        The record, and the number of the ALT from 1.
+
+    Raises:
+        UsageError: If no record has such an ALT, or it cannot be scored.
     """
     reasons = {}
     for record in records:
@@ -50,28 +69,24 @@ def alts_of(records: Sequence[Record]) -> list[str]:
     return [alt for record in records for alt in record.alts]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names of any number and length, in a sentence."""
-    return ", ".join(name[:40] for name in names[:8]) + (" and others" if len(names) > 8 else "")
+def nothing_there(source: VcfSource, contig: str, start: int) -> str:
+    """The message that the callset has no record at a 0-based position, with the nearest ones."""
+    if contig not in source.contigs:
+        return f"{source.path} has no records on '{contig}'{contigs_hint(contig, source.contigs)}"
+    around = source.records(Region(contig, start, start + 1).padded(FURTHEST))
+    return (
+        f"{source.path} has no record at {contig}:{start + 1}{nearest_hint((r.start for r in around), start)}; give "
+        "the POS of a record with --at"
+    )
 
 
-def _hint(contig: str, contigs: Sequence[str]) -> str:
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+def contigs_hint(contig: str, contigs: Sequence[str]) -> str:
+    """The end of a message about an unknown contig: the same name with or without ``chr``, or what there is."""
+    other = other_spelling(contig)
     return f"; did you mean '{other}'?" if other in contigs else f"; it has {listed(contigs) or 'no records'}"
 
 
-def _nearest(starts: Iterable[int], start: int) -> str:
-    """``; the nearest are at ...``, in text coordinates; empty where there are none."""
+def nearest_hint(starts: Iterable[int], start: int) -> str:
+    """``, the nearest at ...`` for a message, 1-based; empty without any. ``starts`` and ``start`` are 0-based."""
     near = sorted(sorted(set(starts), key=lambda s: (abs(s - start), s))[:3])
     return f", the nearest at {' and '.join(f'{s + 1:,}' for s in near)}" if near else ""
-
-
-def nothing_there(source: VcfSource, contig: str, start: int) -> str:
-    """That the callset has no record there, and where the nearest are."""
-    if contig not in source.contigs:
-        return f"{source.path} has no records on '{contig}'{_hint(contig, source.contigs)}"
-    around = source.records(Region(contig, start, start + 1).padded(FURTHEST))
-    return (
-        f"{source.path} has no record at {contig}:{start + 1}{_nearest((r.start for r in around), start)}; give the "
-        "POS of a record with --at"
-    )

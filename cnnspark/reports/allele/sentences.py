@@ -1,4 +1,4 @@
-"""What an explanation says in sentences, from its values (:func:`cnnspark.stages.explain.explain`). Pure."""
+"""The sentences of an explanation, from its values (:func:`cnnspark.stages.explain.explain`). No TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cnnspark.common.log import listed
 from cnnspark.reports.allele.input_familiarity import OUTSIDE, UNUSUAL
-from cnnspark.reports.allele.position import listed
 
-# A score is written with three decimals; what differs more was not made of the same inputs.
+# A VCF has scores with three decimals; if they differ more, the inputs were not the same.
 SAME_SCORE = 0.001
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """The page's summary, the verdict first."""
+    """The page's summary, the verdict first; ``found`` are the explanation's values."""
     said = [_score_sentence(found)]
     if (stage := found["model"].get("stage")) is not None:
         name = found["model"]["name"]
-        which = f"first of two models, '{name}', which was sure" if stage == 1 else f"second of two models, '{name}'"
-        said.append(f"It is by the {which}.")
+        which = f"first of two models, '{name}', which was certain" if stage == 1 else f"second of two models, '{name}'"
+        said.append(f"It comes from the {which}.")
     if text := _threshold_sentence(found):
         said.append(text)
     filters = [each["name"] for each in found["filters"]]
@@ -32,20 +32,21 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     if found["model"]["sees_reads"] and found["model"]["encoding"] == "cnnspark":
         support = found["support"]
         said.append(
-            f"Of {found['reads']} reads {support['alt']} support the ALT, {support['ref']} REF, {support['other_alt']} "
-            f"another ALT and {support['neither']} neither."
+            f"Of {found['reads']} reads, {support['alt']} support the ALT, {support['ref']} REF, "
+            f"{support['other_alt']} another ALT and {support['neither']} neither."
         )
-    # The groups that hold others would only repeat them.
+    # The groups that contain others would only repeat them.
     parts = [each for each in found["effects"] if not each["name"].startswith("all ")] or found["effects"]
     moving = sorted(parts, key=lambda each: -abs(each["change"]))[:2]
     if moving:
         said.append(" ".join(_effect_sentence(each) for each in moving))
     rare = [row["name"] for row in found["inputs"] if row["verdict"] in (UNUSUAL, OUTSIDE)]
     if rare:
-        few = f"{len(rare)} of its {len(found['inputs'])} inputs " + ("are" if len(rare) > 1 else "is")
-        said.append(f"{few} such as the training had rarely or never: {listed(rare)}.")
+        are = "are" if len(rare) > 1 else "is"
+        few = f"{len(rare)} of {len(found['inputs'])} model inputs {are}"
+        said.append(f"{few} rare or absent in the training data: {listed(rare)}.")
     elif found["model"]["knows_training"]:
-        said.append(f"All of its {len(found['inputs'])} inputs are such as the training had.")
+        said.append("Every input of this allele lies within the range seen in training.")
     if found["model"]["notice"]:
         notice_text = found["model"]["notice"]
         said.append(f"{notice_text[0].upper()}{notice_text[1:]}.")
@@ -66,18 +67,17 @@ def _score_sentence(found: Mapping[str, Any]) -> str:
 def _threshold_sentence(found: Mapping[str, Any]) -> str:
     rows = [row for row in found["thresholds"] if row["kind"] == "precision"]
     if not rows:
-        return "The model's card has no thresholds: choose one by number."
+        return "The model's card has no thresholds; choose one yourself."
     reached = [row for row in rows if row["reached"]]
     missed = [row for row in rows if not row["reached"]]
 
     def named(row: Mapping[str, Any]) -> str:
         return f"precision {row['share']:g} ({row['threshold']:.3f})"
 
-    best = f"It reaches the card's threshold of {named(reached[-1])}" if reached else ""
-    if not missed:
-        return f"{best}, the highest there is."
-    least = named(missed[0])
-    return f"{best}, not that of {least}." if reached else f"It is below the card's threshold of {least}, the lowest."
+    if not reached:
+        return f"It is below the card's lowest threshold, for {named(missed[0])}."
+    best = f"It reaches the card's threshold for {named(reached[-1])}"
+    return f"{best}, but not for {named(missed[0])}." if missed else f"{best}, the highest one."
 
 
 def _stored_sentence(found: Mapping[str, Any]) -> str:
@@ -89,11 +89,12 @@ def _stored_sentence(found: Mapping[str, Any]) -> str:
 
 
 def _effect_sentence(each: Mapping[str, Any]) -> str:
-    how = "With the {} set to the middle of the training" if each["kind"] == "inputs" else "Without the {}"
-    return f"{how.format(each['name'])} the score would be {each['score']:.3f}."
+    name = each["name"] if each["name"].startswith("all ") else f"the {each['name']}"
+    how = f"With {name} set to the training median" if each["kind"] == "inputs" else f"Without {name}"
+    return f"{how}, the score would be {each['score']:.3f}."
 
 
 def summary(found: Mapping[str, Any]) -> str:
-    """What :func:`explain` returned, for a terminal."""
+    """The explanation for a terminal: position, sentences and the page's path."""
     head = f"{found['contig']}:{found['pos']} {found['ref'][:40]}>{found['alt'][:40]}"
     return "\n".join([f"{head}: {found['summary'][0]}", *found["summary"][1:], found["out"]])

@@ -1,6 +1,6 @@
-"""The allele that is to be explained: found in a callset, with its neighbours, as scoring reads them.
+"""Reads an allele and the records around it from a callset, in the same way as scoring does.
 
-Tensors come from the classes that ``cnnspark score`` builds them with, so that the score is the scored callset's.
+Tensors come from the classes that ``cnnspark score`` builds them with, so that the score is that of the scored callset.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader
-from cnnspark.models.card import Card
 from cnnspark.reports.allele.position import alts_of, choose_alt, nothing_there, parse_position
+from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.tensors.block_tensors import BlockTensors, Inputs
 from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.schema import TensorBatch
@@ -23,18 +23,25 @@ from cnnspark.tensors.site_features import FURTHEST
 from cnnspark.variants.alleles import ref_agrees
 
 if TYPE_CHECKING:
-    from cnnspark.tensors.settings import TensorSettings
+    pass
 
-# Records on each side that are listed.
+# How many records on each side belong to a site.
 NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
 class Site:
-    """The records around a position as one sample has them, with the tensors of their scorable alleles.
+    """An allele of one sample, the records around it, and the tensors of their scorable alleles.
 
-    ``alleles[i]`` is the record's number and the ALT's (from 1) of tensor ``i``; ``target`` is that of the allele that
-    was asked for, ``index`` its tensor.
+    Attributes:
+        sample: The sample's name; empty if the callset has none.
+        header: The callset's.
+        records: The records around the position, in the callset's order.
+        tensors: Of their scorable alleles.
+        alleles: For each tensor the number of its record (``Record.index``) and of its ALT (from 1).
+        record: The record of the allele that was asked for.
+        alt_number: The number of its ALT, from 1.
+        alts: All ALTs at the position.
     """
 
     sample: str
@@ -44,28 +51,41 @@ class Site:
     alleles: tuple[tuple[int, int], ...]
     record: Record
     alt_number: int
-    alts: tuple[str, ...]  # all at the position
+    alts: tuple[str, ...]
 
     @property
     def index(self) -> int:
+        """The number of the allele's tensor."""
         return self.alleles.index((self.record.index, self.alt_number))
 
 
 def model_digest(lines: Sequence[str]) -> str | None:
-    """The SHA-256 of the model that a scored callset's header names, the last one where it was scored twice."""
+    """The SHA-256 of the model in a scored callset's header: the last one of several; None in other callsets."""
     found = [re.search(r"ModelSHA256=([0-9a-f]{64})", line) for line in lines if line.startswith("##cnnspark_model=<")]
     return next((match[1] for match in reversed(found) if match), None)
 
 
-def find_site(inputs: Inputs, vcf: str, card: Card, tensors: TensorSettings, at: str, alt: str | None) -> Site:
-    """The allele that is asked for and the records around it, read as scoring reads them."""
+def find_site(inputs: Inputs, vcf: str, plan: ScoringPlan, at: str, alt: str | None) -> Site:
+    """Reads the allele that is asked for and the records around it.
+
+    Args:
+        inputs: Of the scoring; with ``members``, one of several samples is scored.
+        vcf: What messages call the callset.
+        plan: How the callset is scored.
+        at: The position, as ``chr20:10000117`` (1-based).
+        alt: The ALT; None takes the first that can be scored.
+
+    Raises:
+        UsageError: If the position is not one, or has no such ALT that can be scored.
+        InputError: If no record is there, its REF is not the reference's, or the sample does not carry the ALT.
+    """
     several = bool(inputs.members)
     source = (
-        CarrierTensors(inputs, card.annotation_names, tensors, max_carriers=1)
+        CarrierTensors(inputs, plan.card.annotation_names, plan.tensors, max_carriers=1)
         if several
-        else BlockTensors(inputs, card.annotation_names, tensors)
+        else BlockTensors(inputs, plan.card.annotation_names, plan.tensors)
     )
-    source.vcf.path = vcf  # what messages name
+    source.vcf.path = vcf  # messages name the user's file, not a copy
     contig, start = parse_position(at, [*source.vcf.contigs, *source.reference.lengths])
     block = Block(0, Region(contig, start, start + 1).padded(FURTHEST))
     around = list(source.vcf.records(block.region))
@@ -105,6 +125,7 @@ def _nearest(records: Sequence[Record], start: int) -> list[Record]:
 
 
 def _why_not(letters: str, record: Record, at: str, sample: str) -> str:
+    """Why the record has no tensor; ``letters`` are the reference's in place of its REF."""
     if not ref_agrees(record.ref, letters):
         return f"the record at {at} has a REF that the reference does not have there; give the callset's own reference"
     return (

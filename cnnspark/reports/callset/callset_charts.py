@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnspark.evaluation.callset_counts import LONGEST_BASES, NO_FILTER, PASSED, TYPE_NAMES, CallsetTally
-from cnnspark.evaluation.curves import wilson_interval
+from cnnspark.evaluation.calibration import wilson_interval
+from cnnspark.evaluation.callset_counts import LONGEST_BASES, NO_FILTER, PASSED, TYPE_NAMES, CallsetCounts
 from cnnspark.reports.callset.chart import (
     BAD,
     COLOURS,
@@ -23,53 +23,53 @@ from cnnspark.reports.callset.chart import (
     thousands,
 )
 
-# FILTERs with a line of their own in the histogram; the others are one.
+# How many lines the histogram has; the least frequent FILTERs share one.
 _FILTERS = 5
-# Stretches of score, of as many SNVs each, whose Ti/Tv is drawn; with fewer SNVs than this each there are fewer.
+# Ti/Tv is drawn for ranges of score with equally many SNVs: at most so many ranges, of at least so many SNVs.
 _TITV_BINS, _TITV_LEAST = 10, 50
 
 
-def tally_drawings(tally: CallsetTally) -> list[Drawing]:
-    """Scores by FILTER, filtered by type, Ti/Tv by score, indel lengths; each where there is something to draw."""
-    found = [_scores_by_filter(tally), _filtered_by_type(tally), _titv_by_score(tally), _indel_lengths(tally)]
+def callset_drawings(counts: CallsetCounts) -> list[Drawing]:
+    """Scores by FILTER, filtered alleles by type, Ti/Tv by score, indel lengths; those that have something to draw."""
+    found = [_scores_by_filter(counts), _filtered_by_type(counts), _titv_by_score(counts), _indel_lengths(counts)]
     return [each for each in found if each]
 
 
-def _scores_by_filter(tally: CallsetTally) -> Drawing | None:
-    if not tally.scores:
+def _scores_by_filter(counts: CallsetCounts) -> Drawing | None:
+    if not counts.scores:
         return None
-    values = np.array([score for score, _ in tally.scores], np.float64)
-    counts = np.array(list(tally.scores.values()), np.int64)
+    values = np.array([score for score, _ in counts.scores], np.float64)
+    numbers = np.array(list(counts.scores.values()), np.int64)
     order = np.argsort(values, kind="stable")
-    share = np.cumsum(counts[order]) / counts.sum()
+    share = np.cumsum(numbers[order]) / numbers.sum()
     low, high = (float(values[order][min(len(order) - 1, int(np.searchsorted(share, q)))]) for q in (0.005, 0.995))
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 41)
     by_filter: Counter[str] = Counter()
-    for (_, name), n in tally.scores.items():
+    for (_, name), n in counts.scores.items():
         by_filter[name] += n
     ranked = [name for name, _ in sorted(by_filter.items(), key=lambda each: (each[0] != PASSED, -each[1], each[0]))]
     lines = ranked if len(ranked) <= _FILTERS else [*ranked[: _FILTERS - 1], "other FILTERs"]
-    names = [name if name in lines else "other FILTERs" for _, name in tally.scores]
-    figure, axes = new_axes(tally.score, "alleles")
+    names = [name if name in lines else "other FILTERs" for _, name in counts.scores]
+    figure, axes = new_axes(counts.score, "alleles")
     for i, line in enumerate(lines):
         chosen = np.array([name == line for name in names])
-        heights = np.histogram(np.clip(values[chosen], low, high), edges, weights=counts[chosen])[0]
+        heights = np.histogram(np.clip(values[chosen], low, high), edges, weights=numbers[chosen])[0]
         axes.stairs(heights, edges, fill=True, color=COLOURS[i % len(COLOURS)], alpha=0.25)
         axes.stairs(heights, edges, label=shortened(line, 24), **line_style(i))
     thousands(axes.yaxis)
     axes.legend()
     said = ", ".join(f"{name} {by_filter[name]:,} alleles" for name in ranked[:_FILTERS])
-    return finished(figure, "scores-by-filter", f"{tally.score} by FILTER, all alleles", said)
+    return finished(figure, "scores-by-filter", f"{counts.score} by FILTER, all alleles", said)
 
 
-def _filtered_by_type(tally: CallsetTally) -> Drawing | None:
-    if not tally.filtered:
+def _filtered_by_type(counts: CallsetCounts) -> Drawing | None:
+    if not counts.filtered:
         return None
     kept: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for (kind, name), n in tally.alleles.items():
+    for (kind, name), n in counts.alleles.items():
         total[kind] += n
         kept[kind] += n if name in (PASSED, NO_FILTER) else 0
     kinds = [name for name in TYPE_NAMES.values() if total[name]]
@@ -91,11 +91,11 @@ def _filtered_by_type(tally: CallsetTally) -> Drawing | None:
     return finished(figure, "filtered-by-type", "Kept and filtered by type", said)
 
 
-def _titv_by_score(tally: CallsetTally) -> Drawing | None:
-    """Ti/Tv in stretches of score that hold as many SNVs each."""
+def _titv_by_score(counts: CallsetCounts) -> Drawing | None:
+    """Ti/Tv in ranges of score that hold equally many SNVs."""
     by_score: Counter[float] = Counter()
     transitions: Counter[float] = Counter()
-    for (score, _, transition), n in tally.substitutions.items():
+    for (score, _, transition), n in counts.substitutions.items():
         by_score[score] += n
         transitions[score] += n if transition else 0
     total = sum(by_score.values())
@@ -117,34 +117,34 @@ def _titv_by_score(tally: CallsetTally) -> Drawing | None:
         return None
     x, y, low, high, _ = (list(column) for column in zip(*points, strict=True))
     spread = [[b - a for a, b in zip(low, y, strict=True)], [a - b for a, b in zip(high, y, strict=True)]]
-    figure, axes = new_axes(tally.score, "Ti/Tv of SNVs")
+    figure, axes = new_axes(counts.score, "Ti/Tv of SNVs")
     axes.errorbar(x, y, yerr=spread, color=GOOD, marker="o", markersize=4, capsize=3, linewidth=1.5)
     axes.axhline(0.5, color=INK, linewidth=1, linestyle=":", label="0.5: substitutions at random")
-    # A stretch with hardly a transversion has an interval that would flatten all others; it leaves the picture.
+    # The interval of a range with almost no transversion would flatten all others; it may leave the picture.
     axes.set_ylim(0, min(max(high) * 1.08, max(4.0, 1.6 * max(y))))
     axes.legend(loc="upper left")
     said = ", ".join(f"{ratio:.2f} at {score:.3g}" for score, ratio in zip(x, y, strict=True))
-    return finished(figure, "titv", f"Ti/Tv by {tally.score}, as many SNVs a point", said)
+    return finished(figure, "titv", f"Ti/Tv by {counts.score}, equally many SNVs per point", said)
 
 
-def _indel_lengths(tally: CallsetTally) -> Drawing | None:
+def _indel_lengths(counts: CallsetCounts) -> Drawing | None:
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-    if not tally.lengths:
+    if not counts.lengths:
         return None
     figure, axes = new_axes("bases lost (-) or gained (+)", "alleles")
     lengths = [length for length in range(-LONGEST_BASES, LONGEST_BASES + 1) if length]
     said = []
-    for i, (passes, text) in enumerate(((True, "kept" if tally.filtered else "all"), (False, "filtered"))):
-        counts = [tally.lengths.get((length, passes), 0) for length in lengths]
-        if not sum(counts):
+    for i, (passes, text) in enumerate(((True, "kept" if counts.filtered else "all"), (False, "filtered"))):
+        numbers = [counts.lengths.get((length, passes), 0) for length in lengths]
+        if not sum(numbers):
             continue
         style: dict[str, Any] = {"color": (GOOD, BAD)[i], "marker": "os"[i], "markersize": 3, "linewidth": 1}
         for side in (slice(0, LONGEST_BASES), slice(LONGEST_BASES, None)):
             label = text if side.start else None
-            axes.plot(lengths[side], [n or math.nan for n in counts[side]], label=label, **style)
-        said.append(f"{text} {sum(counts):,}, of these {counts[LONGEST_BASES]:,} gain and "
-                    f"{counts[LONGEST_BASES - 1]:,} lose one base")  # fmt: skip
+            axes.plot(lengths[side], [n or math.nan for n in numbers[side]], label=label, **style)
+        said.append(f"{text} {sum(numbers):,}, of these {numbers[LONGEST_BASES]:,} gain and "
+                    f"{numbers[LONGEST_BASES - 1]:,} lose one base")  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,7 +1,7 @@
-"""How a drawing of the report looks: an inline SVG, a caption and a text for the blind.
+"""The look of the report's drawings: an inline SVG, a caption and a description for readers who cannot see it.
 
-Same input, same bytes. Text stays text, the ink is the page's own, colours are told apart by the colour-blind and lines
-by their dashes, too. matplotlib is imported when something is drawn.
+The same input gives the same bytes. Text stays text and has the page's own colour. The colours are distinct for the
+colour-blind, and lines also differ by their dashes. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import markupsafe
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Stands for "the colour of the page's text" while matplotlib draws; becomes currentColor, so dark mode just works.
+# Stands for "the colour of the page's text" while matplotlib draws; becomes currentColor, which dark mode changes.
 INK = "#123456"
-# Told apart by the colour-blind, legible on white and on black (Okabe and Ito's, the blue and green lightened).
+# Distinct for the colour-blind, legible on white and on black (Okabe and Ito's, blue and green lightened).
 COLOURS = ("#2f86c9", "#e08a1e", "#1fa67a", "#cc79a7", "#8f6fd1", "#b5a21b")
 _DASHES = ("-", "--", "-.", ":")
 GOOD, BAD = COLOURS[0], COLOURS[1]
@@ -27,14 +29,14 @@ _WIDTH_INCHES, _HEIGHT_INCHES = 4.4, 3.4
 
 @dataclass(frozen=True)
 class Drawing:
-    """An inline SVG with its caption. What it shows is also said in the SVG's label."""
+    """An inline SVG with its caption. The SVG's label describes what it shows."""
 
     caption: str
     svg: str
 
 
 def drawing() -> AbstractContextManager[None]:
-    """matplotlib's settings, for as long as something is drawn."""
+    """A context with matplotlib's settings for the report."""
     import matplotlib
 
     return matplotlib.rc_context(
@@ -60,7 +62,7 @@ def drawing() -> AbstractContextManager[None]:
 
 
 def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) -> tuple[Figure, Axes]:
-    """A figure as wide as all others, with its only axes."""
+    """A new figure, as wide as all others, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
@@ -71,15 +73,13 @@ def new_axes(x_label: str, y_label: str, height_inches: float = _HEIGHT_INCHES) 
 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as an inline SVG: as wide as its place, ids its own, ``alt`` for those who cannot see it."""
-    import jinja2
-
+    """The figure as an inline SVG without a fixed size; ids begin with ``name``, ``alt`` describes it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    # Several drawings in one page must not share ids.
+    # Drawings on one page must not share ids.
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
@@ -88,7 +88,7 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
     assert head is not None
     box = re.search(r'viewBox="[^"]*"', head[0])
     assert box is not None
-    label = str(jinja2.filters.escape(alt))
+    label = str(markupsafe.escape(alt))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {box[0]} role="img" aria-label="{label}"><title>{label}</title>'
         + svg[head.end() :]
@@ -96,7 +96,7 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
 
 
 def finished(figure: Figure, name: str, caption: str, said: str) -> Drawing:
-    """The drawing of a figure; ``name`` begins its ids, ``said`` is what it shows in words."""
+    """The drawing of a figure; its ids begin with ``name``, ``said`` describes what it shows."""
     return Drawing(caption, _svg(figure, name, f"{caption}: {said}"))
 
 
@@ -106,7 +106,7 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def thousands(axis: Any) -> None:
-    """Counts as 12,000, whole numbers only."""
+    """Labels an axis with whole numbers like 12,000."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -114,5 +114,5 @@ def thousands(axis: Any) -> None:
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text that fits: cut, with an ellipsis, where it is longer."""
+    """The text, cut to ``longest`` letters with an ellipsis if it is longer."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

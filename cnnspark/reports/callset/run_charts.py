@@ -1,4 +1,4 @@
-"""The report's drawings of a training and of a run: losses by epoch, where the time went."""
+"""The report's drawings of a training and of a run: losses and metrics by epoch, and time by part, block and worker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from cnnspark.common.stopwatch import PARTS
 from cnnspark.reports.callset.chart import GOOD, INK, Drawing, finished, line_style, new_axes, thousands
 
-# Blocks that are drawn: the slowest and a sample of the others.
+# How many blocks are drawn: the slowest ones and a sample of the others.
 _BLOCKS, _SLOWEST = 500, 50
 _WORKERS = 40
 
 
 def training_drawings(history: Sequence[Mapping[str, Any]]) -> list[Drawing]:
-    """Losses, and metrics between 0 and 1, by epoch."""
+    """Losses, and metrics between 0 and 1, by epoch; ``history`` has a row per epoch."""
     from matplotlib.ticker import MaxNLocator
 
     curves: dict[str, list[tuple[float, float]]] = {}
@@ -25,7 +25,7 @@ def training_drawings(history: Sequence[Mapping[str, Any]]) -> list[Drawing]:
             if name != "epoch" and isinstance(value, (int, float)) and math.isfinite(value):
                 curves.setdefault(str(name), []).append((float(row.get("epoch", row_number)), float(value)))
     losses = {name: points for name, points in curves.items() if name.endswith("loss")}
-    # Seconds and learning rates are not on the scale of a metric.
+    # Seconds and the like do not fit the scale of a metric.
     ratios = {n: p for n, p in curves.items() if n not in losses and all(0 <= value <= 1 for _, value in p)}
     drawings = []
     for id_, caption, chosen in (("loss", "Loss by epoch", losses), ("ratios", "Metrics by epoch", ratios)):
@@ -43,9 +43,9 @@ def training_drawings(history: Sequence[Mapping[str, Any]]) -> list[Drawing]:
 
 
 def runtime_drawings(blocks: Sequence[Mapping[str, Any]]) -> list[Drawing]:
-    """Where the time went, each block's against what was predicted, and how evenly the workers were loaded.
+    """Where the time went, each block's time beside the predicted one, and how evenly the workers were loaded.
 
-    ``blocks`` are rows of ``blocks.tsv`` with numbers for texts, NaN where a value is not known.
+    ``blocks`` are rows of ``blocks.tsv`` with texts turned into numbers; unknown ones are NaN.
     """
     known = [row for row in blocks if math.isfinite(row["seconds"])]
     if not known:
@@ -82,7 +82,7 @@ def _blocks_drawing(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     slowest = ranked[0]
     place = f"{slowest['contig']}:{slowest['start'] + 1:,}"
     mean = sum(row["seconds"] for row in rows) / len(rows)
-    said = f"{len(rows):,} blocks, {mean:.2f} s in the mean; the slowest, {slowest['seconds']:.2f} s, begins at {place}"
+    said = f"{len(rows):,} blocks, {mean:.2f} s on average; the slowest, {slowest['seconds']:.2f} s, begins at {place}"
     drawn_of = "" if len(drawn) == len(rows) else f" ({len(drawn):,} of {len(rows):,} drawn)"
     return finished(figure, "runtime-blocks", f"Each block's time and what was predicted{drawn_of}", said)
 
@@ -104,6 +104,6 @@ def _workers(rows: Sequence[Mapping[str, Any]]) -> Drawing | None:
     axes.set_xlim(0.3, len(shown) + 0.7)
     figure.legend(loc="outside upper right")
     most, least = ranked[0][1], ranked[-1][1]
-    said = f"{len(seconds)} workers, {mean:.1f} s in the mean, {most:.1f} s at most, {least:.1f} s at least"
+    said = f"{len(seconds)} workers, {mean:.1f} s on average, {most:.1f} s at most, {least:.1f} s at least"
     shown_of = "" if len(shown) == len(ranked) else f" (the busiest and idlest {len(shown)} of {len(ranked)})"
     return finished(figure, "runtime-workers", f"Seconds of work by worker{shown_of}", said)

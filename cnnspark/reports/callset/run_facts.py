@@ -1,4 +1,4 @@
-"""What a finished scoring run says of itself, read from its folder: for reports, long after the run."""
+"""The facts of a finished scoring run, read from its folder: for reports made long after the run."""
 
 from __future__ import annotations
 
@@ -23,28 +23,41 @@ if TYPE_CHECKING:
 
 _TEXTS = ("sample", "contig", "host", "pid", "task")
 _NUMBERS = ("start", "end", "records", "alleles", "reads", "seconds", "predicted_seconds", "cpu_seconds", "peak_mib")
-# An allele or a locus that cannot be taken for anything else by a shell or a terminal.
+# Names of alleles and contigs without letters that a shell or a terminal could misunderstand.
 _PLAIN = re.compile(r"[\w.:*<>,+=@#|/-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says of the run that made the scores; whatever is not known is empty."""
+    """What is known of the run that made the scores. What is not known is empty.
 
-    statement: str = ""  # that all records are there
-    blocks: list[dict[str, Any]] = field(default_factory=list)  # of blocks.tsv, numbers as floats, NaN unknown
+    Attributes:
+        statement: The proof that no record was lost or duplicated.
+        blocks: The rows of blocks.tsv; numbers are floats, NaN if unknown.
+        runtime: The manifest's summary of time and memory.
+        guard: The content of guard.json: how the callset's inputs compare with the training data.
+        counts: The manifest's counts of records and alleles.
+        key: The INFO key of the score.
+        model: The model, as the run was given it.
+        card: Its card, if the model is still there.
+        configuration: The run's configuration.
+        shards: The scored files, in the order of the records.
+    """
+
+    statement: str = ""
+    blocks: list[dict[str, Any]] = field(default_factory=list)
     runtime: dict[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)
-    key: str = ""  # of the score
+    key: str = ""
     model: str = ""
     card: Card | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
-    shards: tuple[str, ...] = ()  # files, in the order of the records
+    shards: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The paths that the run was given."""
+        """The paths that the run was given: ``vcf``, ``reads``, ``reference``, ``sample``, ..."""
         return self.configuration.get("inputs") or {}
 
 
@@ -55,10 +68,12 @@ def is_scoring_run(folder: Location) -> bool:
 
 
 def read_run(out: str) -> RunFacts:
-    """The facts of a scoring run's folder.
+    """Reads the facts of a scoring run's folder.
 
-    A model that is not where it was leaves the card out. Raises InputError where the run is not finished or its
-    manifest is damaged.
+    If the model is no longer where it was, the card is None.
+
+    Raises:
+        InputError: If the run is not finished, or its manifest is damaged.
     """
     folder = location(out)
     with explained(folder):
@@ -85,7 +100,7 @@ def read_run(out: str) -> RunFacts:
 
 
 def run_of(callset: str) -> RunFacts | None:
-    """The facts of a callset that is given as its scoring run's folder; None of any other."""
+    """The facts of a callset that is given as a finished scoring run's folder; None for any other callset."""
     if callset.endswith((".vcf", ".gz", ".bcf")):
         return None
     folder = location(callset)
@@ -95,7 +110,7 @@ def run_of(callset: str) -> RunFacts | None:
 
 
 def _card(model: str, digest: str) -> Card | None:
-    """The model's card, where the model is still the one that scored."""
+    """The model's card; None if the model is gone, or another one is there now."""
     try:
         card = read_card(model)
     except (CnnsparkError, OSError):
@@ -104,7 +119,7 @@ def _card(model: str, digest: str) -> Card | None:
 
 
 def _blocks(folder: Location, shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of blocks.tsv; of a run that has none, what the shards' rows say of time."""
+    """The rows of blocks.tsv; without that file, the times in the manifest's rows of shards."""
     path = folder / REPORT
     if not path.exists():
         rows = [{k: str(v) for k, v in row.items() if isinstance(v, (str, int, float))} for row in shards]
@@ -123,15 +138,23 @@ def _number(text: str | None) -> float:
 
 
 def explain_command(inputs: Mapping[str, Any], model: str, contig: str, pos: int, alt: str, number: int) -> str | None:
-    """The command that shows why an allele has its score, each word quoted for a shell.
+    """The ``cnnspark explain`` command for an allele, each word quoted for a shell.
 
-    ``inputs`` has ``vcf``, ``reads``, ``reference`` and ``sample``; what it does not name is left for the user to fill
-    in. None where a name of the callset has letters that do not belong on a command line.
+    Args:
+        inputs: ``vcf``, ``reads``, ``reference`` and ``sample``; the user has to fill in what is missing.
+        model: The model that scored; empty if unknown.
+        contig: The allele's contig.
+        pos: Its position, 1-based.
+        alt: The ALT.
+        number: The number of the ALT, from 1.
+
+    Returns:
+        The command, or None if a name of the callset has letters that do not belong on a command line.
     """
     if not all(_PLAIN.fullmatch(name) and not name.startswith("-") for name in (contig, alt)):
         return None
     words = ["cnnspark", "explain", "--vcf", str(inputs["vcf"])]
-    # A known model that scored without reads needs none.
+    # A known model that scored without reads needs none here either.
     if reads := inputs.get("reads") or (None if model else "BAM"):
         words += ["--reads", str(reads)]
     words += ["--reference", str(inputs.get("reference") or "FASTA"), "--model", model or "MODEL"]

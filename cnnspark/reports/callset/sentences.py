@@ -1,4 +1,4 @@
-"""What a report says in words: its findings as sentences, the most important first."""
+"""The sentences of a report: its findings, the most important first."""
 
 from __future__ import annotations
 
@@ -8,40 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from cnnspark.common.log import listed
 from cnnspark.common.text_tables import Value, format_value
-from cnnspark.evaluation.callset_counts import NO_FILTER, PASSED, CallsetTally, filter_point
-from cnnspark.evaluation.curves import Curves
-from cnnspark.evaluation.metrics import Metrics
+from cnnspark.evaluation.callset_counts import NO_FILTER, PASSED, CallsetCounts, filter_point
 from cnnspark.models.bundle_files import notice
+from cnnspark.reports.callset.contents import BASELINE, ReportContents
 from cnnspark.reports.callset.run_facts import RunFacts
 from cnnspark.variants.score_fields import is_log_odds, probability_of_score
 
-# Inputs of the model that a sentence names.
+# How many model inputs or regions a sentence names.
 _NAMED = 3
 
 
-def summary(
-    metrics: Metrics,
-    curves: Curves | None,
-    tally: CallsetTally | None,
-    run: RunFacts,
-    model: str | None,
-    baseline: str | None,
-) -> list[str]:
-    """The findings: what went, how good it is, whether the model knows such a callset, whether all records are there.
-
-    ``model`` and ``baseline`` are the names of two scores.
-    """
-    sentences = of_filter(tally) if tally else []
-    if curves is not None or metrics:
-        sentences += of_filter_and_truth(tally) + of_truth(metrics, curves, model, baseline)
+def summary(contents: ReportContents) -> list[str]:
+    """The findings: what passes, how good that is, whether the model knows such callsets, whether no record is lost."""
+    counts, run = contents.counts, contents.run
+    sentences = of_filter(counts) if counts else []
+    if contents.has_truth:
+        sentences += of_filter_and_truth(counts) + of_truth(contents)
     else:
-        sentences += without_truth(tally)
+        sentences += without_truth(counts)
     sentences += of_guard(run)
     if said := notice(run.model):
         sentences.append(_sentence(said))
     if run.statement:
-        sentences.append(f"No record was lost or doubled by scoring: {run.statement}.")
+        sentences.append(f"No record was lost or duplicated by scoring: {run.statement}.")
     return sentences
 
 
@@ -50,60 +41,62 @@ def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def of_filter(tally: CallsetTally) -> list[str]:
-    """How many records pass, and the Ti/Tv of both sides."""
-    records = sum(tally.records.values())
+def of_filter(counts: CallsetCounts) -> list[str]:
+    """How many records pass FILTER, and the Ti/Tv of passing and of filtered SNVs."""
+    records = sum(counts.records.values())
     if not records:
         return ["The callset has no records."]
-    if not tally.filtered:
+    if not counts.filtered:
         return [f"{records:,} records, none with a FILTER yet: 'cnnspark filter' sets it."]
-    passed, unset = tally.records[PASSED], tally.records[NO_FILTER]
+    passed, unset = counts.records[PASSED], counts.records[NO_FILTER]
     sentences = [f"{passed:,} of {records:,} records ({passed / records:.1%}) pass FILTER."]
     if unset:
         sentences[0] = f"{sentences[0][:-1]}; {unset:,} have none."
-    kept, lost = titv(tally, True), titv(tally, False)
+    kept, lost = titv(counts, True), titv(counts, False)
     if kept is not None and lost is not None:
         sentences.append(f"The SNVs that pass have a Ti/Tv of {kept:.2f}, the filtered ones {lost:.2f}.")
     return sentences
 
 
-def titv(tally: CallsetTally, passes: bool) -> float | None:
-    """Transitions over transversions of the SNVs that pass, or do not; None where there is no transversion."""
-    transversions = tally.passing(False, passes)
-    return tally.passing(True, passes) / transversions if transversions else None
+def titv(counts: CallsetCounts, passes: bool) -> float | None:
+    """Transitions over transversions of the SNVs that pass (or do not); None without transversions."""
+    transversions = counts.passing(False, passes)
+    return counts.passing(True, passes) / transversions if transversions else None
 
 
-def without_truth(tally: CallsetTally | None) -> list[str]:
-    """That nothing was compared, and what the model's own probabilities would have."""
-    sentence = "There is no truth to compare with, so that how many of these calls are right is not known"
-    if tally is None or not is_log_odds(tally.score) or not tally.scores:
+def without_truth(counts: CallsetCounts | None) -> list[str]:
+    """That nothing was compared, and the share of real alleles that the model itself estimates."""
+    sentence = "There is no truth to compare with, so it is not known how many of these calls are right"
+    if counts is None or not is_log_odds(counts.score) or not counts.scores:
         return [f"{sentence}."]
     passes = (PASSED, NO_FILTER)
-    n = sum(count for (_, name), count in tally.scores.items() if name in passes)
-    expected = sum(probability(score) * count for (score, name), count in tally.scores.items() if name in passes)
+    n = sum(count for (_, name), count in counts.scores.items() if name in passes)
+    expected = sum(probability(score) * count for (score, name), count in counts.scores.items() if name in passes)
     if not n:
         return [f"{sentence}."]
-    which = "that pass" if tally.filtered else "that were scored"
+    which = "that pass" if counts.filtered else "that were scored"
     return [
-        f"{sentence}. By the model's own probabilities {expected / n:.1%} of the {n:,} alleles {which} are real; that "
-        "holds as far as the callset is like the data that the model was calibrated on."
+        f"{sentence}. By the model's own probabilities {expected / n:.1%} of the {n:,} alleles {which} are real, if "
+        "the callset resembles the data that the model was calibrated on."
     ]
 
 
 def probability(score: float) -> float:
-    """That the allele is true, by a score that is log odds."""
+    """The probability that an allele is true, from a score that is log odds."""
     return float(probability_of_score(np.array(score)))
 
 
-def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baseline: str | None) -> list[str]:
-    """How good the score is against the truth, beside the baseline and what chance would give."""
-    values = metrics.get("ALL", {}).get(model or "", {})
+def of_truth(contents: ReportContents) -> list[str]:
+    """How good the score is against the truth, compared with the baseline and with chance."""
+    curves, score = contents.curves, contents.score
+    of_all = contents.metrics.get("ALL", {})
+    values = of_all.get(score or "", {})
     n_true, n_false = int(values.get("n_true") or 0), int(values.get("n_false") or 0)
     if curves is not None:
         n_true, n_false = curves.n_true, curves.n_false
     sentences = [f"The truth of {n_true + n_false:,} ALT alleles is known: {n_true:,} are true and {n_false:,} false."]
     if curves is not None and curves.regions:
-        named = ", ".join(curves.regions[:_NAMED]) + (" and others" if len(curves.regions) > _NAMED else "")
+        named = listed(curves.regions, _NAMED, letters=None)
         sentences[0] = f"Compared on {named}: the truth{sentences[0][9:]}"
     prevalence = values.get("prevalence")
     if prevalence is not None:
@@ -112,12 +105,12 @@ def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baselin
             "that knows nothing."
         )
     if values.get("auprc") is None:
-        sentences.append("True and false alleles are both needed to say how good a score is; one of them is lacking.")
+        sentences.append("Judging a score needs both true and false alleles, and one of these is missing.")
         return sentences
-    sentence = f"{model} has an AUPRC of {_with_interval(values)}"
-    other = metrics.get("ALL", {}).get(baseline or "", {}) if baseline != model else {}
+    sentence = f"{score} has an AUPRC of {_with_interval(values)}"
+    other = of_all.get(BASELINE, {}) if score != BASELINE else {}
     if other.get("auprc") is not None:
-        sentence += f"; {baseline} has {_with_interval(other)}"
+        sentence += f"; {BASELINE} has {_with_interval(other)}"
     sentences.append(sentence + ".")
     gain, low, high = (values.get(name) for name in ("auprc_gain", "auprc_gain_low", "auprc_gain_high"))
     if gain is not None and low is not None and high is not None:
@@ -128,8 +121,8 @@ def of_truth(metrics: Metrics, curves: Curves | None, model: str | None, baselin
         recall, other_recall = values.get(name), other.get(name)
         if recall is None:
             continue
-        sentence = f"At a precision of {wanted:.0%}, {model} keeps {recall:.1%} of the true alleles"
-        sentences.append(sentence + (f", {baseline} {other_recall:.1%}." if other_recall is not None else "."))
+        sentence = f"At a precision of {wanted:.0%}, {score} keeps {recall:.1%} of the true alleles"
+        sentences.append(sentence + (f", {BASELINE} {other_recall:.1%}." if other_recall is not None else "."))
     return sentences
 
 
@@ -139,33 +132,35 @@ def _with_interval(values: Mapping[str, Value]) -> str:
     return text if low is None or high is None else f"{text} (95% interval {low:.3f} to {high:.3f})"
 
 
-def of_filter_and_truth(tally: CallsetTally | None) -> list[str]:
-    """What the FILTER as it is set makes of the labelled alleles."""
-    point = filter_point(tally)
+def of_filter_and_truth(counts: CallsetCounts | None) -> list[str]:
+    """What the callset's FILTER keeps of the labelled alleles."""
+    point = filter_point(counts)
     if point is None:
         return []
     return [
-        f"The FILTER as it is set keeps {point.recall:.1%} of the true alleles and {point.false_kept:.1%} of the false "
+        f"The callset's FILTER keeps {point.recall:.1%} of the true alleles and {point.false_kept:.1%} of the false "
         f"ones; {point.precision:.1%} of what it keeps is true."
     ]
 
 
 def of_guard(run: RunFacts) -> list[str]:
-    """Whether the model knows callsets such as this one."""
+    """Whether the model's inputs are distributed as in its training data."""
     if run.guard is None or not run.guard.get("compared"):
         return []
     inputs, outside = run.guard.get("inputs") or [], [str(name) for name in run.guard.get("outside") or []]
     if not outside:
-        return [f"All {len(inputs)} inputs of the model lie as they did in its training data."]
-    named = ", ".join(outside[:_NAMED]) + (f" and {len(outside) - _NAMED} more" if len(outside) > _NAMED else "")
+        return [f"All {len(inputs)} model inputs are distributed as in the training data."]
+    named = listed(outside, _NAMED, letters=None)
+    are = "is" if len(outside) == 1 else "are"
     return [
-        f"The callset is not what the model was trained on: {len(outside)} of its {len(inputs)} inputs lie elsewhere "
-        f"({named}). Take the scores with care, or train a model for this caller, depth and sequencing."
+        f"The callset differs from the model's training data: {len(outside)} of {len(inputs)} model inputs {are} "
+        f"distributed differently ({named}). Use the scores with care, or train a model for this caller, depth and "
+        "sequencing."
     ]
 
 
 def of_training(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How long the training was and which epoch was best; none where there was none."""
+    """How long the training was and which epoch was best; empty without a training."""
     if not history:
         return []
     sentences = [f"The model was trained for {len(history)} {'epoch' if len(history) == 1 else 'epochs'}."]
@@ -182,7 +177,7 @@ def _has(row: Mapping[str, Any]) -> bool:
 
 
 def of_runtime(run: RunFacts) -> list[str]:
-    """How long the blocks took and how even they were."""
+    """How long the blocks took, how evenly the work was spread, and how much memory it needed."""
     seconds = [row["seconds"] for row in run.blocks if math.isfinite(row["seconds"])]
     if not seconds:
         return []
@@ -191,14 +186,14 @@ def of_runtime(run: RunFacts) -> list[str]:
         sentences = [f"The one block took {mean:.2f} seconds."]
     else:
         sentences = [
-            f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} in the mean; the slowest "
-            f"took {max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the mean)."
+            f"{len(seconds):,} blocks took {sum(seconds):,.1f} seconds together, {mean:.2f} on average; the slowest "
+            f"took {max(seconds):.2f} ({max(seconds) / mean if mean else 1:.2f} times the average)."
         ]
     of_tasks = run.runtime.get("task_seconds")
     if of_tasks and run.runtime.get("tasks", 0) > 1:
         sentences.append(
-            f"{run.runtime['tasks']:,} tasks; the longest had {of_tasks['max_over_mean']:.2f} times the mean's work."
+            f"{run.runtime['tasks']:,} tasks; the longest had {of_tasks['max_over_mean']:.2f} times the average work."
         )
     if run.runtime.get("peak_mib"):
-        sentences.append(f"Workers held {run.runtime['peak_mib']:,} MiB at most.")
+        sentences.append(f"Workers used at most {run.runtime['peak_mib']:,} MiB of memory.")
     return sentences

@@ -1,4 +1,4 @@
-"""The report's drawings of what scores are worth against a truth: curves, histograms, calibration, strata."""
+"""The report's drawings of scores compared with a truth: curves, histograms, calibration, strata."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnspark.common.text_tables import format_value
-from cnnspark.evaluation.callset_counts import CallsetTally, FilterPoint, filter_point
-from cnnspark.evaluation.curves import Curves, Histogram, Reliability
+from cnnspark.evaluation.calibration import Reliability
+from cnnspark.evaluation.callset_counts import CallsetCounts, FilterPoint, filter_point
+from cnnspark.evaluation.curves import Curves, Histogram
 from cnnspark.evaluation.metrics import GROUPS, Metrics
 from cnnspark.reports.callset.chart import (
     BAD,
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 _MARKERS = {0.90: "o", 0.99: "s"}
 
 
-def curve_drawings(curves: Curves, metrics: Metrics, tally: CallsetTally | None) -> list[Drawing]:
-    """Precision over recall and ROC of each group, with the thresholds of two precisions and the FILTER as set."""
+def curve_drawings(curves: Curves, metrics: Metrics, counts: CallsetCounts | None) -> list[Drawing]:
+    """Precision over recall and ROC for each group, with the thresholds of two precisions and the callset's FILTER."""
     drawings = []
     for area in ("auprc", "auroc"):
         is_pr = area == "auprc"
         for group, by_score in ((name, curves.groups[name]) for name in GROUPS if name in curves.groups):
-            of_filter = filter_point(tally, group)
+            of_filter = filter_point(counts, group)
             labels = ("recall", "precision") if is_pr else ("false alleles kept", "true alleles kept")
             figure, axes = new_axes(*labels)
             for i, (name, of) in enumerate(by_score.items()):
@@ -60,13 +61,13 @@ def curve_drawings(curves: Curves, metrics: Metrics, tally: CallsetTally | None)
             _legend_of_marks(axes, by_score, of_filter is not None)
             axes.set_xlim(-0.02, 1.02)
             axes.set_ylim(-0.02, 1.03)
-            # Above the axes: within them a line would cross it wherever it is.
+            # Above the axes: anywhere inside, a line could cross it.
             figure.legend(loc="outside upper center", ncols=3, fontsize=8, columnspacing=1, handlelength=1.6)
             areas = ", ".join(f"{s} {format_value(metrics.get(group, {}).get(s, {}).get(area))}" for s in by_score)
             caption = f"{'Precision and recall' if is_pr else 'ROC'}, {group} ({area.upper()}: {areas})"
             said = "; ".join(_said_marks(name, of.marks) for name, of in by_score.items() if of.marks)
             if of_filter:
-                said += f"{'; ' if said else ''}the FILTER as set has {_said_point(of_filter)}"
+                said += f"{'; ' if said else ''}the callset's FILTER has {_said_point(of_filter)}"
             drawings.append(finished(figure, f"{area}-{group}", caption, said or "no threshold reaches 90% precision"))
     return drawings
 
@@ -87,11 +88,11 @@ def _legend_of_marks(axes: Axes, by_score: Mapping[str, Any], has_filter: bool) 
         axes.plot([], [], linestyle="none", label=f"precision {wanted:.2f}", **style)
     if has_filter:
         style = {"marker": "D", "color": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
-        axes.plot([], [], linestyle="none", label="FILTER as set", **style)
+        axes.plot([], [], linestyle="none", label="callset's FILTER", **style)
 
 
 def histogram_drawing(name: str, histogram: Histogram, number: int) -> Drawing:
-    """How the scores of true and of false alleles lie."""
+    """Histograms of the scores of true and of false alleles."""
     figure, axes = new_axes(shortened(name, 40), "alleles")
     edges = np.array(histogram.edges)
     for counts, text, colour, style in (
@@ -108,24 +109,27 @@ def histogram_drawing(name: str, histogram: Histogram, number: int) -> Drawing:
 
 
 def reliability_drawing(name: str, bins: Sequence[Reliability], number: int) -> Drawing:
-    """The share of true alleles over the probability that the score says."""
-    figure, axes = new_axes("probability of being true, by the score", "share that is true")
+    """The share of true alleles over the predicted probability, with an interval for each bin."""
+    figure, axes = new_axes("predicted probability of being true", "share that is true")
     x, y = [each.predicted for each in bins], [each.true for each in bins]
     spread = [[each.true - each.low for each in bins], [each.high - each.true for each in bins]]
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="as it should be")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="ideal")
     axes.errorbar(x, y, yerr=spread, color=GOOD, marker="o", markersize=4, capsize=3, linewidth=1.5, label=name)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.03)
     figure.legend(loc="outside upper right", ncols=2)
-    said = ", ".join(f"{each.predicted:.2f} said, {each.true:.2f} true of {each.alleles:,}" for each in bins)
+    said = ", ".join(f"{each.predicted:.2f} predicted, {each.true:.2f} true of {each.alleles:,}" for each in bins)
     return finished(figure, f"calibration-{number}", f"Calibration, {name}", said)
 
 
 def strata_drawings(strata: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> list[Drawing]:
     """A forest plot for each dimension: AUPRC with its interval by stratum, the scores beside each other.
 
-    ``strata`` is dimension -> stratum -> score -> ``auprc``, ``auprc_low``, ``auprc_high``, ``n_true``, ``n_false``;
-    strata without an AUPRC keep their line, which says how few alleles they have; one of such alone is left out.
+    A stratum without an AUPRC keeps its line, which says how few alleles it has. A dimension without any AUPRC is left
+    out.
+
+    Args:
+        strata: dimension -> stratum -> score -> ``auprc``, ``auprc_low``, ``auprc_high``, ``n_true``, ``n_false``.
     """
     drawings = []
     for number, (dimension, by_stratum) in enumerate(strata.items()):

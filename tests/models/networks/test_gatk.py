@@ -25,6 +25,7 @@ from cnnspark.tensors.schema import WINDOW
 from cnnspark.variants.alleles import VariantType
 from cnnspark.variants.annotations import GATK_ANNOTATIONS
 from cnnspark.variants.score_fields import log_odds
+from tests.models.networks.synthetic_networks import logits
 from tests.support.synthetic_training import PER_READ, synthetic_batch
 
 KINDS = ("gatk_1d", "gatk_2d")
@@ -57,10 +58,6 @@ def batch() -> dict:
     made = synthetic_batch(6, seed=5, annotations=7)
     made["variant_type"] = np.array([0, 2, 4, 1, 3, 0], np.int32)
     return made
-
-
-def logits(model: keras.Model, batch: dict, **more: object) -> np.ndarray:
-    return np.asarray(model(feed(batch, model_inputs(model)), **more))
 
 
 def padded(batch: dict, rows: int) -> dict:

@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 
 from cnnspark.evaluation.metrics import auprc
-from cnnspark.models.networks.registry import build_model, complexity, feed, model_inputs
-from cnnspark.models.spec import ModelSpec, quantile_edges
+from cnnspark.models.networks.registry import build_model, complexity, model_inputs
+from cnnspark.models.spec import ModelSpec
 from cnnspark.tensors.schema import REF_COLUMN, WINDOW
+from cnnspark.training import train
 from cnnspark.training.settings import TrainSettings
-from cnnspark.training.train import train
+from tests.models.networks.synthetic_networks import logits, spec_of
 from tests.support.synthetic_training import synthetic_batch, write_synthetic
-
-
-def spec_of(batch: dict) -> ModelSpec:
-    names = tuple(f"a{i}" for i in range(batch["annotations"].shape[1]))
-    features = tuple(f"f{i}" for i in range(batch["site_features"].shape[1]))
-    return ModelSpec(
-        names, features, quantile_edges(batch["annotations"]), quantile_edges(batch["site_features"])
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +33,6 @@ def batch() -> dict:
 def model(batch: dict) -> keras.Model:
     keras.utils.set_random_seed(4)
     return build_model("reference", spec_of(batch))
-
-
-def logits(model: keras.Model, batch: dict) -> np.ndarray:
-    return np.asarray(model(feed(batch, model_inputs(model))))
 
 
 def test_it_takes_windows_and_annotations_alone(model: keras.Model) -> None:
@@ -99,14 +88,9 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
     held = homopolymer_alleles(120, seed=2)
     np.savez(tmp_path / "data" / "train.npz", **homopolymer_alleles(480, seed=1))
     np.savez(tmp_path / "data" / "validation.npz", **held)
-    settings = TrainSettings(
-        model="reference",
-        epochs=12,
-        batch_size=16,
-        learning_rate=3e-3,
-        data_opener="tests.models.networks.test_reference:open_windows",
-    )
-    result = train(spark, folder, str(tmp_path / "model"), settings, lambda line: None)
+    settings = TrainSettings(model="reference", epochs=12, batch_size=16, learning_rate=3e-3)
+    opener = "tests.models.networks.test_reference:open_windows"
+    result = train(spark, folder, str(tmp_path / "model"), settings, lambda line: None, opener)
     assert result.card.feature_names == () and result.card.annotation_names == ("a1", "a2")
     assert result.card.metrics["AUPRC ALL"] > 0.95
 
@@ -123,7 +107,7 @@ def test_it_learns_from_the_windows_and_its_card_asks_for_no_site_features(spark
 
 
 def open_windows(paths: Any, validation: Any, fields: Any = None) -> Any:
-    """The opener that the settings name: two annotations, and no site features, as there are none without reads."""
+    """What the training opens its data by: two annotations, and no site features, as there are none without reads."""
     from tests.support.synthetic_training import SyntheticData
 
     class Windows(SyntheticData):

@@ -1,4 +1,4 @@
-"""One call explained: its score is the scored callset's, and the page and its values say what is so."""
+"""An explained call has the score of the scored callset, and its page and sentences follow from its values."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from cnnspark.reports.allele.page import write_page
 from cnnspark.reports.allele.sentences import sentences, summary
 from cnnspark.scoring.settings import ScoreSettings
 from cnnspark.stages.explain import explain
+from cnnspark.stages.requests import ScoreRequest
 from cnnspark.tensors.schema import WINDOW
 from cnnspark.variants.carriers import Member
 from tests.conftest import Sample, read_lines
 from tests.models.networks.test_gatk import random_arrays
 
-# What a name may hold that would be markup.
+# A name with letters that are markup.
 EVIL = "<script>alert(1)</script>&\"'"
 
 
@@ -97,7 +98,7 @@ def score(spark: Any, sample: Sample, tmp_path_factory: pytest.TempPathFactory) 
             paths = sample.unlabelled if with_reads else dataclasses.replace(sample.unlabelled, reads=None)
             made[key] = tmp_path_factory.mktemp("explained") / "scored"
             config = Config(blocks=sample.config.blocks, score=ScoreSettings(cascade=cascade))
-            stages.score_callset(spark, paths, model, str(made[key]), config)
+            stages.score_callset(spark, ScoreRequest(paths, model, str(made[key]), config))
         return made[key]
 
     return scored
@@ -163,7 +164,7 @@ def test_columns_move_a_network_that_sees_them(simulated: InputPaths, tmp_path: 
     (chart,) = [svg for svg in page.named("svg") if svg.get("class") == "columns"]
     assert str(chart["aria-label"]).count(",") == len(found["columns"]) - 1
     told = "".join(page.text)
-    assert "does not look at this picture's reads" in told and "No eight columns" not in told
+    assert "does not look at this picture's reads" in told and "Hiding eight columns" not in told
 
 
 @pytest.mark.spark
@@ -228,7 +229,7 @@ def test_a_sample_of_several_is_explained_as_it_was_scored(spark: Any, sample: S
         name = source.header.samples[0]
     members = (Member(name, str(sample.paths.reads)), Member("OTHER", ""))
     paths = InputPaths(vcf=str(joined), reads=sample.paths.reads, reference=sample.paths.reference, sample=name)
-    stages.score_callset(spark, paths, "bundled:features", str(tmp_path / "scored"), sample.config)
+    stages.score_callset(spark, ScoreRequest(paths, "bundled:features", str(tmp_path / "scored"), sample.config))
     at = next(r for line in read_lines(tmp_path / "scored" / "merged.vcf.gz")[9:]
               if (r := Record(line)).format_values(0).get("CNN", ".") != ".")  # fmt: skip
     expected = float(at.format_values(0)["CNN"].split(",")[0])
@@ -252,7 +253,7 @@ def test_scores_of_another_model_are_said_to_be(score: Score, sample: Sample, tm
     found = explain(vcf, sample.model, at, alt, str(tmp_path / "x.html"))
     assert found["stored"]["same_model"] is False
     assert any(s.startswith("The callset says") and "with another model" in s for s in found["summary"])
-    # Of the usual model's cascade the one that the score is of, as a run says.
+    # Of the two models in the usual cascade, the one that gave the score is asked.
     by_stage = {}
     for line in read_lines(score("bundled:reads") / "merged.vcf.gz"):
         if stage := (record := Record(line)).info_value("CNN_STAGE"):
@@ -327,7 +328,7 @@ def test_a_record_whose_ref_is_another_has_no_explanation(spark: Any, sample: Sa
         InputError, match=f"the record at {columns[0]}:{columns[1]} has a REF that the reference does not"
     ):
         explain(inputs, "bundled:features", f"{columns[0]}:{columns[1]}", None, str(tmp_path / "x.html"))
-    # One like that does not keep the others, of a plain VCF as well, from being explained.
+    # The other records can still be explained, also those of a plain VCF.
     other = next(line.split("\t") for line in text[first + 1 :] if line.split("\t")[1] != columns[1])
     assert explain(inputs, "features", f"{other[0]}:{other[1]}", None, str(tmp_path / "x.html"))["score"]
 
@@ -354,7 +355,7 @@ def test_gatks_own_networks_say_what_they_can(data: Path, tmp_path: Path, kind: 
     assert [row["verdict"] for row in found["inputs"]] == ["unknown"] * 7
     assert len(found["reads_one_by_one"]) == (found["reads"] if kind == "2d" else 0)
     told = "".join(Page(tmp_path / "x.html").text)
-    assert "The card does not say what the training had" in told and "Encoded by GATK's own rules" in told
+    assert "The card does not describe the training data" in told and "Encoded by GATK's own rules" in told
 
 
 def values(**changed: Any) -> dict[str, Any]:
@@ -381,9 +382,9 @@ def threshold(share: float, value: float, score: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (5.0, "It reaches the card's threshold of precision 0.95 (1.000), the highest there is."),
-        (0.0, "It reaches the card's threshold of precision 0.9 (-1.000), not that of precision 0.95 (1.000)."),
-        (-2.0, "It is below the card's threshold of precision 0.9 (-1.000), the lowest."),
+        (5.0, "It reaches the card's threshold for precision 0.95 (1.000), the highest one."),
+        (0.0, "It reaches the card's threshold for precision 0.9 (-1.000), but not for precision 0.95 (1.000)."),
+        (-2.0, "It is below the card's lowest threshold, for precision 0.9 (-1.000)."),
     ],
 )
 def test_the_verdict_in_words(score: float, said: str) -> None:
@@ -391,7 +392,7 @@ def test_the_verdict_in_words(score: float, said: str) -> None:
     assert sentences(values(score=score, thresholds=rows))[1] == said
 
 
-def test_odds_are_said_for_and_against() -> None:
+def test_odds_are_given_for_and_against() -> None:
     assert "odds of 1.6 to 1 against the allele being real, a probability of 0.378" in sentences(values())[0]
     assert (
         "odds of 20 to 1 for the allele being real, a probability of 0.953"
@@ -402,7 +403,7 @@ def test_odds_are_said_for_and_against() -> None:
     assert "FILTER is LOW, X." in said
 
 
-def test_a_page_of_next_to_nothing_is_whole(tmp_path: Path) -> None:
+def test_a_page_with_almost_nothing_is_complete(tmp_path: Path) -> None:
     found = values()
     found["summary"] = sentences(found)
     write_page(str(tmp_path / "x.html"), found, b"")

@@ -1,4 +1,4 @@
-"""Where an allele's inputs lie among the training's: quantiles against the training values themselves."""
+"""An allele's inputs compared with the training data: quantiles against the training values themselves."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_a_quantile_is_the_share_of_training_values_below_within_a_bin(name: str
     assert quantile_of(histogram, float(seen.max()) + 1) == 1.0
 
 
-def test_the_middle_is_the_median_where_the_histogram_can_tell() -> None:
+def test_the_middle_is_the_median_if_the_histogram_can_tell() -> None:
     for name in ("continuous", "counts", "often_missing"):
         median = float(np.nanmedian(COLUMNS[name]))
         assert middle_of(HISTOGRAMS[name]) == pytest.approx(median, abs=0.05), name
     assert middle_of(HISTOGRAMS["one_value"]) == 7.0
     assert middle_of(HISTOGRAMS["always_missing"]) is None
-    # The tenths of both are 0 and 1, and so are their counts: their medians are 0 and 1.
+    # Both have the same deciles and the same counts, but their medians are 0 and 1.
     rare, common = (
         known_values(["x"], np.array([[0.0]] * a + [[1.0]] * b)).histograms[0] for a, b in ((95, 5), (5, 95))
     )
@@ -63,16 +63,16 @@ def test_the_middle_is_the_median_where_the_histogram_can_tell() -> None:
     ("name", "value", "verdict", "why"),
     [
         ("continuous", 0.0, USUAL, ""),
-        ("continuous", 9.0, OUTSIDE, "above all of the training"),
-        ("continuous", -9.0, OUTSIDE, "below all of the training"),
-        ("continuous", 3.1, UNUSUAL, "in the highest hundredth of the training"),
-        ("continuous", -3.1, UNUSUAL, "in the lowest hundredth of the training"),
-        ("continuous", math.nan, UNUSUAL, "missing, as in 0.0% of the training"),
-        ("often_missing", math.nan, USUAL, "missing, as in 60% of the training"),
-        ("always_missing", math.nan, USUAL, "missing, as in all of the training"),
-        ("always_missing", 1.0, OUTSIDE, "never there in the training"),
+        ("continuous", 9.0, OUTSIDE, "above all training values"),
+        ("continuous", -9.0, OUTSIDE, "below all training values"),
+        ("continuous", 3.1, UNUSUAL, "in the highest 1% of the training values"),
+        ("continuous", -3.1, UNUSUAL, "in the lowest 1% of the training values"),
+        ("continuous", math.nan, UNUSUAL, "missing, as in only 0.0% of the training alleles"),
+        ("often_missing", math.nan, USUAL, "missing, as in 60% of the training alleles"),
+        ("always_missing", math.nan, USUAL, "missing, as in all training alleles"),
+        ("always_missing", 1.0, OUTSIDE, "never present in training"),
         ("one_value", 7.0, USUAL, ""),
-        ("one_value", 8.0, OUTSIDE, "above all of the training"),
+        ("one_value", 8.0, OUTSIDE, "above all training values"),
         ("mostly_one", 1.0, USUAL, ""),  # the greatest value, and the usual one
         ("mostly_zero", 0.0, USUAL, ""),
     ],
@@ -85,7 +85,7 @@ def test_what_is_said_of_a_value(name: str, value: float, verdict: str, why: str
 
 
 def test_the_percentiles_of_the_card_say_more_than_a_bin() -> None:
-    # The last tenth reaches from 1 to 101, all but one value of it near 1.
+    # The last tenth reaches from 1 to 101, but all its values except one are near 1.
     values = np.concatenate([np.linspace(0, 1, 900), np.linspace(1, 1.5, 99), [101.0]])[:, None]
     histogram = known_values(["x"], values).histograms[0]
     (known,) = training_ranges(["x"], values)
@@ -102,7 +102,7 @@ def test_training_values_to_set_an_input_to_are_few_from_end_to_end() -> None:
     assert familiar("site feature", "one_value", 7.0, HISTOGRAMS["one_value"], None).sweep == (7.0,)
 
 
-def test_without_a_histogram_nothing_is_claimed() -> None:
+def test_without_a_histogram_the_verdict_is_unknown() -> None:
     found = familiar("annotation", "MQ", 60.0, None, Range("MQ", 0.0, 1.0, 2.0, 3.0, 4.0, 0.0))
     assert (found.verdict, found.quantile, found.middle) == (UNKNOWN, None, None)
     assert [math.isnan(value) for value in found.sweep] == [True]

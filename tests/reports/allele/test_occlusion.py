@@ -1,4 +1,4 @@
-"""What moves a score: parts of a tensor hidden one at a time, against scores that are known in closed form."""
+"""Parts of a tensor hidden one at a time, against a score that is known in closed form."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cnnspark.reports.allele.occlusion import (
     effects,
     family_of,
     occlusions,
-    positions_of,
 )
+from cnnspark.reports.allele.tensor_columns import positions_of
 from cnnspark.tensors.schema import FIELDS, SUPPORTS_ALT, SUPPORTS_REF, WINDOW, TensorBatch
 from cnnspark.tensors.site_features import SITE_FEATURES
 from tests.reports.allele.test_tensor_picture import TEXT, reads
@@ -32,7 +32,7 @@ def inputs_of(tensors: TensorBatch) -> list[Familiar]:
     known = {"quantile": 0.5, "verdict": "usual", "why": "", "minimum": 0.0, "maximum": 10.0, "missing_share": 0.0,
              "middle": 5.0, "edges": EDGES, "shares": (0.1,) * 10}  # fmt: skip
     unknown = Familiar("INFO/Y", "annotation", 2.0, None, "unknown", "")
-    # A model names them in an order of its own.
+    # A model may name them in another order than the tensor.
     features = [
         Familiar(name=name, kind="site feature", value=float(v), **known)
         for name, v in zip(SITE_FEATURES[::-1], tensors.site_features[0][::-1], strict=True)
@@ -47,8 +47,7 @@ def tensors(tmp_path_factory: pytest.TempPathFactory) -> TensorBatch:
 
 
 def counted(batch: TensorBatch) -> np.ndarray:
-    """A score that is known: ALT reads less half the REF reads, a hundredth of each column shown, 2 X, and Y, where
-    missing is -1."""
+    """A simple score: ALT reads minus half the REF reads, plus .01 for each column shown, 2 X and Y; missing is -1."""
     scores = []
     for i in range(len(batch)):
         example = batch.example(i)
@@ -68,7 +67,7 @@ def test_each_part_takes_away_what_it_adds(tensors: TensorBatch) -> None:
     assert changes["reads that support REF"] == pytest.approx(-2)
     assert changes["reads that support neither"] == pytest.approx(0)
     assert changes["all reads"] == pytest.approx(0)
-    # X from 3 to its middle, 5; Y, whose middle is not known, stays.
+    # X goes from 3 to its median, 5; Y stays, because its median is not known.
     assert changes["all annotations"] == pytest.approx(-4)
     assert changes["all site features"] == pytest.approx(0)
     assert [e.change for e in hidden if e.part.kind == "columns"] == pytest.approx([0.01 * COLUMN_STEP] * 16)
@@ -85,7 +84,7 @@ def test_each_part_takes_away_what_it_adds(tensors: TensorBatch) -> None:
     assert (y.lowest, y.lowest_at) == (pytest.approx(base - 3), None)
 
 
-def test_the_tensor_itself_stays_as_it_is(tensors: TensorBatch) -> None:
+def test_the_tensor_itself_is_not_changed(tensors: TensorBatch) -> None:
     before = {field.name: getattr(tensors, field.name).copy() for field in FIELDS}
     occlusions(tensors, inputs_of(tensors), ALL_FIELDS)
     for name, values in before.items():

@@ -1,4 +1,4 @@
-"""Pictures of tensors: what stands where, in which colour; and the sentences where nothing can be drawn."""
+"""Pictures of tensors: what is drawn where and in which colour, and the errors if nothing can be drawn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from benchmarks.dataset import write_short_card
+from benchmarks.training.dataset import write_short_card
 from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
-from cnnspark.reports.allele import tensor_picture
+from cnnspark.reports.allele.picture_style import COLUMN_WIDTH, COLUMNS_LEFT, MAPQ_LEFT, MAPQ_WIDTH, PICTURE_WIDTH
 from cnnspark.reports.allele.position import parse_position
-from cnnspark.reports.allele.tensor_picture import PICTURE_WIDTH, allele_columns, column_positions, show_tensor
+from cnnspark.reports.allele.tensor_columns import allele_columns, column_positions
+from cnnspark.reports.allele.tensor_picture import show_tensor
 from cnnspark.stages.show import show, show_from_dataset, summary
 from cnnspark.tensors import dataset
 from cnnspark.tensors.settings import TensorSettings
@@ -78,8 +79,8 @@ def pixels(path: str | Path) -> np.ndarray:
 
 def colours_in(image: np.ndarray, rows: slice, column: int) -> set[tuple[int, ...]]:
     """The colours in the middle of one column of the tensor, between two heights."""
-    x = tensor_picture._LEFT + column * tensor_picture._CELL
-    cell = image[rows, x + 2 : x + tensor_picture._CELL - 2].reshape(-1, 3)
+    x = COLUMNS_LEFT + column * COLUMN_WIDTH
+    cell = image[rows, x + 2 : x + COLUMN_WIDTH - 2].reshape(-1, 3)
     return {tuple(int(v) for v in colour) for colour in np.unique(cell, axis=0)}
 
 
@@ -129,7 +130,7 @@ def test_bases_gaps_and_insertions_are_drawn_where_the_tensor_has_them(files, tm
     # The allele's column is outlined from the reference row to the last read.
     edge = image[
         130 : neither + row,
-        tensor_picture._LEFT + 64 * tensor_picture._CELL - 1 : tensor_picture._LEFT + 64 * tensor_picture._CELL + 1,
+        COLUMNS_LEFT + 64 * COLUMN_WIDTH - 1 : COLUMNS_LEFT + 64 * COLUMN_WIDTH + 1,
     ]
     assert (edge.min(axis=(1, 2)) < 60).all()
 
@@ -138,12 +139,12 @@ def test_strand_and_mapping_quality_stand_in_the_margins(files, tmp_path):
     draw(files, "c1:301", tmp_path / "x.png", alt="T")
     image = pixels(tmp_path / "x.png").astype(int)
     ref = 162 + 40 + 9
-    arrows = image[:, tensor_picture._LEFT - 11 : tensor_picture._LEFT - 5]
+    arrows = image[:, COLUMNS_LEFT - 11 : COLUMNS_LEFT - 5]
     assert (arrows[ref + 6, :, 0] > arrows[ref + 6, :, 2] + 60).any()  # forward: red
     assert (arrows[ref + 13 + 6, :, 2] > arrows[ref + 13 + 6, :, 0] + 60).any()  # reverse: blue
 
     def filled(y: int) -> int:
-        bar = image[y, tensor_picture._MAPQ_LEFT : tensor_picture._MAPQ_LEFT + tensor_picture._MAPQ_WIDTH]
+        bar = image[y, MAPQ_LEFT : MAPQ_LEFT + MAPQ_WIDTH]
         return int((bar.max(axis=1) - bar.min(axis=1) > 30).sum())
 
     assert filled(ref + 6) >= 28  # 60
@@ -196,7 +197,7 @@ def test_a_plain_vcf_gives_the_same_picture(files, tmp_path):
         ("c1:321", None, InputError, r"c1:321 has REF . where .*reference\.fa has"),
     ],
 )
-def test_where_nothing_can_be_drawn_one_sentence_says_why(files, tmp_path, at, alt, error, sentence):
+def test_if_nothing_can_be_drawn_one_sentence_says_why(files, tmp_path, at, alt, error, sentence):
     with pytest.raises(error, match=sentence):
         draw(files, at, tmp_path / "x.png", alt=alt)
     with pytest.raises(InputError, match="has a REF that .* does not have there"):
@@ -243,7 +244,7 @@ def test_a_dataset_gives_the_picture_of_the_callset(files, written, tmp_path):
     told = draw(files, "c1:301", tmp_path / "vcf.png", alt="T", sample="S1")
     result = show_from_dataset(written, "c1:301", None, str(tmp_path / "data.png"))
     assert result == {**told, "out": str(tmp_path / "data.png"), "sample": "tiny", "label": "true"}
-    # Below the titles, which name QUAL or the label, the pictures are one.
+    # Below the titles, which name QUAL or the label, the pictures are the same.
     a, b = pixels(tmp_path / "vcf.png"), pixels(tmp_path / "data.png")
     assert np.array_equal(a[44:], b[44:])
     assert not np.array_equal(a[:44], b[:44])

@@ -12,8 +12,10 @@ import pytest
 from cnnspark import stages
 from cnnspark.cli import main
 from cnnspark.errors import InputError
-from cnnspark.reports.callset.finished_run import read_pictures, report_run, tally_callset
+from cnnspark.filtering.request import FilterOptions
+from cnnspark.reports.callset.finished_run import count_callset, read_pictures, report_run
 from cnnspark.reports.callset.run_facts import read_run
+from cnnspark.stages.requests import EvaluationRequest, ScoreRequest
 from tests.conftest import Sample, read_lines, write_vcf
 from tests.integration.test_documents import commands
 from tests.reports.callset.test_page import Page
@@ -23,7 +25,7 @@ from tests.reports.callset.test_run_facts import folder
 @pytest.fixture(scope="module")
 def scored(spark, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "run"
-    stages.score_callset(spark, sample.unlabelled, sample.model, str(out), sample.config)
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(out), sample.config))
     return out
 
 
@@ -31,14 +33,14 @@ def scored(spark, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> P
 def evaluated(spark, sample: Sample, scored: Path) -> Path:
     out = scored.parent / "evaluation"
     paths = dataclasses.replace(sample.paths, vcf=str(scored))
-    stages.evaluate_callset(spark, paths, str(out), sample.config)
+    stages.evaluate_callset(spark, EvaluationRequest(paths, str(out), sample.config))
     return out
 
 
 @pytest.fixture(scope="module")
 def filtered(spark, sample: Sample, scored: Path) -> Path:
     out = scored.parent / "filtered.vcf.gz"
-    stages.filter_callset(spark, str(scored), str(out), sample.config, threshold=0.0)
+    stages.filter_callset(spark, str(scored), str(out), sample.config, FilterOptions(threshold=0.0))
     return out
 
 
@@ -55,7 +57,7 @@ def test_a_scored_callset_without_a_truth(scored: Path, tmp_path: Path, capsys: 
     for section in ("The callset", "The run", "The model's card", "Configuration", "Training"):
         assert section in page.text
     assert "blocks.records" in page.text
-    # A second time only where that is asked for.
+    # An existing page is replaced only if asked.
     assert main(["report", "--run", str(scored), "--out", str(out)]) == 2
     assert main(["report", "--run", str(scored), "--out", str(out), "--if-exists", "overwrite"]) == 0
 
@@ -78,11 +80,11 @@ def test_filtered_and_evaluated(scored: Path, filtered: Path, evaluated: Path, t
 def test_what_an_evaluation_draws_is_stored_and_is_of_its_alleles(evaluated: Path) -> None:
     found = read_pictures(evaluated)
     assert found is not None
-    curves, tally = found
+    curves, counts = found
     values = json.loads((evaluated / "metrics.json").read_text())["metrics"]["ALL"]["CNN_2D"]
     assert (curves.n_true, curves.n_false) == (values["n_true"], values["n_false"])
-    assert tally.outcome(1, True) + tally.outcome(1, False) == values["n_true"]
-    assert tally.score == "CNN_2D" and tally.surprising
+    assert counts.outcome(1, True) + counts.outcome(1, False) == values["n_true"]
+    assert counts.score == "CNN_2D" and counts.surprising
     page = (evaluated / "report.html").read_text(encoding="utf-8")
     assert "cnnspark explain" in page and "The model&#39;s card" in page or "The model's card" in page
 
@@ -96,7 +98,7 @@ def test_the_folder_of_a_whole_run(scored: Path, filtered: Path, evaluated: Path
     result = report_run(str(run), str(tmp_path / "report.html"))
     assert result["callset"] == str(run / "filtered.vcf.gz")
     assert "pass FILTER" in result["summary"][0] and any("AUPRC" in sentence for sentence in result["summary"])
-    # What an older version left has the metrics, but nothing to draw.
+    # An evaluation by an older version has metrics, but nothing to draw.
     (run / "evaluation" / "pictures.json").unlink()
     again = report_run(str(run), str(tmp_path / "old.html"))
     page = Page((tmp_path / "old.html").read_text(encoding="utf-8"))
@@ -107,11 +109,11 @@ def test_the_folder_of_a_whole_run(scored: Path, filtered: Path, evaluated: Path
 
 
 @pytest.mark.spark
-def test_parts_and_forms_of_a_callset_give_one_tally(scored: Path, filtered: Path, tmp_path: Path) -> None:
+def test_parts_and_forms_of_a_callset_give_the_same_counts(scored: Path, filtered: Path, tmp_path: Path) -> None:
     import pysam
 
     shards = sorted(map(str, (scored / "shards").glob("*.vcf.gz")))
-    assert tally_callset(shards, "CNN_2D") == tally_callset([str(scored / "merged.vcf.gz")], "CNN_2D")
+    assert count_callset(shards, "CNN_2D") == count_callset([str(scored / "merged.vcf.gz")], "CNN_2D")
     plain = tmp_path / "plain.vcf"
     with pysam.BGZFile(str(filtered), "rb", None) as lines:
         plain.write_bytes(b"\n".join(lines) + b"\n")
@@ -119,9 +121,9 @@ def test_parts_and_forms_of_a_callset_give_one_tally(scored: Path, filtered: Pat
     with pysam.VariantFile(str(filtered)) as source, pysam.VariantFile(str(binary), "wb", header=source.header) as out:
         for record in source:
             out.write(record)
-    whole = tally_callset([str(filtered)], "CNN_2D")
-    assert tally_callset([str(plain)], "CNN_2D") == whole
-    assert tally_callset([str(binary)], "CNN_2D").records == whole.records
+    whole = count_callset([str(filtered)], "CNN_2D")
+    assert count_callset([str(plain)], "CNN_2D") == whole
+    assert count_callset([str(binary)], "CNN_2D").records == whole.records
 
 
 def exit_code_and_sentence(arguments: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str]:
@@ -129,13 +131,13 @@ def exit_code_and_sentence(arguments: list[str], capsys: pytest.CaptureFixture) 
     return code, capsys.readouterr().err
 
 
-def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_folders_that_are_not_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = str(tmp_path / "report.html")
     assert exit_code_and_sentence(["--run", str(tmp_path / "nothing"), "--out", out], capsys) == (
         3, f"cnnspark: {tmp_path / 'nothing'} does not exist; give the --out of 'cnnspark score' or 'cnnspark run'\n",
     )  # fmt: skip
     code, said = exit_code_and_sentence(["--run", str(tmp_path), "--out", out], capsys)
-    assert code == 3 and "is no finished run" in said
+    assert code == 3 and "is not a finished run" in said
     sheet = tmp_path / "sheet"
     sheet.mkdir()
     (sheet / "samples.tsv").write_text("x")

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from cnnspark.errors import RunError
-from cnnspark.evaluation.callset_counts import CallsetTally, Tallier
+from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.curves import draw_curves
-from cnnspark.evaluation.metrics import AlleleScores, evaluate
+from cnnspark.evaluation.metrics import AlleleScores, evaluate_scores
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.models.card import Card
 from cnnspark.models.spec import ModelSpec
-from cnnspark.reports.callset.page import ordered_strata, write_report
+from cnnspark.reports.callset.contents import ReportContents, ordered_strata
+from cnnspark.reports.callset.page import write_report
 from cnnspark.reports.callset.run_facts import RunFacts
 from tests.conftest import ROOT
 
@@ -80,13 +81,13 @@ def example(names=("CNN_2D", "QUAL"), n=300) -> AlleleScores:
 
 def report(path: Path, scores=None, history=HISTORY, facts=None, title="Evaluation", **how) -> str:
     scores = example() if scores is None else scores
-    metrics = evaluate(scores, baseline="QUAL", n_replicates=20)
+    metrics = evaluate_scores(scores, baseline="QUAL", n_replicates=20)
     facts = {"records": 12_345} if facts is None else facts
-    write_report(path, title, metrics, draw_curves(scores), history, facts, **how)
+    write_report(path, ReportContents(title, metrics, draw_curves(scores), history or (), facts, **how))
     return path.read_text(encoding="utf-8")
 
 
-def tally(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> CallsetTally:
+def callset_counts(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> CallsetCounts:
     """Counts of a callset with SNVs and indels, true and false ones; those with a score below 0 are filtered."""
     rng = np.random.default_rng(8)
     lines = ["##fileformat=VCFv4.2", f'##FILTER=<ID={filter_name},Description="d">']
@@ -99,11 +100,11 @@ def tally(n=400, filter_name="CNN_2D_LOW", contig="chr1", key="CNN_2D") -> Calls
         status = "PASS" if score >= 0 else filter_name
         records.append(Record(f"{contig}\t{i + 1}\t.\t{ref}\t{alt}\t50\t{status}\t{key}={score:.3f}"))
         labels.append((records[-1], 1, label))
-    return Tallier(VcfHeader(lines), key).tally(records, labels)
+    return CallsetCounter(VcfHeader(lines), key).count(records, labels)
 
 
 def run_facts(name="INFO/DP") -> RunFacts:
-    """A run of 30 blocks on two workers with one input that its model does not know."""
+    """A run of 30 blocks on two workers, with one input unlike the training data."""
     blocks = [
         {"contig": "chr1", "start": i * 1000.0, "seconds": 1 + i / 30, "predicted_seconds": 1.0, "host": "h",
          "pid": str(i % 2), **{f"{part}_seconds": 0.2 for part in ("read", "encode", "label", "predict", "write")}}
@@ -156,7 +157,7 @@ def full_report(path: Path, **how) -> str:
     return report(
         path,
         **{
-            "tally": tally(),
+            "counts": callset_counts(),
             "strata": STRATA,
             "comparison": COMPARISON,
             "callsets": CALLSETS,
@@ -174,7 +175,7 @@ def test_the_page_is_well_formed_and_says_the_findings_first(tmp_path):
     # Two curves per group, a histogram per score, calibration, two of training.
     assert page.tags.count("svg") == 3 * 2 + 2 + 1 + 2
     assert page.tags.count("figure") == page.tags.count("figcaption") == page.tags.count("svg")
-    values = evaluate(scores, baseline="QUAL", n_replicates=20)["ALL"]
+    values = evaluate_scores(scores, baseline="QUAL", n_replicates=20)["ALL"]
     summary = page.text[: page.text.index("Metrics")]
     n_true, n_false = values["CNN_2D"]["n_true"], values["CNN_2D"]["n_false"]
     assert f"The truth of {n_true + n_false} ALT alleles is known: {n_true} are true and {n_false} false." in summary
@@ -223,12 +224,12 @@ def test_hostile_names_are_only_ever_text(tmp_path):
     strata = {evil: {quote: {evil: {"auprc": 0.5, "auprc_low": 0.4, "auprc_high": 0.6, "n_true": 1, "n_false": 1}}}}
     html = report(
         tmp_path / "r.html", scores, history, facts, title=evil, strata=strata, run=run_facts(quote),
-        tally=tally(filter_name="<img onload=x &", contig="$(rm -rf /)"), inputs={"vcf": f"{quote}.vcf.gz"},
+        counts=callset_counts(filter_name="<img onload=x &", contig="$(rm -rf /)"), inputs={"vcf": f"{quote}.vcf.gz"},
     )  # fmt: skip
     page = Page(html)  # checks that no attribute begins with "on"
     assert not {"script", "img"} & set(page.tags)
     assert page.text.count(evil) >= 5 and quote in page.text and "<img onload=x &" in page.text
-    # A contig of such a name is shown, but in no command.
+    # A contig with that name is shown, but not in a command.
     assert "$(rm -rf /):" in page.text and "cnnspark explain" not in page.text
     for drawing in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
         ElementTree.fromstring(drawing)
@@ -260,20 +261,20 @@ def test_each_surprising_call_has_the_command_that_explains_it(tmp_path):
         assert words[words.index("--reads") + 1] == "my reads.bam"
         assert words[words.index("--model") + 1] == "/models/mine"
         assert re.fullmatch(r"chr1:\d+", words[words.index("--at") + 1])
-    found = sorted(tally().surprising, key=lambda each: -each.disagreement)[:20]
+    found = sorted(callset_counts().surprising, key=lambda each: -each.disagreement)[:20]
     places = re.findall(r"explain (chr1:\d+)\n", page.text)
     assert [f"chr1:{each.pos}" for each in found] == [place for place in places if place]
 
 
-def test_surprising_calls_of_a_score_that_is_no_log_odds_are_of_both_labels(tmp_path):
-    html = full_report(tmp_path / "r.html", tally=tally(key="VQSLOD"))
+def test_surprising_calls_have_both_labels_if_the_score_is_not_log_odds(tmp_path):
+    html = full_report(tmp_path / "r.html", counts=callset_counts(key="VQSLOD"))
     table = html[html.index('id="surprising"') : html.index('id="callset"')]
     assert table.count('data-label="Truth">true') == table.count('data-label="Truth">false') == 10
     assert "Probability" not in table
 
 
-def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(tmp_path):
-    counts = tally()
+def test_the_summary_says_what_passes_and_whether_the_model_knows_such_a_callset(tmp_path):
+    counts = callset_counts()
     page = Page(full_report(tmp_path / "r.html"))
     summary = page.text[: page.text.index("Metrics")]
     passed = counts.records["PASS"]
@@ -281,9 +282,10 @@ def test_the_summary_says_what_went_and_whether_the_model_knows_such_a_callset(t
     kept, lost = counts.outcome(1, True), counts.outcome(1, False)
     assert f"keeps {kept / (kept + lost):.1%} of the true alleles" in summary
     assert f"{kept / passed:.1%} of what it keeps is true" in summary
-    assert "1 of its 1 inputs lie elsewhere (INFO/DP)" in summary
-    assert "No record was lost or doubled by scoring: 7 records in, 7 records out" in summary
-    assert "30 blocks took 44.5 seconds together" in page.text and "1.02 times the mean" in page.text
+    assert "1 of 1 model inputs is distributed differently (INFO/DP)" in summary
+    assert "No record was lost or duplicated by scoring: 7 records in, 7 records out" in summary
+    assert "30 blocks took 44.5 seconds together, 1.48 on average; the slowest" in page.text
+    assert "1.02 times the average work" in page.text
 
 
 def test_scores_stand_side_by_side_and_callsets_before_and_after(tmp_path):
@@ -301,21 +303,20 @@ def test_strata_and_groups_keep_the_order_that_readers_expect(tmp_path):
     assert list(found) == ["type", "depth", "region x"] and list(found["depth"]) == ["0-9", "50-99"]
     assert found["region x"] == jumbled["region x"]
     scores = example()
-    metrics = {name: evaluate(scores, n_replicates=5)[name] for name in ("ALL", "INDEL", "SNP")}
-    write_report(tmp_path / "r.html", "t", metrics, None, None, {})
+    metrics = {name: evaluate_scores(scores, n_replicates=5)[name] for name in ("ALL", "INDEL", "SNP")}
+    write_report(tmp_path / "r.html", ReportContents("t", metrics))
     groups = re.findall(r'data-label="Alleles">(\w+)<', (tmp_path / "r.html").read_text(encoding="utf-8"))
     assert groups[:6] == ["ALL", "ALL", "SNP", "SNP", "INDEL", "INDEL"]
 
 
 def test_without_a_truth_the_page_says_so_and_shows_the_callset(tmp_path):
-    summary = write_report(
-        tmp_path / "r.html", "Plain", {}, None, None, {}, tally=tally(), run=run_facts(), inputs=None
-    )
+    contents = ReportContents("Plain", counts=callset_counts(), run=run_facts())
+    summary = write_report(tmp_path / "r.html", contents)
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert any("There is no truth to compare with" in sentence for sentence in summary)
     assert "Against the truth" not in page.text and "AUPRC, the area" not in page.text
     assert "CNN_2D by FILTER, all alleles" in page.text and "Indel lengths" in page.text
-    # By the model's probabilities: more than half of those with a score of 0 or more, not all.
+    # By the model's probabilities more than half of the alleles with a score of at least 0 are real, but not all.
     share = float(re.search(r"probabilities ([\d.]+)% of the", " ".join(summary))[1])
     assert 50 < share < 100
 
@@ -335,12 +336,12 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_next_to_nothing_still_makes_a_report(tmp_path, kept):
+def test_almost_no_alleles_still_make_a_report(tmp_path, kept):
     scores = example().select(np.arange(kept))
     page = Page(report(tmp_path / "r.html", scores, None, {}))
     assert "Training" not in page.text and "About this report" not in page.text
     assert "nan" not in page.text.lower()
-    assert "one of them is lacking" in page.text
+    assert "one of these is missing" in page.text
 
 
 def test_alleles_without_scores_and_missing_scores_are_drawn_as_far_as_they_go(tmp_path):

@@ -1,4 +1,4 @@
-"""The report in headless Chromium: nothing in the console, every picture to be seen, nothing to scroll sideways for."""
+"""The report in headless Chromium: an empty console, every picture visible, no sideways scrolling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.reports.callset.test_page import full_report
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# The page itself lies in a frame as it is, its security policy included; the frame around it measures.
+# The page is loaded unchanged, with its security policy, into a frame; the document around the frame measures it.
 FRAME = """<!doctype html><html><body style="margin:0">
 <iframe id="page" src="PAGE" style="border:0;width:WIDTHpx;height:900px"></iframe>
 <pre id="found"></pre>
@@ -96,7 +96,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_the_page_is_dark_where_that_is_wanted_and_always_legible(page: Path, tmp_path: Path) -> None:
+def test_the_page_is_dark_if_wanted_and_always_legible(page: Path, tmp_path: Path) -> None:
     light, _ = looked_at(page, tmp_path, 1280)
     dark, console = looked_at(page, tmp_path, 1280, "--force-dark-mode")
     assert console == []

@@ -1,4 +1,4 @@
-"""What a run's folder says of itself, old folders and damaged ones included, and the command that explains a call."""
+"""The facts of a run's folder, also of old and damaged ones, and the command that explains a call."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     first, second = run.blocks
     assert (first["sample"], first["contig"], first["start"], first["pid"]) == ("S1", "chr1", 0, "7")
     assert (first["seconds"], first["read_seconds"], first["predicted_seconds"]) == (2.5, 1.0, 0.25)
-    # The row of a block whose report is lost has no times.
+    # A block whose report is lost has no times.
     assert math.isnan(second["seconds"]) and second["pid"] == "" and second["start"] == 100
-    assert run.card is None  # the model is not there
+    assert run.card is None  # the model is gone
 
 
 def test_a_run_without_a_table_of_its_blocks_has_their_seconds(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, changes: dict) -> No
         read_run(str(folder(tmp_path / "run", **changes)))
 
 
-def test_an_unfinished_run_is_none(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_read(tmp_path: Path) -> None:
     out = folder(tmp_path / "run")
     (out / "_SUCCESS").unlink()
     with pytest.raises(InputError, match="not a finished run"):
@@ -87,7 +87,7 @@ def test_an_unfinished_run_is_none(tmp_path: Path) -> None:
     assert run_of(str(out)) is run_of(str(tmp_path)) is run_of("some.vcf.gz") is None
 
 
-def test_the_command_is_quoted_and_names_the_alt_where_there_are_several() -> None:
+def test_the_command_is_quoted_and_names_the_alt_if_there_are_several() -> None:
     command = explain_command(INPUTS, "a model", "HLA-A*01:01", 12, "AC", 2)
     assert command is not None
     assert shlex.split(command) == [

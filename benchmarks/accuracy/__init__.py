@@ -1,0 +1,1 @@
+"""How right the models are, and what bad inputs lead to."""

@@ -1,0 +1,1 @@
+"""Blocks, predicted costs, merging, start-up, and what Spark adds."""

@@ -1,0 +1,1 @@
+"""The networks: rates, the bundled models' making, and comparisons of settings."""
