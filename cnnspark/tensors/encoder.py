@@ -59,7 +59,7 @@ class Encoder(Protocol):
         ...
 
     def encode(self, chunk: Chunk, inputs: OpenedInputs) -> TensorBatch:
-        """The tensors of all scorable ALTs of a chunk, in order, without keys and annotations: the driver adds these."""
+        """The tensors of a chunk's scorable ALTs, in order, without keys and annotations, which the driver adds."""
         ...
 
 
