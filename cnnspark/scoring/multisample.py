@@ -24,8 +24,8 @@ from cnnspark.scoring.output import drop_stages
 from cnnspark.scoring.output import score_header as header_of_one
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import Predicted, input_counts, predictor
-from cnnspark.tensors.block_tensors import Inputs
-from cnnspark.tensors.carrier_tensors import AlleleNumber, CarrierTensors
+from cnnspark.tensors.block_tensors import AlleleNumber, Inputs
+from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.chunks import scorable
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.variants.score_fields import ALT_SCORES, FORMAT_KEY, STAGE, format_score, has_stages, stages_text

@@ -35,8 +35,8 @@ from cnnspark.models.names import FIRST
 from cnnspark.scoring.cascade import require_pair
 from cnnspark.scoring.cascade_band import TOLERANCE, ChosenBand, choose_band
 from cnnspark.scoring.settings import ScoreSettings
-from cnnspark.tensors.dataset import Dataset, decode, training_columns
-from cnnspark.tensors.joined_dataset import DATASET, JoinedDataset, open_dataset
+from cnnspark.tensors.dataset import decode, training_columns
+from cnnspark.tensors.joined_dataset import DATASET, TensorRows, open_dataset
 from cnnspark.training.data import hold_out
 from cnnspark.training.warm_start import Start, arranged, starting_spec
 from cnnspark.variants.alleles import UNKNOWN
@@ -133,7 +133,7 @@ def _usual_first(model: str) -> str:
 
 
 def validation_blocks(
-    dataset: Dataset | JoinedDataset, paths: Sequence[str], models: Sequence[str], cards: Sequence[Card]
+    dataset: TensorRows, paths: Sequence[str], models: Sequence[str], cards: Sequence[Card]
 ) -> list[int]:
     """The numbers of the blocks whose alleles no model was trained on.
 
@@ -161,7 +161,7 @@ def _validation_of(card: Card) -> float | tuple[str, ...]:
 
 
 def probabilities_of(
-    dataset: Dataset | JoinedDataset,
+    dataset: TensorRows,
     blocks: Sequence[int],
     models: Sequence[str],
     cards: Sequence[Card],
@@ -209,7 +209,7 @@ def probabilities_of(
 
 
 def _predicted(
-    dataset: Dataset | JoinedDataset,
+    dataset: TensorRows,
     blocks: Sequence[int],
     starts: Sequence[Start],
     bundles: Sequence[Bundle],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cnnspark.common.stopwatch import add_count, part
 from cnnspark.execution.blocks import Block
@@ -20,6 +20,10 @@ from cnnspark.variants.carriers import Member, carried_alts, column_of, starts_o
 
 if TYPE_CHECKING:
     from cnnspark.tensors.schema import TensorBatch
+
+
+# An allele of the callset: the record's number and the ALT's, from 1.
+AlleleNumber = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,22 @@ class Inputs:
         return list(dict.fromkeys(path for path in (self.vcf, self.reads, self.reference, *members) if path))
 
 
+class TensorSource(Protocol):
+    """Builds the tensors of one block after another, for one sample or for the carriers of several.
+
+    Files stay open between blocks. Make it inside the task.
+    """
+
+    vcf: VcfSource
+    reference: ReferenceSource
+
+    def named(self, records: Sequence[Record], block: Block) -> tuple[list[AlleleNumber], TensorBatch]:
+        """The n alleles of a block that have tensors, at least those of ``records``, and their n tensors."""
+        ...
+
+
 class BlockTensors:
-    """Builds the tensors of one block after another; files stay open between them. Make it inside the task.
+    """The :class:`TensorSource` of a callset that is scored as one sample's.
 
     Without reads among the inputs tensors have none (:func:`cnnspark.tensors.builder.build_tensors`). Of a callset of
     several samples the annotations and the neighbouring records are those of the inputs' sample.
@@ -88,3 +106,8 @@ class BlockTensors:
         )
         add_count("alleles", len(batch))
         return batch, skipped
+
+    def named(self, records: Sequence[Record], block: Block) -> tuple[list[AlleleNumber], TensorBatch]:
+        """As :meth:`TensorSource.named`."""
+        batch, _ = self.build(records, block)
+        return [(key.record_index, key.alt_index) for key in batch.keys], batch

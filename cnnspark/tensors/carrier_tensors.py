@@ -13,9 +13,9 @@ from cnnspark.execution.blocks import Block
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.vcf import Record, VcfSource
-from cnnspark.tensors.block_tensors import Inputs
+from cnnspark.tensors.block_tensors import AlleleNumber, Inputs
 from cnnspark.tensors.builder import build_tensors
-from cnnspark.tensors.chunks import agreeing
+from cnnspark.tensors.chunks import agreeing, empty_batch
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.tensors.site_features import FURTHEST
@@ -32,8 +32,6 @@ from cnnspark.variants.carriers import (
 
 # Members whose reads stay open between blocks: an index of a whole genome's reads is some 10 MB.
 OPEN_READS = 8
-# An allele of the callset: the record's number and the ALT's, from 1.
-AlleleNumber = tuple[int, int]
 
 
 @dataclass
@@ -51,9 +49,9 @@ class BlockCarriers:
 
 
 class CarrierTensors:
-    """Builds the tensors of one block after another, each member's of the alleles that it was chosen for.
+    """The :class:`cnnspark.tensors.block_tensors.TensorSource` of a callset of several samples with reads of their own.
 
-    Files stay open between blocks. Make it inside the task.
+    Each member has tensors of the alleles that it was chosen for.
     """
 
     def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings, max_carriers: int):
@@ -148,6 +146,14 @@ class CarrierTensors:
             kept = [i for i, allele in enumerate(alleles) if allele in found.chosen[number]]
             add_count("alleles", len(kept))
             yield self.columns[number], [alleles[i] for i in kept], batch.take(kept)
+
+    def named(self, records: Sequence[Record], block: Block) -> tuple[list[AlleleNumber], TensorBatch]:
+        """As :meth:`cnnspark.tensors.block_tensors.TensorSource.named`; an allele is there once for each carrier."""
+        batches = list(self.tensors(self.carriers(block)))
+        if not batches:
+            return [], empty_batch(len(self.annotations.names), 0)
+        alleles = [allele for _, each, _ in batches for allele in each]
+        return alleles, TensorBatch.concatenate([batch for _, _, batch in batches])
 
     def _reads(self, member: Member) -> ReadSource | None:
         if not member.reads:

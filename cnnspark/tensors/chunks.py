@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,9 @@ from cnnspark.errors import InputError
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.vcf import Record
 from cnnspark.tensors.schema import FIELDS, WINDOW, TensorBatch
+from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants import alleles
 from cnnspark.variants.alleles import unscorable_reason
-
-if TYPE_CHECKING:
-    from cnnspark.tensors.settings import TensorSettings
 
 # A record and the numbers of its scorable ALTs, from 1 as in a genotype.
 Scorable = tuple[Record, tuple[int, ...]]

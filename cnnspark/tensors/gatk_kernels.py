@@ -20,6 +20,7 @@ from cnnspark.tensors.kernel_tools import (
     SOFT_CLIP,
     Row,
     Rows,
+    inlined,
     kernel_part,
     read_at,
     read_hash,
@@ -154,7 +155,7 @@ def _chosen(reads, begin_pos, end_pos, record_hash, limit):
     return found[smallest(hashes, limit)]
 
 
-@kernel_part
+@inlined
 def _sort_letter(read, at, is_snp):
     """The letter that a read's row is sorted by.
 
@@ -175,7 +176,7 @@ def _sort_letter(read, at, is_snp):
     return _ENDS_BEFORE
 
 
-@kernel_part
+@inlined
 def _counted(operation):
     """Whether an operation moves the place at which gaps are opened: M, I, D, S; not '=' and X, nor N."""
     return operation in (MATCH, INSERTION, DELETION, SOFT_CLIP)
@@ -219,7 +220,7 @@ def _opened(window_start, chosen, laid, reads):
     return _Gaps(unique[:kept], longest[:kept])
 
 
-@kernel_part
+@inlined
 def _gaps_of_read(shift, ops, lengths, opened):
     """The gaps that go into one read: at its own deletions and insertions, and at all other opened columns.
 
@@ -274,7 +275,7 @@ def _merged(own, opened):
     return _Gaps(places[:total], widths[:total])
 
 
-@kernel_part
+@inlined
 def _lay(row, letters, shift, gaps):
     """Lays bases on a row of nothing: the first ``shift`` left out, or as many columns of nothing before them.
 

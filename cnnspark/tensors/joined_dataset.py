@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.execution.run_folder import ROWS
 from cnnspark.tensors.dataset import Dataset
 
+if TYPE_CHECKING:
+    from cnnspark.common.storage import Location
+
 # The column that says which of the datasets a row is of.
 DATASET = "dataset"
 
@@ -24,8 +27,37 @@ DATASET = "dataset"
 SAMPLES = "samples"
 
 
+class TensorRows(Protocol):
+    """What training reads: the rows of a dataset, or of several as one."""
+
+    @property
+    def path(self) -> str | Location:
+        """Where they are, for messages."""
+        ...
+
+    card: dict[str, Any]
+    annotation_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    blocks: list[dict[str, Any]]  # those with tensors, by number
+
+    def row_groups(self, blocks: Sequence[int]) -> list[int]:
+        """Rows of each row group of the blocks, in the order of a pass without a seed."""
+        ...
+
+    def read(
+        self,
+        blocks: Sequence[int],
+        columns: Sequence[str] | None = None,
+        seed: int | None = None,
+        shard: int = 0,
+        shards: int = 1,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """One pass over the blocks' row groups, each as a dict of columns; see :meth:`Dataset.read`."""
+        ...
+
+
 class JoinedDataset:
-    """What :class:`cnnspark.tensors.dataset.Dataset` offers to training, over several of them."""
+    """The :class:`TensorRows` of several datasets."""
 
     def __init__(self, paths: Sequence[str]):
         """Raises InputError where one is not a finished dataset, UsageError where their tensors differ in kind."""
@@ -128,7 +160,7 @@ def _require_alike(first: Dataset, other: Dataset) -> None:
         )
 
 
-def open_dataset(paths: str | Sequence[str]) -> Dataset | JoinedDataset:
+def open_dataset(paths: str | Sequence[str]) -> TensorRows:
     """One dataset, or several as one. Raises InputError and UsageError as they do."""
     if isinstance(paths, str):
         return Dataset(paths)

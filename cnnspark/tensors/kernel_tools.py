@@ -155,10 +155,18 @@ def kernel_part(function: Any) -> Any:
     Kernels themselves are :func:`cnnspark.common.numba_jit.jit`. What Python does not call compiled needs no wrapper,
     which takes longer to compile than most of these functions.
     """
+    return register_jitable(function)
+
+
+def inlined(function: Any) -> Any:
+    """As :func:`kernel_part`, for what is called for each read or base.
+
+    Inlined, a named tuple costs nothing. In a call all its arrays are handed over, which takes as long as a read.
+    """
     return register_jitable(forceinline=True)(function)
 
 
-@kernel_part
+@inlined
 def read_at(reads, i):
     """Read ``i`` of :class:`Reads`."""
     base, after_base = reads.base_offsets[i], reads.base_offsets[i + 1]
@@ -172,20 +180,43 @@ def read_at(reads, i):
     )
 
 
-@kernel_part
+@inlined
 def is_aligned(operation):
     """Whether a CIGAR operation lays bases of the read on bases of the reference."""
-    return operation == MATCH or operation == EQUAL or operation == DIFFERENT
+    return operation == MATCH or EQUAL <= operation <= DIFFERENT
 
 
-@kernel_part
-def code_at(reference, position):
-    """The base code at a position, 0 outside of the stretch."""
-    index = position - reference.start
-    return np.int64(reference.codes[index]) if 0 <= index < len(reference.codes) else np.int64(0)
+@inlined
+def is_indel(operation):
+    """Whether a CIGAR operation is an insertion or a deletion."""
+    return INSERTION <= operation <= DELETION
 
 
-@kernel_part
+@inlined
+def is_clip(operation):
+    """Whether a CIGAR operation is a soft or a hard clip."""
+    return SOFT_CLIP <= operation <= HARD_CLIP
+
+
+@inlined
+def moves_read(operation):
+    """Whether a CIGAR operation goes along the read: M, I, S, '=', X."""
+    return operation <= INSERTION or operation == SOFT_CLIP or EQUAL <= operation <= DIFFERENT
+
+
+@inlined
+def moves_reference(operation):
+    """Whether a CIGAR operation goes along the reference: M, D, N, '=', X."""
+    return is_aligned(operation) or DELETION <= operation <= SKIP
+
+
+@inlined
+def code_at(codes, index):
+    """The base code at an index, 0 outside of the codes."""
+    return np.int64(codes[index]) if 0 <= index < len(codes) else np.int64(0)
+
+
+@inlined
 def mix(value):
     """splitmix64's finaliser (Steele, Lea and Flood 2014): every bit of the input reaches every bit of the output."""
     value = (value + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -194,7 +225,7 @@ def mix(value):
     return value ^ (value >> np.uint64(31))
 
 
-@kernel_part
+@inlined
 def read_hash(reads, i, record_hash):
     """The number by which a record chooses among too many reads: the same whatever other reads there are."""
     return mix(mix(reads.name_hashes[i] ^ record_hash) ^ np.uint64(reads.flags[i]))

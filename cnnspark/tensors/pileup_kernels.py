@@ -7,15 +7,19 @@ import numpy as np
 from cnnspark.common.numba_jit import jit
 from cnnspark.tensors.kernel_tools import (
     DELETION,
-    HARD_CLIP,
     INSERTION,
     SKIP,
     SOFT_CLIP,
     Pairs,
     Pileup,
     code_at,
+    inlined,
     is_aligned,
+    is_clip,
+    is_indel,
     kernel_part,
+    moves_read,
+    moves_reference,
     read_at,
 )
 
@@ -59,7 +63,7 @@ def pileup(reads, reference, core_start, core_end):
     return Pileup(core_start, _running_sums(counts, events, reference, core_start), table)
 
 
-@kernel_part
+@inlined
 def _count_bases(read, reference, core_start, counts, looks):
     """Adds a read's aligned bases to ``counts`` int32 (columns, 4) and sets its row ``looks`` of the table of reads."""
     at = read.start
@@ -90,17 +94,17 @@ def _count_bases(read, reference, core_start, counts, looks):
             at += length
             query += length
             last = query
-        elif operation == INSERTION or operation == SOFT_CLIP:
-            query += length
-        elif operation == DELETION or operation == SKIP:
+        elif moves_reference(operation):
             at += length
+        elif moves_read(operation):
+            query += length
     looks[READ_MISMATCHES] = mismatches
     looks[READ_ALIGNED] = aligned
     looks[READ_FIRST] = max(first, 0)
     looks[READ_LAST] = last
 
 
-@kernel_part
+@inlined
 def _count_events(read, is_low_mapq, core_start, events, looks):
     """Adds a read's indels, clips and cover to ``events``, and its indels and clips to ``looks``.
 
@@ -111,11 +115,11 @@ def _count_events(read, is_low_mapq, core_start, events, looks):
     for k in range(len(read.ops)):
         operation = read.ops[k]
         length = np.int64(read.lengths[k])
-        if length > 0 and (operation == INSERTION or operation == DELETION):
+        if length > 0 and is_indel(operation):
             looks[READ_INDELS] += 1
             if 0 <= at - core_start < size:
                 events[at - core_start, _INDELS] += 1
-        if operation == SOFT_CLIP or operation == HARD_CLIP:
+        if is_clip(operation):
             looks[READ_CLIPPED] += length
             column = (at if at == read.start else at - 1) - core_start
             if length > 0 and 0 <= column < size:
@@ -136,6 +140,7 @@ def _count_events(read, is_low_mapq, core_start, events, looks):
 @kernel_part
 def _running_sums(counts, events, reference, core_start):
     """The sums of a pileup, int64 (columns + 1, 8), from its counts of bases and of events."""
+    codes = reference.codes
     size = len(counts)
     sums = np.zeros((size + 1, 8), np.int64)
     cover = np.int64(0)
@@ -150,7 +155,7 @@ def _running_sums(counts, events, reference, core_start):
         after[CLIPS] += events[column, _CLIPS]
         after[COVER] += cover
         after[LOW_MAPQ] += low_cover
-        expected = code_at(reference, column + core_start)
+        expected = code_at(codes, column + core_start - reference.start)
         if expected < 1 or expected > 4:
             continue
         depth = np.int64(0)
@@ -248,7 +253,7 @@ def _pair(reads, sites):
     )
 
 
-@kernel_part
+@inlined
 def _walk(reads, i, reference, span_start, span_end, indel):
     """Goes along read ``i``'s CIGAR over a span; ``indel`` is 1 if the anchors are the bases beside it, else 0.
 
@@ -284,7 +289,7 @@ def _walk(reads, i, reference, span_start, span_end, indel):
                     mismatches += 1
             query += length
             at += length
-        elif operation == INSERTION or operation == DELETION:
+        elif is_indel(operation):
             if length > 0 and span_start <= at < own_end:
                 indels += 1
             if operation == INSERTION:
@@ -300,7 +305,7 @@ def _walk(reads, i, reference, span_start, span_end, indel):
     return left_query, right_query, skipped, mismatches, indels
 
 
-@kernel_part
+@inlined
 def _matching_haplotype(bases, haplotypes, r):
     """The number, from 0, of the haplotype of record ``r`` that a read's bases match best, or -1.
 

@@ -20,8 +20,9 @@ from cnnspark.tensors.kernel_tools import (
     SOFT_CLIP,
     Row,
     Rows,
-    is_aligned,
+    inlined,
     kernel_part,
+    moves_reference,
     read_at,
     read_hash,
     smallest,
@@ -159,7 +160,7 @@ def _find_insertions(reads, pairs, chosen, window_start, longest):
                 inserted += length
                 if window_start <= at < window_start + WINDOW:
                     longest[at - window_start] = max(longest[at - window_start], inserted)
-            elif length > 0 and (is_aligned(operation) or operation == DELETION or operation == SKIP):
+            elif length > 0 and moves_reference(operation):
                 at += length
                 inserted = np.int64(0)
                 if at >= window_start + WINDOW:
@@ -184,7 +185,7 @@ def _open_columns(layout, longest, edit_start, ref_length, edit_length):
         columns[k] = columns[k + 1] - 1 - opened[k + 1]
 
 
-@kernel_part
+@inlined
 def _fill_opened(row, column, opened):
     """Sets the opened columns directly left of ``column`` to gaps."""
     for c in range(max(column - opened, 0), min(column, WINDOW)):
@@ -243,7 +244,7 @@ def _lay_reads(rows, at_row, layout, number, chosen, pairs, reads, use_soft_clip
             at_row += 1
 
 
-@kernel_part
+@inlined
 def _lay_read(row, layout, read, use_soft_clips):
     """Lays one read on a row of nothing."""
     window_start = layout.start
@@ -265,7 +266,7 @@ def _lay_read(row, layout, read, use_soft_clips):
         if operation == SOFT_CLIP and not use_soft_clips:
             query += length
             continue
-        if operation == HARD_CLIP or operation == PADDING or length == 0:
+        if HARD_CLIP <= operation <= PADDING or length == 0:
             continue
         if operation == INSERTION:
             if window_start <= at < window_end:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnspark.common.numba_jit import jit
-from cnnspark.tensors.kernel_tools import code_at, kernel_part
+from cnnspark.tensors.kernel_tools import code_at, inlined, kernel_part
 from cnnspark.tensors.pileup_kernels import (
     BASES,
     CLIPS,
@@ -93,11 +93,12 @@ def site_features(reads, reference, sites, alleles, pairs, pileup, contig_length
         float32 (alleles, len(SITE_FEATURES)); NaN if undefined.
     """
     features = np.full((len(alleles.starts), _FEATURES), np.nan, np.float32)
+    counted = np.empty(pileup.sums.shape[1], np.int64)
     for r in range(len(sites.starts)):
         groups = _read_sums(reads, pairs, pileup, r, sites.allele_offsets[r + 1] - sites.allele_offsets[r] + 1)
         shared = np.full(_FEATURES, np.nan, np.float64)  # what all ALTs of the record have in common
         _depth_features(pileup, sites.starts[r], contig_length, shared)
-        _pileup_features(pileup, sites, r, shared)
+        _pileup_features(pileup, sites, r, counted, shared)
         _context_features(reference, sites, r, shared)
         _call_features(calls, sites.starts[r], shared)
         shared[_AT_ALTS] = sites.alt_counts[r]
@@ -120,6 +121,7 @@ def _read_sums(reads, pairs, pileup, r, haplotypes):
         np.zeros((haplotypes, 256), np.int32),
     )
     groups.sums[:, _LAST_START] = -1
+    table = pileup.reads
     for pair in range(pairs.offsets[r], pairs.offsets[r + 1]):
         haplotype = pairs.haplotypes[pair]
         if haplotype < 0:
@@ -155,11 +157,11 @@ def _read_sums(reads, pairs, pileup, r, haplotypes):
         if sums[_LAST_START] != reads.starts[i]:
             sums[_STARTS] += 1
             sums[_LAST_START] = reads.starts[i]
-        _add_place(reads, pairs, pair, pileup.reads, forward, sums)
+        _add_place(reads, pairs, pair, table, forward, sums)
     return groups
 
 
-@kernel_part
+@inlined
 def _add_place(reads, pairs, pair, table, forward, sums):
     """Adds where a read has the allele, and what else is odd about it; ``table`` is the pileup's table of reads."""
     i = pairs.reads[pair]
@@ -180,12 +182,12 @@ def _add_place(reads, pairs, pair, table, forward, sums):
         sums[_INDEL] += 1
 
 
-@kernel_part
+@inlined
 def _ratio(part, whole):
     return part / whole if whole > 0 else np.nan
 
 
-@kernel_part
+@inlined
 def _rows(pileup, begin, end):
     """The rows of the running sums between which positions [begin, end) are counted, cut at the sums' ends."""
     last = len(pileup.sums) - 1
@@ -193,14 +195,14 @@ def _rows(pileup, begin, end):
     return first, min(max(end - pileup.start, first), last)
 
 
-@kernel_part
+@inlined
 def _cover(pileup, begin, end):
     """The reads' bases and deletions that cover positions [begin, end)."""
     first, after = _rows(pileup, begin, end)
     return np.float64(pileup.sums[after, COVER] - pileup.sums[first, COVER])
 
 
-@kernel_part
+@inlined
 def _depth_features(pileup, start, contig_length, out):
     """Depth at ``start`` against the mean depth around, and the second furthest distance against the furthest."""
     cover = _cover(pileup, start, start + 1)
@@ -215,14 +217,13 @@ def _depth_features(pileup, start, contig_length, out):
         out[_AT_DEPTH + len(_DEPTH)] = np.log1p(nearer / around) if around > 0 else np.nan
 
 
-@kernel_part
-def _pileup_features(pileup, sites, r, out):
-    """How the columns around record ``r`` look, without those of its own span."""
+@inlined
+def _pileup_features(pileup, sites, r, counted, out):
+    """How the columns around record ``r`` look, without its own span; ``counted`` int64 (8,) is overwritten."""
     start = sites.starts[r]
     own_start = sites.span_starts[r]
     own_end = sites.span_ends[r] + sites.has_indels[r]
     sums = pileup.sums
-    counted = np.empty(sums.shape[1], np.int64)
     for k in range(len(_PILEUP)):
         begin = start - _PILEUP[k]
         end = start + _PILEUP[k] + 1
@@ -255,24 +256,25 @@ def _context_features(reference, sites, r, out):
         else:
             longest = max(longest, repeat)
     out[_AT_CONTEXT + 1] = longest
+    codes = reference.codes
     known = 0
     gc = 0
-    kmers = np.zeros(64, np.bool_)
+    kmers = np.uint64(0)  # those seen, a bit for each
     distinct = 0
-    start = sites.starts[r]
-    for position in range(start - _CONTEXT, start + _CONTEXT + 1):
-        code = code_at(reference, position)
+    at = sites.starts[r] - reference.start
+    for index in range(at - _CONTEXT, at + _CONTEXT + 1):
+        code = code_at(codes, index)
         if 1 <= code <= 4:
             known += 1
             if code == 2 or code == 3:
                 gc += 1
-        if position <= start + _CONTEXT - 2:
-            second = code_at(reference, position + 1)
-            third = code_at(reference, position + 2)
+        if index <= at + _CONTEXT - 2:
+            second = code_at(codes, index + 1)
+            third = code_at(codes, index + 2)
             if 1 <= code <= 4 and 1 <= second <= 4 and 1 <= third <= 4:
-                kmer = (code - 1) * 16 + (second - 1) * 4 + third - 1
-                if not kmers[kmer]:
-                    kmers[kmer] = True
+                kmer = np.uint64(1) << np.uint64((code - 1) * 16 + (second - 1) * 4 + third - 1)
+                if kmers & kmer == 0:
+                    kmers |= kmer
                     distinct += 1
     out[_AT_CONTEXT + 2] = _ratio(np.float64(gc), np.float64(known))
     out[_AT_CONTEXT + 3] = distinct / (2 * _CONTEXT - 1)
@@ -363,7 +365,7 @@ def _allele_features(reference, alleles, a, out):
     out[_AT_TRANSITION:_AT_PYRIMIDINE] = 0.0
     if bases == 1 and alleles.ref_lengths[a] == 1:
         alt = np.int64(alleles.bases[alleles.offsets[a]])
-        ref = code_at(reference, alleles.starts[a])
+        ref = code_at(reference.codes, alleles.starts[a] - reference.start)
         if 1 <= alt <= 4 and 1 <= ref <= 4:
             # A G and C T: codes that differ by two.
             if abs(alt - ref) == 2:

@@ -18,8 +18,8 @@ from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.contigs import check_regions
 from cnnspark.formats.regions import Region, parse_region
 from cnnspark.tensors.batches import pad_rows
-from cnnspark.tensors.dataset import Dataset, decode, training_columns
-from cnnspark.tensors.joined_dataset import DATASET, JoinedDataset, open_dataset
+from cnnspark.tensors.dataset import decode, training_columns
+from cnnspark.tensors.joined_dataset import DATASET, TensorRows, open_dataset
 from cnnspark.training.row_order import Rows, dealt_by_depth, row_scalars, shuffled_groups, take_rows, window_order
 from cnnspark.training.settings import check_share
 
@@ -60,7 +60,7 @@ def stream_count(batch_size: int, lanes: int, row_groups: int) -> int:
     return max(v for v in range(lanes, limit + 1, lanes) if batch_size % v == 0)
 
 
-def hold_out(dataset: Dataset | JoinedDataset, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
+def hold_out(dataset: TensorRows, validation: float | Sequence[str]) -> tuple[list[int], list[int]]:
     """Splits the dataset into whole blocks for training and for validation.
 
     Args:
@@ -135,7 +135,7 @@ class TrainingData:
 
     def __init__(
         self,
-        dataset: Dataset | JoinedDataset,
+        dataset: TensorRows,
         train: Sequence[int],
         validation: Sequence[int],
         columns: Sequence[str] | None = None,

@@ -15,10 +15,10 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
-from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.builder import ENCODERS, build_tensors
 from cnnspark.tensors.kernel_tools import smallest
 from cnnspark.tensors.schema import FIELDS, MATE_ROW
-from cnnspark.tensors.settings import TensorSettings
+from cnnspark.tensors.settings import ENCODINGS, TensorSettings
 from cnnspark.variants import alleles
 from cnnspark.variants.annotations import AnnotationReader
 from tests.conftest import DATA
@@ -472,3 +472,7 @@ def test_the_smallest_hashes_are_numpys() -> None:
         for limit in range(1, n + 3):
             expected = np.sort(np.argsort(hashes, kind="stable")[:limit])
             assert compiled(hashes, limit).tolist() == expected.tolist()
+
+
+def test_every_encoding_that_settings_allow_has_an_encoder() -> None:
+    assert tuple(ENCODERS) == ENCODINGS

@@ -1,6 +1,6 @@
 """``gatk_1d`` and ``gatk_2d``: the networks of GATK's CNNScoreVariants, for its published weights or for training.
 
-Their inputs are the compact fields of ``encoding: gatk`` (:mod:`cnnspark.tensors.gatk_builder`), expanded to GATK's
+Their inputs are the compact fields of ``encoding: gatk`` (:mod:`cnnspark.tensors.gatk_encoder`), expanded to GATK's
 channels inside the network. The four classes become the one logit that all networks here give; the score made from it
 is GATK's own score of the record's type (:class:`GatkLogit`).
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import Block
@@ -16,14 +15,11 @@ from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.reports.allele.position import alts_of, choose_alt, nothing_there, parse_position
 from cnnspark.scoring.plan import ScoringPlan
-from cnnspark.tensors.block_tensors import BlockTensors, Inputs
+from cnnspark.tensors.block_tensors import BlockTensors, Inputs, TensorSource
 from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.site_features import FURTHEST
 from cnnspark.variants.alleles import ref_agrees
-
-if TYPE_CHECKING:
-    pass
 
 # How many records on each side belong to a site.
 NEIGHBOURS = 5
@@ -80,7 +76,7 @@ def find_site(inputs: Inputs, vcf: str, plan: ScoringPlan, at: str, alt: str | N
         InputError: If no record is there, its REF is not the reference's, or the sample does not carry the ALT.
     """
     several = bool(inputs.members)
-    source = (
+    source: TensorSource = (
         CarrierTensors(inputs, plan.card.annotation_names, plan.tensors, max_carriers=1)
         if several
         else BlockTensors(inputs, plan.card.annotation_names, plan.tensors)
@@ -94,15 +90,9 @@ def find_site(inputs: Inputs, vcf: str, plan: ScoringPlan, at: str, alt: str | N
         raise InputError(nothing_there(source.vcf, contig, start))
     record, number = choose_alt(here, alt, at)
     records = _nearest(around, start)
-    if isinstance(source, CarrierTensors):
-        batches = list(source.tensors(source.carriers(block)))
-        alleles = [allele for _, each, _ in batches for allele in each]
-        batch = TensorBatch.concatenate([each for _, _, each in batches]) if batches else None
-    else:
-        batch, _ = source.build(records, block)
-        alleles = [(key.record_index, key.alt_index) for key in batch.keys]
+    alleles, batch = source.named(records, block)
     sample = inputs.sample or (inputs.members[0].sample if several else "")
-    if batch is None or (record.index, number) not in alleles:
+    if (record.index, number) not in alleles:
         reason = _why_not(source.reference.letters(contig, record.start, record.end), record, at, sample)
         raise InputError(reason)
     return Site(

@@ -20,7 +20,7 @@ from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.vcf import Record, VcfHeader
 from cnnspark.reports.allele.tensor_columns import allele_columns
 from cnnspark.tensors.builder import build_tensors, feature_names
-from cnnspark.tensors.gatk_builder import record_type, sorts_as_snp
+from cnnspark.tensors.gatk_encoder import record_type, sorts_as_snp
 from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.alleles import VariantType
