@@ -1,7 +1,7 @@
 """``encoding: gatk``: tensors by the rules of GATK's NVScoreVariants, so that its networks' weights give its scores.
 
 The fields are those of every tensor (:mod:`cnnspark.tensors.schema`); the networks expand them to GATK's channels. The
-rules, defects included, stand in :mod:`cnnspark.tensors.gatk_kernels`. All reads are kept, duplicates too. The ALT is
+rules, defects included, stand in :mod:`cnnspark.tensors.gatk_kernels`. All reads are kept, also duplicates. The ALT is
 nowhere in them: ``alternate`` and ``read_support`` hold nothing, all ALTs of a record have the same tensor, and a key's
 variant type is that of the record. Where this differs from NVScoreVariants: docs/models.md.
 """
