@@ -7,10 +7,10 @@ progress. All of them are loaded when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnnspark._version import __version__ as __version__
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.api import build_tensors, evaluate, explain, filter, score, train
@@ -29,19 +29,13 @@ __all__ = [
     "simulate",
     "train",
 ]
-# Names of other modules than cnnspark.api.
-_ELSEWHERE = {
-    "LocalSession": "cnnspark.execution.tasks",
-    "set_quiet": "cnnspark.common.log",
-    "simulate": "cnnspark.simulation",
-}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cnnspark' has no attribute '{name}'")
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, "cnnspark.api")), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(("build_tensors", "evaluate", "explain", "filter", "score", "train"), "cnnspark.api"),
+        "LocalSession": "cnnspark.execution.tasks",
+        "set_quiet": "cnnspark.common.log",
+        "simulate": "cnnspark.simulation",
+    },
+)

@@ -6,6 +6,7 @@ Which package may import which is in pyproject.toml (import-linter, part of ``ma
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -43,6 +44,20 @@ def test_figures_of_a_score_need_nothing_but_numpy() -> None:
     code += f"print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+PACKAGES = sorted(path.parent for path in (ROOT / "cnnspark").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_package_hands_on_what_it_names(package: Path) -> None:
+    name = ".".join(package.relative_to(ROOT).parts)
+    module = importlib.import_module(name)
+    for handed_on in getattr(module, "__all__", ()):
+        assert getattr(module, handed_on) is not None
+        assert handed_on in dir(module)
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 def test_the_files_that_are_dealt_out_first_are_there() -> None:

@@ -6,21 +6,21 @@ those of one score. These names are loaded when they are first used: training me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.evaluation.metrics import AlleleScores, Metrics, evaluate_scores, metric_pairs
 
 __all__ = ["AlleleScores", "Metrics", "evaluate_scores", "metric_pairs"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cnnspark.evaluation' has no attribute '{name}'")
-    from cnnspark.evaluation import metrics
-
-    return getattr(metrics, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AlleleScores": ".metrics",
+        "Metrics": ".metrics",
+        "evaluate_scores": ".metrics",
+        "metric_pairs": ".metrics",
+    },
+)

@@ -5,8 +5,9 @@ The names below are loaded when they are first used: a settings file or ``--help
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.execution.blocks import Block, plan_blocks
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
     from cnnspark.execution.shards import write_shards
     from cnnspark.execution.tasks import LocalSession, Session, run_tasks
 
-# Where each name stands.
-_MODULES = {
-    "Block": "blocks",
-    "LocalSession": "tasks",
-    "RunFolder": "run_folder",
-    "Session": "tasks",
-    "merge_shards": "merge",
-    "plan_blocks": "blocks",
-    "run_tasks": "tasks",
-    "spark_session": "session",
-    "write_shards": "shards",
-}
 __all__ = [
     "Block",
     "LocalSession",
@@ -40,12 +29,17 @@ __all__ = [
     "write_shards",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cnnspark.execution' has no attribute '{name}'")
-    return getattr(import_module(f"cnnspark.execution.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Block": ".blocks",
+        "LocalSession": ".tasks",
+        "RunFolder": ".run_folder",
+        "Session": ".tasks",
+        "merge_shards": ".merge",
+        "plan_blocks": ".blocks",
+        "run_tasks": ".tasks",
+        "spark_session": ".session",
+        "write_shards": ".shards",
+    },
+)

@@ -9,8 +9,9 @@ the compiled part of ``reads``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.formats.reads import ReadFilter, ReadSource
@@ -29,24 +30,16 @@ __all__ = [
     "parse_region",
 ]
 
-# Loaded when first asked for, so that a light module of this package does not bring in pysam and NumPy.
-_MODULES = {
-    "ReadFilter": "reads",
-    "ReadSource": "reads",
-    "Record": "vcf",
-    "ReferenceSource": "reference",
-    "Region": "regions",
-    "VcfHeader": "vcf",
-    "VcfSource": "vcf",
-    "parse_region": "regions",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ReadFilter": ".reads",
+        "ReadSource": ".reads",
+        "Record": ".vcf",
+        "ReferenceSource": ".reference",
+        "Region": ".regions",
+        "VcfHeader": ".vcf",
+        "VcfSource": ".vcf",
+        "parse_region": ".regions",
+    },
+)

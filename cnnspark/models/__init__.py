@@ -19,8 +19,9 @@ NumPy, so that the command line answers ``--help`` at once.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.models.bundle import Bundle, load_bundle
@@ -30,22 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Card", "SelectedModel", "build_model", "load_bundle", "read_card", "select_model"]
 
-_MODULES = {
-    "Bundle": "bundle",
-    "Card": "card",
-    "SelectedModel": "selection",
-    "build_model": "networks.registry",
-    "load_bundle": "bundle",
-    "read_card": "card",
-    "select_model": "selection",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Bundle": ".bundle",
+        "Card": ".card",
+        "SelectedModel": ".selection",
+        "build_model": ".networks.registry",
+        "load_bundle": ".bundle",
+        "read_card": ".card",
+        "select_model": ".selection",
+    },
+)

@@ -7,8 +7,9 @@ first used, and with them matplotlib or Jinja2.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.reports.allele.page import write_page
@@ -19,20 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ReportContents", "report_run", "show_tensor", "write_page", "write_report"]
 
-_MODULES = {
-    "ReportContents": "cnnspark.reports.callset.contents",
-    "report_run": "cnnspark.reports.callset.finished_run",
-    "show_tensor": "cnnspark.reports.allele.tensor_picture",
-    "write_page": "cnnspark.reports.allele.page",
-    "write_report": "cnnspark.reports.callset.page",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cnnspark.reports' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ReportContents": ".callset.contents",
+        "report_run": ".callset.finished_run",
+        "show_tensor": ".allele.tensor_picture",
+        "write_page": ".allele.page",
+        "write_report": ".callset.page",
+    },
+)

@@ -6,8 +6,9 @@ the simulator loads numba and pysam (:mod:`cnnspark.simulation.simulator`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cnnspark.common.lazy_names import lazy_names
 from cnnspark.simulation.settings import SimulationSettings
 
 if TYPE_CHECKING:
@@ -15,14 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedFiles", "SimulationSettings", "simulate"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cnnspark.simulation' has no attribute '{name}'")
-    from cnnspark.simulation import simulator
-
-    return getattr(simulator, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "SimulatedFiles": ".simulator",
+        "simulate": ".simulator",
+    },
+)

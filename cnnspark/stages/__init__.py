@@ -13,8 +13,9 @@ this package can be imported without all the others.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.execution.shards import merged_callset
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
     from cnnspark.stages.score import score_callset
     from cnnspark.stages.tensors import build_dataset, write_tensors
 
-_MODULES = {
-    "Evaluation": "cnnspark.stages.evaluate",
-    "EvaluationRequest": "cnnspark.stages.requests",
-    "FilterOptions": "cnnspark.filtering.request",
-    "RunRequest": "cnnspark.stages.requests",
-    "ScoreRequest": "cnnspark.stages.requests",
-    "build_dataset": "cnnspark.stages.tensors",
-    "call_candidates": "cnnspark.stages.candidates",
-    "evaluate_callset": "cnnspark.stages.evaluate",
-    "filter_callset": "cnnspark.stages.filter",
-    "merged_callset": "cnnspark.execution.shards",
-    "score_callset": "cnnspark.stages.score",
-    "write_tensors": "cnnspark.stages.tensors",
-}
 __all__ = [
     "Evaluation",
     "EvaluationRequest",
@@ -55,12 +42,20 @@ __all__ = [
     "write_tensors",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cnnspark.stages' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Evaluation": ".evaluate",
+        "EvaluationRequest": ".requests",
+        "FilterOptions": "cnnspark.filtering.request",
+        "RunRequest": ".requests",
+        "ScoreRequest": ".requests",
+        "build_dataset": ".tensors",
+        "call_candidates": ".candidates",
+        "evaluate_callset": ".evaluate",
+        "filter_callset": ".filter",
+        "merged_callset": "cnnspark.execution.shards",
+        "score_callset": ".score",
+        "write_tensors": ".tensors",
+    },
+)

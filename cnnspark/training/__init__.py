@@ -6,8 +6,9 @@ settings alone, and the driver loads pyarrow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cnnspark.common.lazy_names import lazy_names
 from cnnspark.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -15,14 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainResult", "TrainSettings", "train"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'cnnspark.training' has no attribute '{name}'")
-    from cnnspark.training import driver
-
-    return getattr(driver, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "TrainResult": ".driver",
+        "train": ".driver",
+    },
+)

@@ -9,8 +9,9 @@ compiled ``candidate_kernels``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.variants.alleles import VariantType, unscorable_reason, variant_type
@@ -28,23 +29,15 @@ __all__ = [
     "variant_type",
 ]
 
-# Loaded when first asked for, so that a light module of this package does not bring in pysam, NumPy and numba.
-_MODULES = {
-    "AnnotationReader": "annotations",
-    "Labeller": "labeller",
-    "TruthSource": "truth",
-    "VariantType": "alleles",
-    "open_labeller": "labeller",
-    "unscorable_reason": "alleles",
-    "variant_type": "alleles",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AnnotationReader": ".annotations",
+        "Labeller": ".labeller",
+        "TruthSource": ".truth",
+        "VariantType": ".alleles",
+        "open_labeller": ".labeller",
+        "unscorable_reason": ".alleles",
+        "variant_type": ".alleles",
+    },
+)

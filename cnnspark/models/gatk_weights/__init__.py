@@ -13,8 +13,9 @@ Keras and TensorFlow are loaded when ``gatk_bundle`` or ``import_weights`` is fi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.models.gatk_weights.files import read_weights
@@ -23,19 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["gatk_bundle", "import_weights", "read_weights", "weight_shapes"]
 
-_MODULES = {
-    "gatk_bundle": "importer",
-    "import_weights": "importer",
-    "read_weights": "files",
-    "weight_shapes": "layout",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "gatk_bundle": ".importer",
+        "import_weights": ".importer",
+        "read_weights": ".files",
+        "weight_shapes": ".layout",
+    },
+)

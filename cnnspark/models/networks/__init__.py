@@ -14,20 +14,23 @@ Keras is loaded when a name of this package is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnspark.common.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from cnnspark.models.networks.registry import BUILDERS, build_model, complexity, feed, layer_costs, model_inputs
 
 __all__ = ["BUILDERS", "build_model", "complexity", "feed", "layer_costs", "model_inputs"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.registry"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "BUILDERS": ".registry",
+        "build_model": ".registry",
+        "complexity": ".registry",
+        "feed": ".registry",
+        "layer_costs": ".registry",
+        "model_inputs": ".registry",
+    },
+)
