@@ -23,6 +23,7 @@ from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
 from tests.support.replica_server import replica_server, run_replica_process
+from tests.support.shared_by_workers import made_once
 from tests.support.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
@@ -142,10 +143,21 @@ class Sample:
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> InputPaths:
-    """A simulated sample of 60 kb."""
-    from cnnspark.simulation import simulate
+    """A simulated sample of 60 kb. Nobody changes its files."""
+    return made_once(tmp_path_factory, "simulated", _simulate)
 
-    files = simulate(tmp_path_factory.mktemp("simulated"), seed=5, length=60_000, coverage=20)
+
+def _simulate(folder: Path) -> InputPaths:
+    from cnnspark.execution.blocks import Block
+    from cnnspark.formats.regions import Region
+    from cnnspark.simulation import simulate
+    from cnnspark.tensors import BlockTensors, Inputs, TensorSettings
+
+    files = simulate(folder, seed=5, length=60_000, coverage=20)
+    # All kernels are compiled here; else each of Spark's workers would do it.
+    source = BlockTensors(Inputs(str(files.callset), str(files.reads), str(files.reference)), (), TensorSettings())
+    block = Block(0, Region(source.vcf.contigs[0], 0, 20_000))
+    assert len(source.build(source.records(block), block)[0])
     return InputPaths(
         vcf=str(files.callset),
         reads=str(files.reads),
@@ -161,14 +173,17 @@ def sample(spark: SparkSession, simulated: InputPaths, tmp_path_factory: pytest.
     from cnnspark import stages
     from cnnspark.training import train
 
-    folder = tmp_path_factory.mktemp("trained")
     config = load_config(
         None,
         ["blocks.records=20", "train.model=features", "train.epochs=2", "train.validation=0.3", "train.batch_size=16"],
     )
-    stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
-    train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
-    return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
+
+    def train_sample(folder: Path) -> Sample:
+        stages.build_dataset(spark, simulated, str(folder / "tensors"), config)
+        train(spark, str(folder / "tensors"), str(folder / "model"), config.train)
+        return Sample(simulated, config, str(folder / "tensors"), str(folder / "model"))
+
+    return made_once(tmp_path_factory, "trained", train_sample)
 
 
 def write_vcf(path: Path, lines: list[str], header: list[str] | None = None, index: bool = True) -> str:

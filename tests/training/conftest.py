@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.replica_server import client_command
 from tests.support.synthetic_training import write_synthetic
 from tests.support.trainings import run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_replicas() -> Iterator[None]:
+    """Replicas that a test starts without Spark are forked, too."""
+    from benchmarks.training import training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "replica_command", client_command)
+        yield
 
 
 @pytest.fixture(scope="session")

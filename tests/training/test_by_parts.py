@@ -34,12 +34,6 @@ BY_PARTS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def through(spark: Any, dataset: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[str]]:
-    """A training by parts that nothing interrupted, and what it said."""
-    return run(spark, dataset, tmp_path_factory.mktemp("by_parts") / "whole", **BY_PARTS)
-
-
 def spec_of(batch: dict[str, Any], **changes: Any) -> ModelSpec:
     edges = [quantile_edges(batch[name], 3) for name in ("annotations", "site_features")]
     return ModelSpec(("a", "b", "c"), ("f1", "f2", "f3", "f4"), *edges, **changes)
@@ -86,14 +80,29 @@ def test_the_hidden_layers_are_as_wide_as_the_spec_says() -> None:
 
 
 @pytest.mark.spark
-def test_by_parts_is_the_three_trainings_one_after_another(
-    spark: Any, dataset: str, through: tuple[TrainResult, list[str]], tmp_path: Path
+def test_by_parts_is_the_three_trainings_one_after_another_even_if_it_is_interrupted(
+    spark: Any, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, lines = through
-    shown = [line for line in lines if line.startswith("part ")]
+    def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
+        if not job.settings.use_site_features:
+            raise KeyboardInterrupt
+        real(spark, job, say)
+
+    out, real, shown = tmp_path / "m", driver.run_with_retries, []
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "run_with_retries", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(spark, dataset, str(out), dataclasses.replace(SETTINGS, **BY_PARTS), shown.append)
     titles = ("site features", "picture", "all together")
-    assert shown == [f"part {i} of 3: {title}" for i, title in enumerate(titles, 1)]
+    said = [f"part {i} of 3: {title}" for i, title in enumerate(titles, 1)]
+    assert [line for line in shown if line.startswith("part ")] == said[:2] and not out.exists()
+    with pytest.raises(UsageError, match="from a training that is not finished"):
+        run(spark, dataset, out, **BY_PARTS)
+    whole, lines = run(spark, dataset, out, **BY_PARTS, if_exists="resume")
+    assert [line for line in lines if line.startswith("part ")] == said
+    assert lines[lines.index(said[0]) + 1] == said[1]  # nothing was trained between them
     assert not parts_folder(whole.model_out).exists()
+
     own = {name: value for name, value in BY_PARTS.items() if name not in ("by_parts", "keep_start")}
     features = run(spark, dataset, tmp_path / "features", **own | {"model": "features", "drop_reads": 0.0})[0].model_out
     picture = run(spark, dataset, tmp_path / "picture", **own, use_site_features=False, use_annotations=False)[
@@ -107,40 +116,15 @@ def test_by_parts_is_the_three_trainings_one_after_another(
     model = load_bundle(whole.model_out).model
     for name in ("logit", "counts_logit", "picture_logit"):
         assert np.abs(model.get_layer(name).kernel.numpy()).max() > 1e-4, name
-    assert len(read_card(whole.model_out).training["by_parts"]) == 64
+    assert len(whole.card.training["by_parts"]) == 64
+    assert whole.card.training["init_sha256"] == read_card(features).sha256
     # Done is done; other settings are another training.
-    out = Path(whole.model_out)
     again, lines = run(spark, dataset, out, **BY_PARTS, if_exists="resume")
     assert (lines, again.card.sha256) == ([], whole.card.sha256)
     with pytest.raises(UsageError, match="trained with other settings"):
         run(spark, dataset, out, **BY_PARTS | {"seed": 2}, if_exists="resume")
     with pytest.raises(UsageError, match="choose another --model-out"):
         run(spark, dataset, out, **BY_PARTS)
-
-
-@pytest.mark.spark
-def test_parts_that_an_interrupted_run_has_trained_are_kept(
-    spark: Any, dataset: str, through: tuple[TrainResult, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(spark: Any, job: ReplicaJob, say: Any) -> None:
-        if not job.settings.use_site_features:
-            raise KeyboardInterrupt
-        real(spark, job, say)
-
-    real = driver.run_with_retries
-    monkeypatch.setattr(driver, "run_with_retries", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(spark, dataset, tmp_path / "m", **BY_PARTS)
-    monkeypatch.undo()
-    assert not (tmp_path / "m").exists()
-    with pytest.raises(UsageError, match="from a training that is not finished"):
-        run(spark, dataset, tmp_path / "m", **BY_PARTS)
-    features = read_card(str(parts_folder(str(tmp_path / "m")) / "features")).sha256
-    resumed, lines = run(spark, dataset, tmp_path / "m", **BY_PARTS, if_exists="resume")
-    first = lines.index("part 1 of 3: site features")
-    assert lines[first + 1] == "part 2 of 3: picture"  # nothing was trained between them
-    assert resumed.card.training["init_sha256"] == features
-    np.testing.assert_array_equal(weights(resumed.model_out), weights(through[0].model_out))
 
 
 @pytest.mark.parametrize(
