@@ -42,6 +42,13 @@ def store(store_server: str, spark: SparkSession, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
+def sample(sample: Sample) -> Sample:
+    """The sample in few blocks: each takes a hundred requests to the store."""
+    blocks = dataclasses.replace(sample.config.blocks, records=60)
+    return dataclasses.replace(sample, config=dataclasses.replace(sample.config, blocks=blocks))
+
+
+@pytest.fixture(scope="module")
 def remote(store: Store, sample: Sample) -> Sample:
     """The sample's files and model on the store."""
     paths = {}
