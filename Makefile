@@ -5,8 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The Spark that is installed; setup.py says which others work.
 SPARK  ?= pyspark==3.5.9
-# Tests that run at once: half of what they do is wait, for a JVM or another process.
-AT_ONCE ?= 2
+# Tests that run at once on two cores: some of what they do is wait, for a JVM or another process.
+AT_ONCE ?= 3
 # Where the demo writes.
 OUT    ?= demo-out
 

@@ -35,8 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("CNNSPARK_DATA", ROOT.parent / "shared" / "data"))
 
 
-# Files that take long, the longest first: of files that are dealt out to processes the last is a short one. Of the first
-# four only one needs the sample, which it makes while the others do without.
+# Files that take long, the longest first: of files that are dealt out to processes the last is a short one. Of the
+# first four only one needs the sample, which it makes while the others do without.
 LONGEST = (
     *("integration/test_object_store", "training/test_by_parts", "training/test_warm_start", "training/test_trainer"),
     *("training/test_train", "training/test_pretraining", "integration/test_documents", "integration/test_chaos"),

@@ -29,9 +29,9 @@ REST = ["filter precision: precision.vcf.gz", "filter tranches: tranches.vcf.gz"
         "tensors: manifest.json", "evaluate: metrics.json"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("only", "compared"),
-    [(["--only", "score"], SCORED), pytest.param([], [*SCORED, *REST], marks=pytest.mark.slow, id="all")],
+    ("only", "compared"), [(["--only", "score"], SCORED), pytest.param([], [*SCORED, *REST], id="all")]
 )
 def test_a_checkout_writes_the_same_bytes_as_itself(
     simulated: InputPaths, tmp_path, capsys, monkeypatch, only: list[str], compared: list[str]

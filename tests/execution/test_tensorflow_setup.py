@@ -72,6 +72,7 @@ print(pandas.DataFrame({"a": [1]}).shape, sklearn.__name__, matplotlib.pyplot.fi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_two_tasks_share_the_gpu_that_spark_assigns(tmp_path: Path) -> None:
     script = tmp_path / "gpus.sh"

@@ -79,6 +79,7 @@ def test_the_readmes_commands_run(
     assert (tmp_path / "filtered.vcf.gz.tbi").exists() and (tmp_path / "evaluation" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_callset_is_filtered_as_the_tutorial_says(
     spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_model_is_trained_as_the_tutorial_says(
     assert config["train"]["epochs"] == 4
 
 
+@pytest.mark.slow
 def test_gatks_tools_are_replaced_as_the_page_says(
     spark: object, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,15 +42,8 @@ def store(store_server: str, spark: SparkSession, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
-def sample(sample: Sample) -> Sample:
-    """The sample in few blocks: each takes a hundred requests to the store."""
-    blocks = dataclasses.replace(sample.config.blocks, records=60)
-    return dataclasses.replace(sample, config=dataclasses.replace(sample.config, blocks=blocks))
-
-
-@pytest.fixture(scope="module")
 def remote(store: Store, sample: Sample) -> Sample:
-    """The sample's files and model on the store."""
+    """The sample's files and model on the store, in few blocks: each takes a hundred requests."""
     paths = {}
     for name in ("vcf", "reads", "reference", "truth", "bed"):
         local = str(getattr(sample.paths, name))
@@ -59,7 +52,8 @@ def remote(store: Store, sample: Sample) -> Sample:
             store.put(local + SUFFIXES[name], f"in/{Path(local).name}{SUFFIXES[name]}")
     for file in Path(sample.model).iterdir():
         store.put(file, f"in/model/{file.name}")
-    return Sample(InputPaths(**paths), sample.config, "", store.url("in/model"))
+    blocks = dataclasses.replace(sample.config.blocks, records=60)
+    return Sample(InputPaths(**paths), dataclasses.replace(sample.config, blocks=blocks), "", store.url("in/model"))
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +80,10 @@ def nothing_left(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_on_the_store_has_the_bytes_of_a_local_one(
-    spark: SparkSession, sample: Sample, store: Store, scored: str, tmp_path: Path, nothing_left: None
+    spark: SparkSession, sample: Sample, remote: Sample, store: Store, scored: str, tmp_path: Path, nothing_left: None
 ) -> None:
     local = tmp_path / "local"
-    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(local), sample.config))
+    stages.score_callset(spark, ScoreRequest(sample.unlabelled, sample.model, str(local), remote.config))
     there = store.objects("scored")
     here = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob("*") if path.is_file()}
     assert set(there) == set(here)
@@ -166,7 +160,7 @@ def test_tensors_and_training_from_and_to_the_store(
     spark: SparkSession, sample: Sample, store: Store, remote: Sample, tmp_path: Path, nothing_left: None
 ) -> None:
     data = store.url("tensors")
-    stages.build_dataset(spark, remote.paths, data, remote.config)
+    stages.build_dataset(spark, remote.paths, data, sample.config)
     assert Dataset(data).card["sha256"] == Dataset(sample.dataset).card["sha256"]
     said: list[str] = []
     train(spark, data, store.url("model"), remote.config.train, said.append)

@@ -103,7 +103,7 @@ def test_a_step_whose_loss_is_no_number_changes_nothing(data: str) -> None:
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("model", ["features", "reads"])
+@pytest.mark.parametrize("model", ["features", pytest.param("reads", marks=pytest.mark.slow)])
 def test_bfloat16_trains_like_float32_and_leaves_a_float32_network(data: str, model: str) -> None:
     exact, mixed = (trainer_of(data, model=model, mixed_precision=p) for p in (False, True))
     assert (exact.compute_type, mixed.compute_type) == ("float32", "bfloat16")
