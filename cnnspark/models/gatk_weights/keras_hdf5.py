@@ -101,6 +101,7 @@ def _arrays(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
 
     file = h5py.File(io.BytesIO(data), "r")
     weights = _member(file, "model_weights") if "model_weights" in file else file
+    reversed_kernels = _backend(weights, file) == "theano"
     total = 0
     for number, layer in enumerate(_names(weights)):
         for name, dataset in _datasets(_member(weights, layer), 0):
@@ -108,7 +109,26 @@ def _arrays(data: bytes) -> Iterator[tuple[str, np.ndarray]]:
             total += values.nbytes
             if total > MAX_TOTAL_BYTES:
                 raise ValueError("its arrays are too large")
+            if reversed_kernels and values.ndim > 2:
+                # Theano convolved, the others correlate: Keras turns the kernels round when it loads such a file.
+                values = np.flip(values, axis=tuple(range(values.ndim - 2)))
             yield f"{number}/{name.split(':')[0]}", values
+
+
+def _backend(*groups: h5py.Group | h5py.Dataset) -> str:
+    """The backend that trained the network, by the first group that says it; "" if none does.
+
+    Raises:
+        ValueError: it is neither TensorFlow nor Theano: how others lay out their kernels is not known.
+    """
+    for group in groups:
+        said = group.attrs.get("backend")
+        if said is not None:
+            name = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+            if name not in ("tensorflow", "theano"):
+                raise ValueError(f"it was written with Keras on '{name[:60]}', not on TensorFlow or Theano")
+            return name
+    return ""
 
 
 def _names(group: h5py.Group | h5py.Dataset) -> list[str]:

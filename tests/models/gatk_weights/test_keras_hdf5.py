@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cnnspark.models.gatk_weights.files import read_weights
 from cnnspark.models.gatk_weights.layout import LAYERS
 from tests.conftest import ROOT
 from tests.models.gatk_weights.weight_files import (
@@ -51,6 +52,28 @@ def test_a_keras_file_of_another_network_is_said_so(tmp_path: Path) -> None:
         (empty, "iteration:0 holds int64"),
     ):
         assert message in said(write(tmp_path, keras_file(arrays, "1d", change)))
+
+
+@pytest.mark.parametrize("kind", ["1d", "2d"])
+def test_kernels_of_theano_are_turned_round(tmp_path: Path, kind: str) -> None:
+    arrays = arrays_of(kind)
+
+    def of_theano(file: h5py.File) -> None:
+        file.attrs["backend"] = b"theano"
+        kernels: list[h5py.Dataset] = []
+        file.visititems(lambda _, item: kernels.append(item) if getattr(item, "ndim", 0) > 2 else None)
+        assert kernels
+        for kernel in kernels:
+            kernel[...] = np.flip(kernel[()], axis=tuple(range(kernel.ndim - 2)))
+
+    def of_another(file: h5py.File) -> None:
+        file.attrs["backend"] = "cntk"
+
+    found = read_weights(write(tmp_path, keras_file(arrays, kind, of_theano)), kind)
+    expected = read_weights(write(tmp_path, keras_file(arrays, kind)), kind)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert "Keras on 'cntk'" in said(write(tmp_path, keras_file(arrays, kind, of_another)))
 
 
 def test_no_module_beside_the_weights_is_imported(tmp_path: Path) -> None:
