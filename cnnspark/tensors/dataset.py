@@ -1,4 +1,4 @@
-"""The tensor dataset: Parquet written under Petastorm's ``materialize_dataset`` and read through Petastorm.
+"""The tensor dataset: Parquet written under Petastorm's ``materialize_dataset``, and read without its pickled metadata.
 
 The only module that knows Petastorm. A dataset's folder::
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,8 @@ CARD, DATA = "dataset.json", "data"
 FORMAT_VERSION = 1
 # About half a megabyte of tensors at 30x. Training deals whole row groups to its streams, so they are many and even.
 ROW_GROUP_ROWS = 64
-_ALL_ROW_GROUPS = 1 << 30
+# Files that a shuffled pass holds open.
+_OPEN_FILES = 64
 _MATERIALIZING = threading.Lock()
 
 _BYTES_FIELDS = tuple(field for field in FIELDS if field.name not in ("annotations", "site_features"))
@@ -333,10 +334,6 @@ class Dataset:
         self.feature_names: tuple[str, ...] = tuple(self.card["site_features"])
         self.blocks: list[dict[str, Any]] = [block for block in self.card["blocks"] if block["tensors"]]
 
-    @cached_property
-    def _store(self) -> Any:
-        return _store_for_petastorm(self.path / DATA)
-
     def row_groups(self, blocks: Sequence[int]) -> list[int]:
         """Rows of each row group of the blocks, in the order in which Petastorm numbers them."""
         # Petastorm sorts the files by path; the block's number in it is padded, so that is the blocks' own order.
@@ -354,51 +351,84 @@ class Dataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """One pass over the blocks' row groups, each as a dict of columns.
 
-        Row groups come in the files' order, or permuted by ``seed`` (not 0). Shard ``i`` of ``n`` has the row groups
-        whose number modulo n is i. Raises RunError where fewer or more rows come than the card promises: Petastorm's
-        thread pool is known to lose row groups silently, its ``dummy`` pool (used here) is not, and this would tell.
-        """
-        import petastorm.reader
-        from petastorm import make_batch_reader
+        pyarrow reads them: Petastorm's reader unpickles ``_common_metadata``, which would run what a stranger wrote
+        there. The order is that of Petastorm's reader.
 
-        # The dummy pool naps for 0.1 s whenever it has used up the few row groups that are announced to it ahead; it
-        # reads each when it is asked for, so that announcing all of them costs nothing.
-        petastorm.reader._VENTILATE_EXTRA_ROWGROUPS = _ALL_ROW_GROUPS
-        expected = sum(rows for i, rows in enumerate(self.row_groups(blocks)) if i % shards == shard)
-        seen = 0
-        with _quiet():
-            reader = make_batch_reader(
-                _petastorm_url(self.path / DATA),
-                filesystem=self._store,
-                schema_fields=list(columns) if columns else None,
-                reader_pool_type="dummy",
-                shuffle_row_groups=seed is not None,
-                seed=seed,
-                filters=[("block", "in", set(blocks))],
-                cur_shard=shard if shards > 1 else None,
-                shard_count=shards if shards > 1 else None,
-            )
-        try:
-            iterator = iter(reader)
-            while True:
-                with _quiet():
-                    group = next(iterator, None)
-                if group is None:
-                    break
-                values = group._asdict()
-                seen += len(next(iter(values.values())))
+        Args:
+            blocks: numbers of the blocks.
+            columns: those that are read; all if None.
+            seed: permutes the row groups; None leaves them in the files' order.
+            shard: which row groups: those whose number modulo ``shards`` is this.
+            shards: how many share the pass.
+
+        Yields:
+            Arrays by column, (rows of the row group, ...).
+
+        Raises:
+            RunError: if a file has other rows than the card promises.
+            InputError: if a file is missing or damaged.
+        """
+        wanted = set(blocks)
+        groups = [
+            (block["block"], number, rows)
+            for block in self.blocks
+            if block["block"] in wanted
+            for number, rows in enumerate(block["row_groups"])
+        ]
+        order = _order(len(groups), seed, shard, shards)
+        with contextlib.ExitStack() as opened:
+            files: dict[int, pq.ParquetFile] = {}
+            for block, number, rows in (groups[i] for i in order):
+                if block not in files:
+                    if len(files) >= _OPEN_FILES:
+                        files.pop(next(iter(files)))
+                    files[block] = self._open(block, opened)
+                values = self._row_group(files[block], block, number, columns)
+                if len(next(iter(values.values()))) != rows:
+                    raise RunError(f"{self.path} has other rows than its card says; build the dataset again")
                 yield values
-        finally:
-            with _quiet():
-                reader.stop()
-                reader.join()
-        if seen != expected:
-            raise RunError(f"{self.path} gave {seen} rows instead of {expected}; build the dataset again")
+
+    def _open(self, block: int, opened: contextlib.ExitStack) -> pq.ParquetFile:
+        path = self.path / file_name(block)
+        try:
+            return pq.ParquetFile(opened.enter_context(path.open("rb")))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} cannot be read ({error}); build the dataset again") from None
+
+    def _row_group(
+        self, file: pq.ParquetFile, block: int, number: int, columns: Sequence[str] | None
+    ) -> dict[str, np.ndarray]:
+        try:
+            table = file.read_row_group(number, columns=None if columns is None else list(columns), use_threads=False)
+            return {name: _as_numpy(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+        except (OSError, pa.ArrowException) as error:
+            path = self.path / file_name(block)
+            raise InputError(f"{path} cannot be read ({error}); build the dataset again") from None
 
     def tensors(self, blocks: Sequence[int]) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
         """One pass in the files' order as tensors, with the key columns beside them."""
         for values in self.read(blocks):
             yield decode(values), values
+
+
+def _order(groups: int, seed: int | None, shard: int, shards: int) -> list[int]:
+    """The numbers of a shard's row groups, in the order of Petastorm's reader (0.12 and later)."""
+    order = list(range(groups))
+    if shards > 1:
+        if seed is not None:
+            random.Random(seed).shuffle(order)
+        order = [number for number in order if number % shards == shard]
+    if seed is not None:
+        order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
+    return order
+
+
+def _as_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of n rows: numbers (n,), strings and bytes as objects (n,), lists of one length (n, length)."""
+    if not pa.types.is_list(column.type):
+        return column.to_numpy()
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), len(flat) // max(1, len(column)))
 
 
 def training_columns(fields: Iterable[str] | None) -> list[str] | None:

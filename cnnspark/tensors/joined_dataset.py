@@ -106,7 +106,7 @@ class JoinedDataset:
             before += groups
             dealt = len(range(own_shard, groups, shards))
             if dealt:
-                passes.append(self._of_part(number, _own_groups(part, own, groups, columns, seed, own_shard, shards)))
+                passes.append(self._of_part(number, part.read(own, columns, seed, own_shard, shards)))
                 left.append(dealt)
         if seed is None:
             for each in passes:
@@ -130,20 +130,6 @@ class JoinedDataset:
                 every = np.full((len(own), len(self.annotation_names)), np.nan, np.float32)
                 every[:, columns] = own
                 values = {**values, "annotations": every}
-            yield values
-
-
-def _own_groups(
-    part: Dataset, blocks: Sequence[int], groups: int, columns: Sequence[str] | None, seed: int | None, shard: int,
-    shards: int,
-) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
-    """A shard's row groups of one dataset."""
-    if groups >= shards:
-        yield from part.read(blocks, columns, seed, shard, shards)
-        return
-    # Petastorm refuses more shards than row groups; of so few, each shard has one at most.
-    for number, values in enumerate(part.read(blocks, columns)):
-        if number == shard:
             yield values
 
 
