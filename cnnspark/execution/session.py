@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cnnspark.common.log import subject
 from cnnspark.common.stopwatch import starting
 from cnnspark.errors import UsageError
+from cnnspark.execution.spark_start import java_reasons
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,7 +74,7 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
         The session.
 
     Raises:
-        UsageError: if there is no Java.
+        UsageError: if there is no Java, or Spark does not start.
     """
     use_bundled_java()
     # Executors on this machine must run this interpreter, not the first python3 of the PATH.
@@ -104,7 +105,7 @@ def spark_session(app: str, master: str | None = None, properties: Mapping[str, 
         conf.setIfMissing(key, value)
     if _is_local(conf.get("spark.master", "")):
         os.environ.setdefault("SPARK_LAUNCHER_OPTS", _QUICK_JVM)  # of the JVM that makes up the other one's command
-    with starting("starting Spark"):
+    with starting("starting Spark"), java_reasons():
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
     if not conf.get("spark.driver.extraJavaOptions", "").startswith("-Dlog4j2.configurationFile="):
         spark.sparkContext.setLogLevel("ERROR")
