@@ -3,8 +3,8 @@
     python -m benchmarks.execution.merging [--shards 1000] [--records 5000000] [--runs 3] [--json FILE]
 
 The shards are written by the very function that the tasks call, of made-up lines as long as HG002's. The plain copy
-puts the same shards into one file. Each run of both is in a process of its own, alternately; what re-indexing the
-merged file would cost is measured in the same round. Last a shard is written as a task does it, beside compressing the
+puts the same shards into one file. Each run of both is in a process of its own, alternately; the index's share is
+measured in the same round. Last a shard is written as a task does it, beside compressing the
 same text.
 """
 
@@ -31,7 +31,6 @@ from benchmarks.support.processes import peak_bytes
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.merge import merge_shards
 from cnnspark.execution.shards import MERGED, BlockOutput, ShardRow, shard_folder, write_shard
-from cnnspark.formats.index_merging import IndexMerger, parse_index
 from cnnspark.formats.regions import Region
 
 CONTIGS = 20
@@ -101,27 +100,15 @@ def merge(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
     merge_shards(out, rows, header(), target)
 
 
-def merge_indexes(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
-    """Merges the indexes, as the merge does."""
-    merger = IndexMerger()
-    for row in rows:
-        merger.add(parse_index((out / row.index).read_bytes()), row.block)
-    content = merger.content()
-    assert content is not None
-    with pysam.BGZFile(str(target), "wb", None) as index:
-        index.write(content)
-
-
-def index_again(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
-    """Indexes the merged file by one more pass over it, as the merge did before it merged indexes."""
+def index(out: Path, rows: Sequence[ShardRow], target: Path) -> None:
+    """Indexes the merged file by its own bytes, as the merge does."""
     pysam.tabix_index(str(out / MERGED), preset="vcf", force=True, index=str(target))
 
 
 WORK: dict[str, Callable[[Path, Sequence[ShardRow], Path], None]] = {
     "copy": copy,
     "merge": merge,
-    "merge_indexes": merge_indexes,
-    "index_again": index_again,
+    "index": index,
 }
 
 

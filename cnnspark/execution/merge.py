@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pysam
 
@@ -22,8 +23,8 @@ from cnnspark.execution.blocks import Block, add_digests
 from cnnspark.execution.shards import ShardRow
 from cnnspark.formats.bcf import SUFFIX as BCF_SUFFIX
 from cnnspark.formats.bcf import write_bcf
-from cnnspark.formats.bgzf import BgzfWriter
-from cnnspark.formats.index_merging import CSI, IndexMerger, parse_index
+from cnnspark.formats.bgzf import BgzfWriter, write_failure
+from cnnspark.formats.binning_index import read_binning_index
 from cnnspark.formats.vcf import ENCODING
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _COPY_BYTES = 1 << 20
 _AGAIN = "start again with --if-exists overwrite"
-_RESUME = "delete it and run again with --if-exists resume"
+_RESUME = "run again with --if-exists resume, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -115,21 +116,28 @@ def _position(key: str) -> tuple[str, int]:
     return contig, int(position)
 
 
-def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target: Location) -> None:
+def merge_shards(
+    folder: Location,
+    rows: Sequence[ShardRow],
+    header: str,
+    target: Location,
+    require_owner: Callable[[], None] = lambda: None,
+) -> None:
     """Writes one file and its index from the shards; it appears under its name only when it is whole and indexed.
 
     A ``.vcf.gz`` is made without decompressing a record: the header comes once, then the BGZF blocks behind each
-    shard's own header, and the index is merged from the shards' (:mod:`cnnspark.formats.index_merging`). A ``.bcf`` is
-    converted from that.
+    shard's own header. The bytes of each shard are compared with its row's checksum meanwhile; the index is made from
+    the file's own bytes, and its number of records compared. A ``.bcf`` is converted from that.
 
     Args:
         folder: the run's folder, which holds the shards.
         rows: the manifest's rows, in the order of the blocks.
         header: the shards' header, with its line ends.
         target: the file to write, ``.vcf.gz`` or ``.bcf``; replaced if it exists.
+        require_owner: raises if another run has taken over the folder; called before the file gets its name.
 
     Raises:
-        RunError: if a shard or its index is not what its row says, or the shards are out of order.
+        RunError: if a shard is not what its row says, or the shards are out of order.
     """
     check_order(rows)
     text = header.encode(ENCODING)
@@ -140,40 +148,44 @@ def merge_shards(folder: Location, rows: Sequence[ShardRow], header: str, target
         merged = temporary.with_name(f"{temporary.name}.vcf.gz")
         made, suffix = merged, ".tbi"
         try:
-            index = _write_merged(folder, rows, text, merged)
+            _write_merged(folder, rows, text, merged)
             if target.suffix == BCF_SUFFIX:
                 made, suffix = temporary, ".csi"
                 write_bcf(merged, made, sum(row.records_out for row in rows))
-            elif index is None:
-                pysam.tabix_index(str(merged), preset="vcf", force=True)
             else:
-                suffix = ".csi" if index.startswith(CSI) else ".tbi"
-                with BgzfWriter(f"{made}{suffix}") as out:
-                    out.write(index)
+                suffix = ".csi" if any(row.index.endswith(".csi") for row in rows) else ".tbi"
+                _index(merged, suffix, sum(row.records_out for row in rows))
+            require_owner()
             _commit(made, target, suffix)
         finally:
             for leftover in (merged, made, Path(f"{made}.tbi"), Path(f"{made}.csi")):
                 leftover.unlink(missing_ok=True)
 
 
-def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> bytes | None:
-    """Writes the merged VCF; returns its index, not yet compressed, or None if there are no records."""
-    merger = IndexMerger()
+def _index(merged: Path, suffix: str, expected: int) -> None:
+    """Indexes the merged VCF by its own bytes; raises RunError if it has not the expected number of records."""
+    index = f"{merged}{suffix}"
+    try:
+        pysam.tabix_index(str(merged), preset="vcf", force=True, csi=suffix == ".csi", index=index)
+    except OSError as failure:
+        raise write_failure(index, failure) from None
+    indexed = sum(contig.records or 0 for contig in read_binning_index(index, str(merged))[1])
+    if indexed != expected:
+        raise RunError(f"the merged file has {indexed} records and the shards {expected}; {_AGAIN}")
+
+
+def _write_merged(folder: Location, rows: Sequence[ShardRow], header: bytes, merged_path: Path) -> None:
+    """Writes the merged VCF."""
     with BgzfWriter(merged_path) as start:
         start.write(header)
-    names = [name for row in rows for name in (row.index, row.file)]
-    sizes_bytes = [size for row in rows for size in (row.index_bytes, row.bytes)]
-    parts = read_ahead([folder / name for name in names], sizes_bytes)
+    parts = read_ahead([folder / row.file for row in rows], [row.bytes for row in rows])
     with open(merged_path, "r+b") as merged, closing(parts):
         merged.seek(-len(BGZF_EOF), os.SEEK_END)
         merged.truncate()
         for row in rows:
-            with _opened(parts, folder / row.index) as index:
-                _add_index(index, folder / row.index, row, merged.tell() - row.header_bytes, merger)
             with _opened(parts, folder / row.file) as shard:
                 _append_records(shard, folder / row.file, row, merged)
         merged.write(BGZF_EOF)
-    return merger.content()
 
 
 def _opened(parts: Iterator[BinaryIO], path: Location) -> BinaryIO:
@@ -183,29 +195,22 @@ def _opened(parts: Iterator[BinaryIO], path: Location) -> BinaryIO:
         raise RunError(f"{path} cannot be read ({error}); {_RESUME}") from None
 
 
-def _add_index(file: IO[bytes], path: Location, row: ShardRow, shift_bytes: int, merger: IndexMerger) -> None:
-    try:
-        index = parse_index(file.read())
-        if index.records != row.records_out:
-            raise ValueError(f"it has {index.records} records and the shard {row.records_out}")
-        merger.add(index, shift_bytes)
-    except (OSError, ValueError) as error:
-        raise RunError(f"the index {path} cannot be merged ({error}); {_RESUME}") from None
-
-
 def _append_records(shard: BinaryIO, path: Location, row: ShardRow, merged: BinaryIO) -> None:
     damaged = RunError(f"{path} is not as the manifest says; {_RESUME}")
     remaining = row.bytes - len(BGZF_EOF) - row.header_bytes
     if shard.seek(0, os.SEEK_END) != row.bytes or remaining < 0:
         raise damaged
-    shard.seek(row.header_bytes)
+    shard.seek(0)
+    crc = zlib.crc32(shard.read(row.header_bytes))
     while remaining:
         chunk = shard.read(min(remaining, _COPY_BYTES))
         if not chunk:
             raise damaged
         merged.write(chunk)
+        crc = zlib.crc32(chunk, crc)
         remaining -= len(chunk)
-    if shard.read() != BGZF_EOF:
+    end = shard.read()
+    if end != BGZF_EOF or zlib.crc32(end, crc) != row.crc32:
         raise damaged
 
 

@@ -13,8 +13,10 @@ Layout of a run's folder (see also :mod:`cnnspark.execution.run_folder`)::
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pysam
 
+from cnnspark.common.log import progress
 from cnnspark.common.stopwatch import measured, report
 from cnnspark.common.storage import commit, explained, is_url, location, make_parents, private_file, sizes
 from cnnspark.errors import InputError, RunError
@@ -31,16 +34,16 @@ from cnnspark.execution.blocks import Block, RecordsDigest, block_range, deal
 from cnnspark.execution.prefetch import in_turn
 from cnnspark.execution.progress import Tally, following
 from cnnspark.execution.run_folder import SUCCESS, RunFolder
-from cnnspark.execution.tasks import Session, run_tasks
+from cnnspark.execution.tasks import Session, run_tasks, slices, slots
 from cnnspark.formats import bcf
 from cnnspark.formats.bgzf import BgzfWriter, write_failure
-from cnnspark.formats.index_merging import TBI_MAX_BASES
-from cnnspark.formats.regions import END_OF_CONTIG
+from cnnspark.formats.regions import END_OF_CONTIG, TBI_MAX_BASES
 from cnnspark.formats.vcf import ENCODING, VcfHeader
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
+_READ_BYTES = 1 << 20
 SHARDS, MERGED, MERGED_BCF, GUARD = "shards", "merged.vcf.gz", "merged.bcf", "guard.json"
 
 
@@ -65,6 +68,7 @@ class ShardRow:
     digest: str
     file: str
     bytes: int
+    crc32: int  # of the file's bytes
     header_bytes: int  # compressed; the records' BGZF blocks begin here
     header_digest: str
     seconds: float
@@ -166,6 +170,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             digest=digest.hex(),
             file=f"{SHARDS}/{name}",
             bytes=temporary.stat().st_size,
+            crc32=_crc32(temporary),
             header_bytes=header_bytes,
             index=f"{SHARDS}/{name}{suffix}",
             index_bytes=index.stat().st_size,
@@ -196,6 +201,15 @@ def _make_index(shard: Path, index: Path, block: Block, csi: bool) -> None:
         ) from None
 
 
+def _crc32(path: Location) -> int:
+    """The CRC-32 of a file's bytes."""
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
 def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRow]:
     """Reads the rows of the blocks whose shard and index exist with the sizes that the row says.
 
@@ -209,9 +223,46 @@ def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRo
     Raises:
         InputError: if a row is damaged.
     """
-    rows = [ShardRow(**values) for values in folder.rows(block)]
+    # Rows of earlier versions have no checksum: their blocks are done again.
+    rows = [ShardRow(**values) for values in folder.rows(block) if "crc32" in values]
     there = sizes(folder.out, [name for row in rows for name in (row.file, row.index)])
     return [row for row in rows if (there.get(row.file), there.get(row.index)) == (row.bytes, row.index_bytes)]
+
+
+def _is_written(folder: RunFolder, block: Block) -> bool:
+    """Whether a block has a row and a shard of the bytes that it says."""
+    return any(_crc32(folder.out / row.file) == row.crc32 for row in finished_rows(folder, block))
+
+
+def intact_rows(session: Session, folder: RunFolder) -> list[ShardRow]:
+    """The rows of the blocks whose shards have the bytes that were written: tasks read them all.
+
+    Args:
+        session: where the tasks run.
+        folder: the run's folder.
+
+    Raises:
+        InputError: if a row is damaged.
+    """
+    rows = finished_rows(folder)
+
+    def intact(part: Iterable[ShardRow]) -> Iterator[int]:
+        for row in part:
+            try:
+                if _crc32(folder.out / row.file) == row.crc32:
+                    yield row.block
+            except OSError:  # cannot be read, so that it is written anew
+                continue
+
+    # Of the rows as much as the tasks look at.
+    light = [dataclasses.replace(row, input_counts=(), runtime={}, counts={}) for row in rows]
+    found = (
+        set(run_tasks(session, slices(light, 2 * slots(session)), intact, "check finished shards")) if rows else set()
+    )
+    damaged = [row for row in rows if row.block not in found]
+    if damaged:
+        progress(f"{len(damaged)} finished blocks are damaged and are done again, first {damaged[0].file}")
+    return [row for row in rows if row.block in found]
 
 
 def write_shards(
@@ -237,14 +288,14 @@ def write_shards(
         RunError: if a block is missing afterwards, and as :func:`write_shard` does.
     """
     make_parents(folder.out / SHARDS / MERGED)
-    finished = {row.block for row in finished_rows(folder)}
+    finished = {row.block for row in intact_rows(session, folder)}
     missing = [block for block in blocks if block.index not in finished]
     text, csi = header.text(), needs_csi(header, blocks)
 
     def write(part: Iterable[Block]) -> Iterator[int]:
         work = make_work()
-        # An earlier attempt of this task may have finished some of them.
-        left = (block for block in part if block.index not in {row.block for row in finished_rows(folder, block)})
+        # An earlier attempt of this task may have finished some of them; what was damaged before is done again.
+        left = (block for block in part if not _is_written(folder, block))
         with closing(in_turn(left, work)) as turns:
             for block, work_of_block in turns:
                 write_shard(folder, block, text, work_of_block, csi)

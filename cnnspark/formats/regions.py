@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.htslib import open_lines
 
-# htslib's own upper bound for a position: "to the end of the contig, whatever its length".
-END_OF_CONTIG = 2**31 - 2
+# Behind the last position that a VCF can name (2**31 - 1): "to the end of the contig, whatever its length".
+END_OF_CONTIG = 2**31 - 1
+# A TBI index holds positions up to 2**29; longer contigs need CSI (tabix specification).
+TBI_MAX_BASES = 2**29
 
 
 @dataclass(frozen=True, order=True)

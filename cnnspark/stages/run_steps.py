@@ -20,7 +20,7 @@ from cnnspark.execution.run_folder import RunFolder
 from cnnspark.execution.run_lock import private_folder
 from cnnspark.execution.shards import ShardRow, shard_folder
 from cnnspark.execution.tasks import Session, run_tasks
-from cnnspark.formats import bcf, callset
+from cnnspark.formats import bcf
 from cnnspark.formats.vcf import VcfHeader
 from cnnspark.stages.costs import Costs, Expected, line_costs
 from cnnspark.stages.inputs import CheckedInputs
@@ -39,7 +39,7 @@ def planned_blocks(session: Session, checked: CheckedInputs, config: Config, cos
         costs: what the stage's work costs; None for a stage that reads records only.
 
     Raises:
-        InputError: the chosen regions hold no records, or an old index misses some.
+        InputError: the chosen regions hold no records.
     """
     vcf, lengths = checked.inputs.vcf, checked.preflight.contig_lengths
     # Reads of several samples are dense in the same places.
@@ -49,10 +49,6 @@ def planned_blocks(session: Session, checked: CheckedInputs, config: Config, cos
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)
-    if checked.stale_index and not checked.regions and callset.count_records(checked.inputs.vcf) != counted:
-        raise InputError(
-            "the callset's index is older than the callset and misses records; run 'tabix -f -p vcf' on it"
-        )
     alleles = sum(block.alleles for block in blocks)
     counts = {"records": counted, "alleles": alleles, "blocks": len(blocks)}
     progress(f"{counted} records, {alleles} alleles, {len(blocks)} blocks", **counts)
@@ -72,7 +68,7 @@ def merge_in_task(
     out, text = folder.out, header.text()
 
     def merge(_: Iterable[int]) -> Iterator[int]:
-        merge_shards(out, light, text, target)
+        merge_shards(out, light, text, target, folder.require_owner)
         yield 1
 
     try:

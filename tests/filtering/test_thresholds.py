@@ -127,7 +127,7 @@ def test_dropping_the_old_filters_leaves_no_undeclared_one(tmp_path: Path) -> No
     work = settings.work(write_vcf(tmp_path / "a.vcf.gz", records, head))
     lines, counts, _ = work(Block(0, Region("c1")))
     assert [line.split("\t")[6] for line in lines] == ["PASS", ".", "CNN_2D_LOW"]
-    row = ShardRow(0, "c1", 0, 10, 3, 3, "", "", "", "", 0, 0, "", 0.0, counts=dict(counts))
+    row = ShardRow(0, "c1", 0, 10, 3, 3, "", "", "", "", 0, 0, 0, "", 0.0, counts=dict(counts))
     (plain,), by_filter = split_counts([row])
     assert plain.counts == {"passed": 1, "not scored": 1, "filtered": 1}
     assert by_filter == {"SNP": {".": 1, "CNN_2D_LOW": 1, "PASS": 1}, "INDEL": {}, "OTHER": {}}
