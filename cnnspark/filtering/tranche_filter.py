@@ -33,7 +33,7 @@ from cnnspark.filtering.tranches import (
     look_up,
     record_type,
 )
-from cnnspark.formats.callset import index_is_older, needs_copy, open_callset, require_file
+from cnnspark.formats.callset import needs_copy, open_callset, require_file
 from cnnspark.formats.contigs import other_spelling
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfHeader, VcfSource, lines_of
@@ -54,14 +54,9 @@ def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfS
             f"resource {path} is no bgzipped VCF; write one with 'bcftools view -Oz' and index it with 'tabix -p vcf'"
         )
     source = open_callset(path)
-    warnings = []
-    if index_is_older(path):
-        warnings.append(
-            f"the index of resource {path} is older than the file and may miss records; run 'tabix -f -p vcf'"
-        )
     there = set(source.contigs)
     if there.intersection(contigs):
-        return source, warnings
+        return source, []
     for contig in contigs:
         other = other_spelling(contig)
         if other in there:
@@ -69,7 +64,7 @@ def open_resource(path: str, contigs: Sequence[str], callset: str) -> tuple[VcfS
                 f"resource {path} says '{other}' where {callset} says '{contig}'; rename with 'bcftools annotate "
                 "--rename-chrs' or give the resource of the callset's build"
             )
-    return source, [*warnings, f"resource {path} has no record on the callset's contigs"]
+    return source, [f"resource {path} has no record on the callset's contigs"]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,10 +34,14 @@ class IndexedContig:
     Attributes:
         window_bytes: (windows,) float64, compressed bytes of the records that begin in each window of WINDOW_BASES.
         records: how many records are placed on the contig (mapped reads), None if the index does not say.
+        begin: virtual offset of the contig's first record, -1 if it has none.
+        end: virtual offset behind its last record, -1 if it has none.
     """
 
     window_bytes: np.ndarray
     records: int | None
+    begin: int = -1
+    end: int = -1
 
     @property
     def window_records(self) -> np.ndarray:
@@ -109,9 +114,11 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
         is_csi = magic == b"CSI\1"
         found = [_read_contig(reader, shift, depth, is_csi) for _ in range(count)]
     except (OSError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"the index {path} cannot be read ({error}); make it again") from None
-    ratio = _compression(data, [offset >> 16 for contig in found for offset in contig[1][:1].tolist()])
-    return names, [_contig(starts, offsets, records, ratio) for starts, offsets, records in found]
+        raise InputError(
+            f"the index {path} cannot be read ({error}); make it again with 'tabix -f -p vcf' or 'samtools index'"
+        ) from None
+    ratio = _compression(data, [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()])
+    return names, [_contig(contig, ratio) for contig in found]
 
 
 def read_crai(path: str) -> list[CramSlice]:
@@ -157,7 +164,17 @@ def _names(text: bytes) -> list[str]:
     return [name.decode("latin-1") for name in text.split(b"\0") if name]
 
 
-def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple[np.ndarray, np.ndarray, int | None]:
+class _ReadContig(NamedTuple):
+    """One contig as an index has it."""
+
+    starts: np.ndarray  # int64 (n,), ascending positions; the last is where the contig's data end
+    offsets: np.ndarray  # int64 (n,), virtual offset of the first record at or after each
+    records: int | None  # None if the index does not say
+    begin: int  # virtual offsets of the first record and behind the last one, -1 without records
+    end: int
+
+
+def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> _ReadContig:
     """Reads one contig of an index.
 
     Args:
@@ -165,10 +182,6 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
         shift: log2 of the bases of a leaf bin.
         depth: levels of bins above the leaves.
         is_csi: whether bins have offsets of their own, instead of the contig a linear index.
-
-    Returns:
-        Positions (n,) int64, ascending; the virtual offset (n,) int64 of the first record at or after each; and the
-        number of records, None if the index does not say. The last position is where the contig's data end.
     """
     first_leaf = ((1 << 3 * depth) - 1) // 7
     # The bin that holds the contig's offsets and counts instead of records.
@@ -176,6 +189,7 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
     points: list[tuple[int, int]] = []  # (position, offset) of a .csi's bins
     leaves: set[int] = set()
     begin, end, records = 0, 0, None
+    first, behind = -1, -1
     for _ in range(reader.int32()):
         number = reader.int32() & 0xFFFFFFFF
         loffset = int(reader.uint64(1)[0]) if is_csi else 0
@@ -185,8 +199,9 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
             continue
         if not len(chunks):
             continue
-        last = int(chunks.max())
-        end = max(end, last)
+        last = int(chunks[1::2].max())
+        end, behind = max(end, last), max(behind, last)
+        first = min(int(chunks[::2].min()), first) if first >= 0 else int(chunks[::2].min())
         if number >= first_leaf:
             leaves.add(number - first_leaf)
         if is_csi:
@@ -201,17 +216,18 @@ def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> tuple
                 points.append((start + span, last))
     if is_csi:
         if not points:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), records
+            return _ReadContig(np.zeros(0, np.int64), np.zeros(0, np.int64), records, first, behind)
         points.sort()
         starts, offsets = (np.array(column, np.int64) for column in zip(*points, strict=True))
         offsets[offsets == 0] = begin
         starts, offsets = np.append(starts, starts[-1] + (1 << shift)), np.append(offsets, end)
-        return starts, np.maximum.accumulate(offsets), records
+        return _ReadContig(starts, np.maximum.accumulate(offsets), records, first, behind)
     linear = reader.uint64(reader.int32()).astype(np.int64)
     if not len(linear):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), records
+        return _ReadContig(np.zeros(0, np.int64), np.zeros(0, np.int64), records, first, behind)
     linear = np.append(_without_fillers(linear, leaves, begin), end)
-    return np.arange(len(linear), dtype=np.int64) << shift, np.maximum.accumulate(linear), records
+    starts = np.arange(len(linear), dtype=np.int64) << shift
+    return _ReadContig(starts, np.maximum.accumulate(linear), records, first, behind)
 
 
 def _without_fillers(linear: np.ndarray, leaves: set[int], begin: int) -> np.ndarray:
@@ -229,14 +245,16 @@ def _without_fillers(linear: np.ndarray, leaves: set[int], begin: int) -> np.nda
     return linear
 
 
-def _contig(starts: np.ndarray, offsets: np.ndarray, records: int | None, ratio: float) -> IndexedContig:
+def _contig(read: _ReadContig, ratio: float) -> IndexedContig:
+    starts, offsets = read.starts, read.offsets
     if len(starts) < 2:
-        return IndexedContig(np.zeros(0), records)
+        return IndexedContig(np.zeros(0), read.records, read.begin, read.end)
     # A virtual offset has the position of the BGZF block in the file, and a position in the block's content.
     at = (offsets >> 16) + (offsets & 0xFFFF) * ratio
     windows = int(-(-starts[-1] // WINDOW_BASES))
     edges = np.arange(windows + 1, dtype=np.float64) * WINDOW_BASES
-    return IndexedContig(np.maximum(np.diff(np.interp(edges, starts, np.maximum.accumulate(at))), 0.0), records)
+    window_bytes = np.maximum(np.diff(np.interp(edges, starts, np.maximum.accumulate(at))), 0.0)
+    return IndexedContig(window_bytes, read.records, read.begin, read.end)
 
 
 def _compression(path: str, block_starts: Sequence[int]) -> float:

@@ -11,13 +11,16 @@ import pysam
 
 from cnnspark.common.storage import commit, is_remote, is_url, private_file, scheme_of
 from cnnspark.errors import InputError
-from cnnspark.formats.htslib import VCF_INDEXES, local_copy, open_input, require_remote
-from cnnspark.formats.index_merging import TBI_MAX_BASES
-from cnnspark.formats.vcf import VcfSource
+from cnnspark.formats.bgzf import create_bgzf, open_bgzf
+from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, local_copy, open_input, require_remote
+from cnnspark.formats.index_check import require_vcf_index
+from cnnspark.formats.regions import TBI_MAX_BASES
+from cnnspark.formats.vcf import ENCODING, VcfSource
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
+TAB = b"\t"
 MAX_BGZF_BLOCK_BYTES = 65_536  # SAM specification 4.1
 
 
@@ -70,8 +73,12 @@ def needs_copy(path: str) -> bool:
     return kind_of(path) in ("vcf", "bcf")
 
 
-def open_callset(path: str) -> VcfSource:
+def open_callset(path: str, called: str | None = None) -> VcfSource:
     """Opens a bgzipped, indexed callset.
+
+    Args:
+        path: a path or URL.
+        called: what messages call it: the user's file, if ``path`` is a copy of it.
 
     Raises:
         InputError: if the callset is missing, damaged, truncated, not bgzipped or without index; the message says which
@@ -83,7 +90,8 @@ def open_callset(path: str) -> VcfSource:
     if not is_url(path) and not any(Path(path + suffix).exists() for suffix in (".tbi", ".csi")):
         raise InputError(f"{path} has no index; create one with 'tabix -p vcf {path}'")
     _require_whole(path)
-    return VcfSource(path)
+    _require_own_index(path)
+    return VcfSource(path, called=called)
 
 
 def _require_whole(path: str) -> None:
@@ -96,8 +104,23 @@ def _require_whole(path: str) -> None:
             raise InputError(f"{path} is truncated (it has no BGZF end block); copy it again from its source")
 
 
-def index_is_older(path: str) -> bool:
-    """Whether a local callset changed after its index was written; such an index can miss records silently."""
+def _require_own_index(path: str) -> None:
+    """Checks that the index is that of the callset as it is now, before htslib believes it.
+
+    If the callset was changed after its index was made, its records are counted as well.
+    """
+    with fetched_index(path, VCF_INDEXES) as fetched:
+        index = fetched or next(path + suffix for suffix in VCF_INDEXES if Path(path + suffix).exists())
+        indexed = require_vcf_index(path, index)
+    if indexed is not None and _index_is_older(path) and count_records(path) != indexed:
+        raise InputError(
+            f"the index of {path} is older than the file and has another number of records; "
+            f"make it again with 'tabix -f -p vcf {path}'"
+        )
+
+
+def _index_is_older(path: str) -> bool:
+    """Whether a local callset changed after its index was written."""
     if is_url(path):
         return False
     changed = os.stat(path).st_mtime_ns
@@ -106,7 +129,7 @@ def index_is_older(path: str) -> bool:
 
 def count_records(path: str) -> int:
     """The number of records of a bgzipped VCF, counted line by line, whatever its index says."""
-    with pysam.BGZFile(path, "rb", None) as lines:
+    with open_bgzf(path) as lines:
         return sum(1 for line in lines if line and not line.startswith(b"#"))
 
 
@@ -139,9 +162,11 @@ def copy_callset(path: str, target: Path) -> None:
         with local_copy(path) as local:
             _bcf_to_vcf(local, target)
     else:
-        with open_input(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
-            for line in source:
+        with open_input(path) as source, create_bgzf(target) as copy:
+            for number, line in enumerate(source, 1):
                 line = line.rstrip(b"\r\n")
+                if b"\0" in line:
+                    raise InputError(f"{path} line {number} holds a NUL byte; repair the line, or make the file again")
                 if line:
                     copy.write(line + b"\n")
     _require_sorted(path, target)
@@ -156,7 +181,7 @@ def copy_callset(path: str, target: Path) -> None:
 
 def _bcf_to_vcf(path: str, target: Path) -> None:
     try:
-        with pysam.VariantFile(path) as source, pysam.BGZFile(str(target), "wb", None) as copy:
+        with pysam.VariantFile(path) as source, create_bgzf(target) as copy:
             copy.write(str(source.header).encode())
             for record in source:
                 copy.write(str(record).encode())
@@ -166,14 +191,22 @@ def _bcf_to_vcf(path: str, target: Path) -> None:
 
 def _require_sorted(path: str, copy: Path) -> None:
     """Checks the records of ``copy``; messages name ``path`` and the number of the line."""
-    contig, last, done = b"", -1, set()
-    with pysam.BGZFile(str(copy), "rb", None) as lines:
+    contig, last, done, tabs = b"", -1, set(), 0
+    with open_bgzf(copy) as lines:
         for number, line in enumerate(lines, 1):
             if line.startswith(b"#"):
+                if line.startswith(b"#CHROM"):
+                    tabs = line.count(b"\t")
                 continue
-            columns = line.split(b"\t", 2)
-            if len(columns) < 3 or not columns[1].isdigit():
+            if tabs > 7 and line.count(b"\t") != tabs:
+                found = f"{line.count(TAB) + 1} columns and its header {tabs + 1}"
+                raise InputError(f"{path} line {number} has {found}; repair the line, or make the file again")
+            columns = line.split(b"\t", 5)
+            if len(columns) < 6 or not columns[1].isdigit() or not columns[4]:
                 raise InputError(f"{path} line {number} is not a VCF record; repair or remove it")
+            if columns[1] != b"%d" % int(columns[1]):
+                position = columns[1].decode(ENCODING)
+                raise InputError(f"{path} line {number} has the position '{position}'; write it without leading zeros")
             if columns[0] != contig:
                 if columns[0] in done:
                     raise InputError(f"{path} is not sorted (line {number}); sort it with 'bcftools sort'")

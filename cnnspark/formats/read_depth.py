@@ -23,11 +23,13 @@ from cnnspark.formats.binning_index import (
     read_binning_index,
     read_crai,
 )
+from cnnspark.formats.cram_containers import container_head
 from cnnspark.formats.htslib import fetched_index, for_htslib, open_input, read_indexes
 
 # Reads of a BAM, or containers of a CRAM, that are read to learn the mean length of a read.
 _SAMPLED_READS = 1_000
 _SAMPLED_CONTAINERS = 16
+_HEAD_BYTES = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -
     sampled = sorted(containers)[:: max(1, len(containers) // _SAMPLED_CONTAINERS)]
     records = bases = size_bytes = 0
     with open_input(path) as file:
+        version = file.read(5)[4]
         for start in sampled:
             file.seek(start)
-            found = _container_counts(file.read(64))
-            records, bases, size_bytes = records + found[0], bases + found[1], size_bytes + containers[start]
-    if not records or not size_bytes:
+            head = container_head(file.read(_HEAD_BYTES), version)
+            records, bases, size_bytes = records + head.records, bases + head.bases, size_bytes + containers[start]
+    if not records or not size_bytes or not bases:  # reads may have no sequence
         return None
     windows: dict[str, np.ndarray] = {}
     for part in slices:
@@ -135,24 +138,3 @@ def _from_cram(path: str, contigs: Sequence[str], slices: Sequence[CramSlice]) -
         known[first : last + 1] += np.diff(edges) / part.span * (part.slice_bytes * records / size_bytes)
         windows[name] = known
     return ReadDepths.of(windows, bases / records)
-
-
-def _container_counts(head: bytes) -> tuple[int, int]:
-    """The numbers of records and bases in a container's header (CRAM specification 3, section 7)."""
-    at = 4
-    values = []
-    # Reference, start, span, records as ITF8; record counter and bases as LTF8.
-    for limit in (4, 4, 4, 4, 8, 8):
-        leading = 0
-        while leading < limit and head[at] & (0x80 >> leading):
-            leading += 1
-        if limit == 4 and leading == 4:
-            value = (head[at] & 0x0F) << 28 | head[at + 1] << 20 | head[at + 2] << 12 | head[at + 3] << 4
-            value |= head[at + 4] & 0x0F
-        else:
-            value = head[at] & (0xFF >> (leading + 1))
-            for byte in head[at + 1 : at + 1 + leading]:
-                value = value << 8 | byte
-        values.append(value)
-        at += 1 + leading
-    return values[3], values[5]

@@ -24,9 +24,13 @@ from cnnspark.common.stopwatch import add_count, part
 from cnnspark.common.storage import is_url
 from cnnspark.errors import InputError
 from cnnspark.formats.bam_decoding import KEPT, REASONS, survey, unpack
-from cnnspark.formats.htslib import fetched_index, for_htslib, read_indexes
+from cnnspark.formats.binning_index import find_index
+from cnnspark.formats.htslib import fetched_index, for_htslib, open_input, read_indexes
+from cnnspark.formats.index_check import bam_header, require_read_index
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 
+# IDs of the read groups in which HaplotypeCaller's -bamout has its haplotypes, of GATK 4 and 3.
+ARTIFICIAL_READ_GROUPS = ("ArtificialHaplotypeRG", "ArtificialHaplotype")
 # Records held at once as raw BAM, tags included; this bounds memory in very deep regions.
 _RECORDS_AT_ONCE = 50_000
 _MAX_BGZF_BLOCK_BYTES = 65_536
@@ -117,8 +121,8 @@ def _quiet_htslib() -> Iterator[None]:
 class ReadSource:
     """An indexed BAM or CRAM, a local path or a URL that htslib opens. Open it inside the task.
 
-    HaplotypeCaller's ``-bamout`` also holds assembled haplotypes, in a read group with "artificial" in its name; they
-    are left out of the samples and of the reads.
+    HaplotypeCaller's ``-bamout`` also holds assembled haplotypes, in a read group of their own; they are left out of
+    the samples and of the reads.
 
     Attributes:
         path: as given.
@@ -169,14 +173,28 @@ class ReadSource:
                 raise InputError(f"{path} has no index; run 'samtools index {path}'")
             if local:
                 self._check_complete()
-        header = self._file.header.to_dict()
-        groups = [group for group in header.get("RG", []) if not _is_artificial(group.get("ID", ""))]
-        self._has_artificial_reads = len(groups) < len(header.get("RG", []))
+        every = self._read_groups()
+        groups = [group for group in every if not _is_artificial(group.get("ID", ""))]
+        self._has_artificial_reads = len(groups) < len(every)
         self.samples: tuple[str, ...] = tuple(dict.fromkeys(group["SM"] for group in groups if "SM" in group))
         self.contig_lengths: dict[str, int] = dict(zip(self._file.references, self._file.lengths, strict=True))
+        # By number: for a name htslib parses the header's text, which need not be as it should.
+        self._contigs = {name: number for number, name in enumerate(self._file.references)}
         # Records are handed on under a header of contigs alone: the file's own text would be copied for each region.
         self._bare_header = pysam.AlignmentHeader.from_references(list(self._file.references), list(self._file.lengths))
         self._bare_header_bytes = _header_bytes(_as_bam([], self._bare_header))
+
+    def _read_groups(self) -> list[dict[str, str]]:
+        """The fields of the header's ``@RG`` lines, whatever its other lines are like and however they are encoded."""
+        try:
+            text = str(self._file.header)
+        except UnicodeDecodeError:
+            if self._is_cram:
+                return []  # pysam does not hand out its bytes: the reads are taken as the sample's
+            with open_input(self.path) as file:
+                text = bam_header(file).decode("utf-8", "replace")
+        lines = [line.rstrip("\r").split("\t")[1:] for line in text.split("\n") if line.startswith("@RG\t")]
+        return [{field[:2]: field[3:] for field in fields} for fields in lines]
 
     def _check_complete(self) -> None:
         """Checks that a BAM does not end in the middle of a BGZF block, and that a CRAM has its closing container."""
@@ -184,10 +202,27 @@ class ReadSource:
         if not complete:
             raise InputError(f"{self.path} is truncated; copy or make the file again")
 
+    def require_own_index(self) -> None:
+        """Checks that the index is that of the file as it is now.
+
+        Raises:
+            InputError: it is that of another file, or cannot be read.
+        """
+        with fetched_index(self.path, read_indexes(self.path)) as fetched:
+            index = fetched or find_index(self.path, read_indexes(self.path))
+            if index is not None:
+                require_read_index(self.path, index, self._is_cram)
+
     @property
     def mapped_reads(self) -> int | None:
-        """The number of mapped reads, from the index; None for a CRAM, whose index does not say it."""
-        return None if self._file.is_cram else int(self._file.mapped)
+        """The number of mapped reads, from the index; None if it does not say it, as that of a CRAM."""
+        if self._file.is_cram:
+            return None
+        mapped = int(self._file.mapped)
+        if mapped:
+            return mapped
+        # An index without counts also says 0.
+        return None if any(not read.is_unmapped for read in islice(self._file.fetch(until_eof=True), 1)) else 0
 
     @part("read")
     def read(self, region: Region, read_filter: ReadFilter | None) -> ReadBatch:
@@ -215,7 +250,8 @@ class ReadSource:
         with _quiet_htslib():
             try:
                 if start < end:
-                    records: Iterator[pysam.AlignedSegment] = iter(self._file.fetch(region.contig, start, end))
+                    contig = self._contigs[region.contig]
+                    records: Iterator[pysam.AlignedSegment] = iter(self._file.fetch(tid=contig, start=start, end=end))
                     if self._has_artificial_reads:
                         records = (r for r in records if not (r.has_tag("RG") and _is_artificial(r.get_tag("RG"))))
                     while stream := self._raw_records(records):
@@ -253,9 +289,20 @@ class ReadSource:
         self.close()
 
 
+def open_reads(path: str, reference_path: str | None = None) -> ReadSource:
+    """Opens reads whose index is checked against the file, as a driver does once for all tasks.
+
+    Raises:
+        InputError: as :class:`ReadSource` does, and if the index is that of another file.
+    """
+    source = ReadSource(path, reference_path)
+    source.require_own_index()
+    return source
+
+
 def _is_artificial(read_group: object) -> bool:
-    """Whether a read group holds HaplotypeCaller's assembled haplotypes."""
-    return "artificial" in str(read_group).lower()
+    """Whether a read group holds HaplotypeCaller's assembled haplotypes; users' groups may have any other ID."""
+    return read_group in ARTIFICIAL_READ_GROUPS
 
 
 def _one_line(error: Exception) -> str:

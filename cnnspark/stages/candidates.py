@@ -13,7 +13,7 @@ from cnnspark.execution.shards import BlockLines, BlockOutput, write_shards
 from cnnspark.execution.tasks import Session
 from cnnspark.formats import callset
 from cnnspark.formats.contigs import check_regions
-from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reads import ReadSource, open_reads
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import clip_to_contigs, parse_region
 from cnnspark.formats.vcf import VcfHeader
@@ -44,7 +44,7 @@ def call_candidates(
     paths = paths.absolute()
     callset.require_file(required(paths.reference, "--reference"), "reference")
     reads, reference = (
-        ReadSource(required(paths.reads, "--reads"), paths.reference),
+        open_reads(required(paths.reads, "--reads"), paths.reference),
         ReferenceSource(str(paths.reference)),
     )
     check_reads(reads, reference)

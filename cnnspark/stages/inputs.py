@@ -15,7 +15,7 @@ from cnnspark.config import Config, InputPaths
 from cnnspark.errors import UsageError
 from cnnspark.execution.run_lock import private_folder
 from cnnspark.formats import callset
-from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reads import open_reads
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, parse_region
 from cnnspark.formats.vcf import VcfHeader
@@ -38,7 +38,6 @@ class CheckedInputs:
         regions: the chosen ones; empty for all of the callset.
         preflight: what the checks found out.
         identity: what a run's result depends on; a run is resumed only if it is the same.
-        stale_index: the index is older than the callset, so its records must be counted.
     """
 
     inputs: block_tensors.Inputs
@@ -46,7 +45,6 @@ class CheckedInputs:
     regions: list[Region]
     preflight: Preflight
     identity: dict[str, Any]
-    stale_index: bool = False  # older than the callset: what it leads to must be counted
 
 
 @contextmanager
@@ -77,9 +75,7 @@ def checked_inputs(
             copy = stack.enter_context(private_folder(out, "callset")) / "callset.vcf.gz"
             callset.place_copy(vcf, copy)
             readable = str(copy)
-        source = callset.open_callset(readable)
-        stale = callset.index_is_older(readable)
-        source.path = vcf  # what messages name
+        source = callset.open_callset(readable, vcf)
         stack.callback(source.close)
         paths, members = _members(paths, source.header, needs_reads) if needs_reference else (paths, ())
         reads = reference = None
@@ -87,7 +83,7 @@ def checked_inputs(
             callset.require_file(required(paths.reference, "--reference"), "reference")
             reference = ReferenceSource(str(paths.reference))
         if needs_reads and not members:
-            reads = ReadSource(required(paths.reads, "--reads"), paths.reference)
+            reads = open_reads(required(paths.reads, "--reads"), paths.reference)
         regions = [parse_region(text, source.contigs) for text in paths.regions]
         found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch, members)
         for warning in found.warnings:
@@ -115,7 +111,7 @@ def checked_inputs(
         if paths.members:
             identity["members"] = {member.sample: member.reads for member in members}
         with about(sample=found.sample):
-            yield CheckedInputs(inputs, source.header, regions, found, identity, stale)
+            yield CheckedInputs(inputs, source.header, regions, found, identity)
 
 
 def _members(paths: InputPaths, header: VcfHeader, needs_reads: bool) -> tuple[InputPaths, tuple[Member, ...]]:

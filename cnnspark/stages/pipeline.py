@@ -31,7 +31,7 @@ from cnnspark.execution.shards import MERGED
 from cnnspark.execution.tasks import LocalSession, Session
 from cnnspark.filtering.request import FilterOptions
 from cnnspark.formats.callset import require_file
-from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reads import open_reads
 from cnnspark.models.card import SENSITIVITIES, Card
 from cnnspark.models.names import MODELS_WITHOUT_READS
 from cnnspark.models.selection import SelectedModel, select_model
@@ -162,7 +162,7 @@ class _Run:
         if self.needs_reads and not paths.members:
             require_reads(paths.reads, self.selected.path if self.selected else self.config.train.model)
         if (self.needs_reads and not paths.members) or paths.vcf is None:
-            ReadSource(required(paths.reads, "--reads"), paths.reference).close()
+            open_reads(required(paths.reads, "--reads"), paths.reference).close()
 
     def steps(self) -> list[tuple[str, bool, Callable[[], None]]]:
         """The steps in their order: name, whether this run needs it, and what it does."""

@@ -25,6 +25,8 @@ from cnnspark.variants.carriers import Member
 # Records of each contig whose REF is compared with the reference before the run.
 REF_SAMPLE_RECORDS = 200
 # Members whose problem is written out; of thousands in a wrong folder the first say enough.
+# Members whose index is compared with their reads, spread over all of them.
+_INDEXES_CHECKED = 50
 _NAMED_PROBLEMS = 5
 # The packages whose versions must agree between driver and executors: arrays and bytes pass between them.
 PROBED_PACKAGES = ("numpy", "pyarrow", "pysam", "petastorm", "cnnspark", "tensorflow", "keras")
@@ -89,6 +91,8 @@ def check_inputs(
             f"{vcf.path} has {len(vcf.header.samples)} samples: QUAL and INFO are of all of them, so annotations are "
             f"those that FORMAT has of '{found.sample}'"
         )
+    if members or found.sample and len(vcf.header.samples) > 1:
+        _check_genotypes(vcf, regions)
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
     _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
@@ -177,7 +181,9 @@ def check_members(
     """
     problems, unnamed = [], 0
     by_sample: dict[str, Member] = {}
-    for member in members:
+    # An index of a whole genome's reads takes a second to look through.
+    indexes_checked = set(range(0, len(members), max(1, len(members) // _INDEXES_CHECKED)))
+    for number, member in enumerate(members):
         if member.sample in by_sample:
             files = f"{by_sample[member.sample].reads} and {member.reads}"
             problems.append(f"sample '{member.sample}' is given twice ({files}); join its reads or leave one out")
@@ -191,6 +197,8 @@ def check_members(
         try:
             with ReadSource(member.reads, reference.path) as reads:
                 unnamed += not reads.samples
+                if number in indexes_checked:
+                    reads.require_own_index()
                 _check_member(vcf, member, reads, reference, contigs)
         except InputError as error:
             problems.append(str(error))
@@ -227,6 +235,17 @@ def _sample_records(vcf: VcfSource, regions: Sequence[Region]) -> Iterator[Recor
     """The first records of each region, or of each contig."""
     for region in regions or [Region(contig) for contig in vcf.contigs]:
         yield from islice(vcf.records(region), REF_SAMPLE_RECORDS)
+
+
+def _check_genotypes(vcf: VcfSource, regions: Sequence[Region]) -> None:
+    """Checks that the records say who carries an allele: among several samples that decides what is scored."""
+    if any(record.rest is not None and "GT" in record.rest.split("\t", 1)[0].split(":") for record in
+           _sample_records(vcf, regions)):  # fmt: skip
+        return
+    raise InputError(
+        f"the records of {vcf.path} have no genotypes (FORMAT/GT), so that nothing says which of its "
+        f"{len(vcf.header.samples)} samples carries an allele; score one sample's own callset ('bcftools view -s')"
+    )
 
 
 def _check_records(

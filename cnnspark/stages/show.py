@@ -13,7 +13,7 @@ from cnnspark.common.log import listed
 from cnnspark.common.storage import local_folder
 from cnnspark.errors import InputError, UsageError
 from cnnspark.formats.callset import copy_callset, needs_copy, open_callset, require_file
-from cnnspark.formats.reads import ReadSource
+from cnnspark.formats.reads import open_reads
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.reports.allele.position import (
@@ -71,7 +71,7 @@ def show(
         if needs_copy(vcf):
             readable = str(Path(folder) / "callset.vcf.gz")
             copy_callset(vcf, Path(readable))
-        with open_callset(readable) as source, ReadSource(reads, reference) as read_source:
+        with open_callset(readable, vcf) as source, open_reads(reads, reference) as read_source:
             source.path = vcf
             genome = ReferenceSource(reference)
             check_reads(read_source, genome)

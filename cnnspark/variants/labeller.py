@@ -71,6 +71,7 @@ class TruthPaths:
             if path:
                 callset.require_file(path, what)
         if self.labels is None:
+            callset.open_callset(str(self.truth)).close()  # says what is wrong with it or its index
             with TruthSource(str(self.truth), str(self.bed)) as truth:
                 callset.require_file(required(reference, "--reference"), "reference")
                 genome = ReferenceSource(str(reference))

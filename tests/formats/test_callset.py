@@ -10,7 +10,7 @@ import pysam
 import pytest
 
 from cnnspark.errors import InputError
-from cnnspark.formats.callset import copy_callset, count_records, index_is_older, kind_of, needs_copy, open_callset
+from cnnspark.formats.callset import copy_callset, count_records, kind_of, needs_copy, open_callset
 from tests.conftest import read_lines, write_vcf
 
 LINES = ["c1 5 . A C 1e-05 . DP=007", "c1 9 . A T . . .", "c2 1 . G GA . . ."]
@@ -87,11 +87,14 @@ def test_another_file_than_a_callset_is_one_sentence(tmp_path: Path, content: by
         open_callset(str(path))
 
 
-def test_an_index_older_than_its_callset_is_noticed(tmp_path: Path) -> None:
+def test_an_index_older_than_its_callset_must_know_all_its_records(tmp_path: Path) -> None:
     path = write_vcf(tmp_path / "a.vcf.gz", LINES)
-    assert not index_is_older(path)
     os.utime(path + ".tbi", (1, 1))
-    assert index_is_older(path)
+    open_callset(path).close()  # copied in another order: nothing is missing
+    other = write_vcf(tmp_path / "b.vcf.gz", LINES[:-1])
+    os.replace(other + ".tbi", path + ".tbi")
+    with pytest.raises(InputError, match="tabix -f -p vcf"):
+        open_callset(path)
     assert count_records(path) == len(LINES)
 
 
