@@ -208,6 +208,14 @@ def make_room(folder: Location, flag: str = "--out") -> None:
     make_folder(folder if is_remote(folder) else folder.parent, flag)
 
 
+def short_name(name: str) -> str:
+    """A file's name, or one of at most 160 bytes that stands for it: private files add to it, and 255 are allowed."""
+    content = name.encode("utf-8", "surrogateescape")
+    if len(content) <= 160:
+        return name
+    return f"{content[:120].decode('utf-8', 'ignore')}~{hashlib.sha256(content).hexdigest()[:32]}"
+
+
 @contextmanager
 def private_file(target: Location) -> Iterator[Path]:
     """The path of a local file that only this attempt writes, for :func:`commit`; it is removed afterwards.
@@ -220,8 +228,9 @@ def private_file(target: Location) -> Iterator[Path]:
             yield Path(folder) / target.name
         return
     # Containers share process numbers, so a number alone would not tell two attempts apart.
-    own = f".{target.name}.{os.getpid()}-{time.monotonic_ns()}-{uuid.uuid4().hex[:8]}"
-    temporary = Path(str(target.with_name(own + "".join(target.suffixes[-2:]))))
+    own = f".{short_name(target.name)}.{os.getpid()}-{time.monotonic_ns()}-{uuid.uuid4().hex[:8]}"
+    suffix = "".join(target.suffixes[-2:])
+    temporary = Path(str(target.with_name(own + (suffix if len(suffix) < 20 else ""))))
     try:
         yield temporary
     finally:
@@ -242,7 +251,7 @@ def write_text(target: Location, text: str) -> None:
     if is_remote(target):
         _store(target).fs.pipe_file(_store(target).path, text.encode())
         return
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    temporary = target.with_name(f".{short_name(target.name)}.{uuid.uuid4().hex}")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(str(temporary), str(target))

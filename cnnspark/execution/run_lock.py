@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnspark.common.storage import is_remote, remove, write_text
+from cnnspark.common.storage import is_remote, remove, short_name, write_text
 from cnnspark.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def private_folder(target: Location, kind: str) -> Iterator[Location]:
     Yields:
         The folder. On an object store it exists as soon as something is written to it.
     """
-    prefix = f".{target.name}.{kind}-"
+    prefix = f".{short_name(target.name)}.{kind}-"
     if is_remote(target):
         there = target.with_name(prefix + uuid.uuid4().hex)
         try:

@@ -11,6 +11,7 @@ import pysam.bcftools
 from pysam.utils import SamtoolsError
 
 from cnnspark.errors import InputError, RunError
+from cnnspark.formats.bgzf import open_bgzf
 from cnnspark.formats.vcf import ENCODING, VcfHeader
 
 SUFFIX = ".bcf"
@@ -77,7 +78,7 @@ def first_undeclared(vcf: Path) -> str:
     """
     header_lines: list[str] = []
     header: VcfHeader | None = None
-    with pysam.BGZFile(str(vcf), "rb", None) as lines:
+    with open_bgzf(vcf) as lines:
         for raw in lines:
             line = raw.decode(ENCODING)
             if line.startswith("#"):

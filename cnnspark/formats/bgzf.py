@@ -10,6 +10,8 @@ from typing import Any
 
 import pysam
 
+from cnnspark.formats.htslib import for_htslib, open_input
+
 # Bytes of a trial write: more than a disk can take that has just refused a BGZF block (64 KiB).
 PROBE_BYTES = 1 << 17
 
@@ -35,6 +37,26 @@ def write_failure(path: str | os.PathLike[str], failure: OSError) -> OSError:
     return OSError(f"{path} cannot be written ({failure})")
 
 
+def open_bgzf(path: str | os.PathLike[str]) -> pysam.BGZFile:
+    """Opens a bgzipped, gzipped or plain file, a path or a URL, to read its lines as bytes.
+
+    Raises:
+        OSError: if it cannot be opened; pysam alone would crash the process.
+    """
+    open_input(str(path)).close()
+    return pysam.BGZFile(for_htslib(str(path)), "rb", None)
+
+
+def create_bgzf(path: str | os.PathLike[str]) -> pysam.BGZFile:
+    """Opens a local file to write BGZF; an existing one is overwritten.
+
+    Raises:
+        OSError: if it cannot be written; pysam alone would crash the process.
+    """
+    open(path, "wb").close()
+    return pysam.BGZFile(str(path), "wb", None)
+
+
 class BgzfWriter:
     """A BGZF file to write, whose errors name the cause: a full disk, an exhausted quota. It is a context manager.
 
@@ -44,7 +66,7 @@ class BgzfWriter:
     def __init__(self, path: str | os.PathLike[str]):
         """Opens ``path``; an existing file is overwritten."""
         self.path = str(path)
-        self._file: Any = pysam.BGZFile(self.path, "wb", None)
+        self._file: Any = create_bgzf(self.path)
 
     def __enter__(self) -> BgzfWriter:
         return self

@@ -99,18 +99,18 @@ def input_bytes(path: str) -> int:
 
 @contextmanager
 def open_lines(path: str) -> Iterator[TextIO]:
-    """Opens a text input, a path or a URL, to read its lines as UTF-8.
+    """Opens a text input, a path or a URL, to read its lines as UTF-8, without the byte-order mark that Excel writes.
 
     Raises:
         OSError: if it cannot be opened, as ``open`` does.
         UnicodeDecodeError: while it is read, or on opening a URL, if it is not text.
     """
     if not is_url(path):
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8-sig") as lines:
             yield lines
         return
     with open_input(path) as source:
-        yield io.StringIO(source.read().decode("utf-8"))
+        yield io.StringIO(source.read().decode("utf-8-sig"))
 
 
 def require_remote(path: str, what: str) -> None:

@@ -58,12 +58,23 @@ class ReferenceSource:
         """The letters of [start, end), upper case, cut at the contig's ends.
 
         Raises:
-            InputError: if the contig is unknown.
+            InputError: if the contig is unknown, or the file is damaged.
         """
         if contig not in self.lengths:
             raise InputError(f"{self.path} has no contig '{contig}'; give the reference that the callset was made with")
         start, end = max(0, start), min(end, self.lengths[contig])
-        return self._file.fetch(contig, start, end).upper() if end > start else ""
+        if end <= start:
+            return ""
+        try:
+            letters = self._file.fetch(contig, start, end).upper()
+            if len(letters) != end - start or not letters.isascii():
+                raise ValueError(f"{len(letters)} bases are there")
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{self.path} cannot be read at {contig}:{start + 1}-{end} ({error}); the file is damaged, or its .fai "
+                "is of another file: copy it again, or run 'samtools faidx' on it"
+            ) from None
+        return letters
 
     def letters(self, contig: str, start: int, end: int) -> str:
         """The letters of [start, end), upper case, with a blank for each position off the contig.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 
 ENCODING = "latin-1"
+TAB = "\t"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class VcfHeader:
 
     Attributes:
         lines: without line ends; the last is the ``#CHROM`` line.
-        samples: names of the sample columns, in their order.
+        columns: the number of columns of the ``#CHROM`` line.
+        samples: names of the sample columns, in their order, read as UTF-8 if they are that.
         info: declarations of INFO fields, by ID.
         format: declarations of FORMAT fields, by ID.
         filters: declarations of FILTERs, by ID.
@@ -48,13 +51,22 @@ class VcfHeader:
         """Reads the declarations of ``lines`` (without line ends; the last is the ``#CHROM`` line).
 
         Raises:
-            InputError: if the ``#CHROM`` line is missing.
+            InputError: if there is not one ``#CHROM`` line at the end, or a sample has no name or that of another.
         """
         if not lines or not lines[-1].startswith("#CHROM\t"):
-            raise InputError("the VCF has no #CHROM line; it is truncated or not a VCF")
+            raise InputError("the VCF has no #CHROM line before its first record; it is truncated or not a VCF")
+        if any(line.startswith("#CHROM") for line in lines[:-1]):
+            raise InputError("the VCF has several #CHROM lines; leave one, before the first record")
         self.lines = tuple(lines)
         columns = lines[-1].split("\t")
-        self.samples = tuple(columns[9:])
+        self.columns = len(columns)
+        self.samples = tuple(_text(name) for name in columns[9:])
+        repeated = [name for name, times in Counter(self.samples).items() if times > 1 or not name]
+        if repeated:
+            raise InputError(
+                f"the VCF's #CHROM line has the sample '{repeated[0]}' more than once or a sample without a name; "
+                "rename it with 'bcftools reheader -s'"
+            )
         self.info = self._declared("INFO")
         self.format = self._declared("FORMAT")
         self.filters = self._declared("FILTER")
@@ -87,9 +99,8 @@ class VcfHeader:
         """
         lines = list(self.lines[:-1])
         for line in added:
-            declaration = re.match(r"##(INFO|FORMAT|FILTER)=<ID=[^,>]+", line)
-            prefix = re.compile(re.escape(declaration[0]) + "[,>]") if declaration else None
-            same = [i for i, old in enumerate(lines) if prefix and prefix.match(old)]
+            declared = _declared_id(line)
+            same = [i for i, old in enumerate(lines) if declared and _declared_id(old) == declared]
             if same:
                 lines[same[0]] = line
             elif line not in lines:
@@ -103,6 +114,26 @@ class VcfHeader:
     def text(self) -> str:
         """All lines, each with its line end."""
         return "\n".join(self.lines) + "\n"
+
+
+def _declared_id(line: str) -> tuple[str, str] | None:
+    """Kind and ID that an INFO, FORMAT or FILTER line declares, whatever the order of its values; None for others."""
+    kind = re.match(r"##(INFO|FORMAT|FILTER)=<", line)
+    found = kind and re.search(r"[<,]ID=([^,>]+)", line.partition(",Description=")[0])
+    return (kind[1], found[1]) if kind and found else None
+
+
+def _text(name: str) -> str:
+    """A name whose bytes were read as Latin-1, as UTF-8 if it is that."""
+    try:
+        return name.encode(ENCODING).decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+def as_bytes_of_utf8(name: str) -> str:
+    """A name as :data:`ENCODING` reads its UTF-8 bytes: what a header's line has to hold."""
+    return name.encode("utf-8").decode(ENCODING)
 
 
 def number_or_nan(text: str | None) -> float:
@@ -141,11 +172,13 @@ class Record:
         if len(columns) < 8:
             raise InputError(f"a VCF line has {len(columns)} columns instead of 8: '{line[:60]}'; repair the file")
         self.contig, pos, self.id, self.ref, alt, self.qual, self.filter, self.info = columns[:8]
-        try:
-            self.start = int(pos) - 1
-        except ValueError:
-            raise InputError(f"a VCF line has the position '{pos}' on {self.contig}; repair the file") from None
-        self.alts: tuple[str, ...] = () if alt in (".", "") else tuple(alt.split(","))
+        # What is written must be what was read: "0300" and "+300" are numbers for Python.
+        if not pos.isdecimal() or (pos[0] == "0" and pos != "0"):
+            raise InputError(f"a VCF line has the position '{pos}' on {self.contig}; repair the file")
+        self.start = int(pos) - 1
+        if not alt:
+            raise InputError(f"the VCF line at {self.contig}:{pos} has an empty ALT; write '.' for none")
+        self.alts: tuple[str, ...] = () if alt == "." else tuple(alt.split(","))
         self.rest = columns[8] if len(columns) > 8 else None
         self.index = index
 
@@ -221,17 +254,18 @@ class VcfSource:
         header: the VCF's header.
     """
 
-    def __init__(self, path: str, index: str | None = None):
+    def __init__(self, path: str, index: str | None = None, called: str | None = None):
         """Opens the VCF, a path or a URL.
 
         Args:
             path: the VCF.
             index: a local index file, if it is not beside the VCF.
+            called: what messages call the VCF, if not ``path``.
 
         Raises:
             InputError: if the file or its index cannot be opened, or the header is damaged; the message has a remedy.
         """
-        self.path = path
+        self.path = called or path
         if index is None and os.path.exists(f"{path}.csi") and not os.path.exists(f"{path}.tbi"):
             index = f"{path}.csi"  # pysam looks for .tbi only
         try:
@@ -247,7 +281,7 @@ class VcfSource:
         try:
             self.header = VcfHeader(lines)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{self.path}: {error}") from None
 
     @property
     def contigs(self) -> list[str]:
@@ -263,10 +297,18 @@ class VcfSource:
         if region.contig not in self._file.contigs:
             return
         end = None if region.end >= END_OF_CONTIG else region.end
+        tabs = self.header.columns - 1
+        has_samples = bool(self.header.samples)
         try:
             for line in self._file.fetch(region.contig, region.start, end):
-                start = int(line.split("\t", 2)[1]) - 1
-                if region.owns(start):
+                columns = line.split("\t", 2)
+                if region.owns(int(columns[1]) - 1):
+                    if has_samples and line.count("\t") != tabs:
+                        found = line.count(TAB) + 1
+                        raise InputError(
+                            f"{self.path} has {found} columns at {columns[0]}:{columns[1]} and {tabs + 1} in its header"
+                            "; repair the file, or make it again"
+                        )
                     yield line
         except (OSError, ValueError) as error:
             raise InputError(

@@ -14,6 +14,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.formats.vcf import Record, VcfHeader, check_header_field, lines_of, set_sample_values
@@ -23,7 +25,7 @@ from cnnspark.scoring.cascade import FirstStage
 from cnnspark.scoring.output import drop_stages
 from cnnspark.scoring.output import score_header as header_of_one
 from cnnspark.scoring.plan import ScoringPlan
-from cnnspark.scoring.predict import Predicted, input_counts, predictor
+from cnnspark.scoring.predict import WITHOUT_READS, Predicted, input_counts, predictor
 from cnnspark.tensors.block_tensors import AlleleNumber, Inputs
 from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.chunks import scorable
@@ -102,7 +104,9 @@ def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
 
     def work(block: Block) -> BlockOutput:
         found = source.carriers(block)
-        scores, stages, more, lie = _predict(source.tensors(found), predict, card, block)
+        scores, stages, more, lie = _predict(
+            source.tensors(found), predict, card, block, any(member.reads for member in inputs.members)
+        )
         if had_stages:
             drop_stages(found.records)
         annotate(found.records, scores, key, stages)
@@ -124,6 +128,7 @@ def _predict(
     predict: Callable[[TensorBatch, Block], Predicted],
     card: Card,
     block: Block,
+    with_reads: bool,
 ) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
     """Predicts a block's carriers; tensors are released as soon as they are scored.
 
@@ -149,6 +154,8 @@ def _predict(
             for (allele, _), stage in zip(names, found.stages.tolist(), strict=True):
                 stages[allele] = max(stage, stages.get(allele, 0))
         counts.update(found.counts)
+        if with_reads:
+            counts[WITHOUT_READS] += int((np.diff(batch.row_offsets) == 0).sum())
         packed.append(input_counts(card, batch))
         waiting.clear()
 

@@ -23,6 +23,9 @@ from cnnspark.tensors.batches import scoring_batches
 from cnnspark.tensors.site_features import feature_columns
 from cnnspark.variants.score_fields import STAGES, log_odds
 
+# Key in a block's counts: scored alleles at which there was no read.
+WITHOUT_READS = "alleles scored without a read"
+
 if TYPE_CHECKING:
     from cnnspark.models.bundle import Bundle
     from cnnspark.tensors.schema import TensorBatch

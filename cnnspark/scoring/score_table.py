@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.formats.bgzf import open_bgzf
 from cnnspark.formats.callset import require_file
 from cnnspark.formats.htslib import for_htslib
 from cnnspark.formats.vcf import ENCODING, Record, number_or_nan
@@ -42,7 +43,7 @@ def _records(path: str) -> Iterator[Record]:
             for found in file:
                 yield Record(str(found).rstrip("\n"))
         return
-    with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
+    with open_bgzf(path) as lines:
         for line in lines:
             if line and not line.startswith(b"#"):
                 yield Record(line.decode(ENCODING))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnnspark.execution.blocks import Block
 from cnnspark.execution.prefetch import Steps
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.formats.vcf import Record, lines_of, set_sample_values
 from cnnspark.scoring.output import annotate, drop_stages
 from cnnspark.scoring.plan import ScoringPlan
-from cnnspark.scoring.predict import input_counts, predictor
+from cnnspark.scoring.predict import WITHOUT_READS, input_counts, predictor
 from cnnspark.tensors.block_tensors import BlockTensors, Inputs
 from cnnspark.tensors.chunks import scorable
 from cnnspark.variants.score_fields import (
@@ -45,6 +47,8 @@ def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
                 set_sample_values(record, FORMAT_KEY, {})
         counts = Counter({f"passed through: {reason}": n for reason, n in counts.items()})
         counts["alleles scored"] = len(batch)
+        if inputs.reads is not None:
+            counts[WITHOUT_READS] = int((np.diff(batch.row_offsets) == 0).sum())
         counts.update(predicted.counts)
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
         counts["records without a scorable allele"] = sum(not scorable(record) for record in records)

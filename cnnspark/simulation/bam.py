@@ -14,6 +14,7 @@ import pysam
 
 from cnnspark.common.numba_jit import jit
 from cnnspark.errors import RunError
+from cnnspark.formats.bgzf import create_bgzf
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.simulation.alignment import Alignments
 from cnnspark.simulation.sequencing import RawReads
@@ -95,7 +96,7 @@ class BamWriter:
     def __init__(self, path: Path, header: pysam.AlignmentHeader):
         """Opens the file and writes the header."""
         self._path = path
-        self._out = pysam.BGZFile(str(path), "wb", None)
+        self._out = create_bgzf(path)
         text = str(header).encode("ascii")
         chunks = [b"BAM\1", struct.pack("<i", len(text)), text, struct.pack("<i", header.nreferences)]
         for name, length in zip(header.references, header.lengths, strict=True):

@@ -21,6 +21,7 @@ import pysam
 
 from cnnspark.common.storage import make_folder
 from cnnspark.errors import InputError
+from cnnspark.formats.bgzf import create_bgzf
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region, clip_to_contigs, in_order, merge_regions, parse_region
@@ -266,7 +267,7 @@ def _write_made_up_reference(path: Path, settings: SimulationSettings) -> None:
 
 def _write_vcf(path: Path, lines: Iterable[str]) -> None:
     """Compresses (BGZF) and indexes."""
-    with pysam.BGZFile(str(path), "wb", None) as out:
+    with create_bgzf(path) as out:
         out.write(("\n".join(lines) + "\n").encode("ascii"))
     pysam.tabix_index(str(path), preset="vcf", force=True)
 

@@ -20,6 +20,7 @@ import pysam
 from cnnspark.common.storage import is_url
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import TASKS_PER_SLOT, WINDOW_BASES, BlockSettings
+from cnnspark.formats.bgzf import open_bgzf
 from cnnspark.formats.binning_index import WINDOW_BASES as INDEX_BASES
 from cnnspark.formats.binning_index import find_index, read_binning_index
 from cnnspark.formats.callset import kind_of, open_callset, require_file
@@ -223,7 +224,7 @@ def _callset(vcf: str) -> tuple[dict[str, np.ndarray], float]:
         else:
             open_callset(vcf).close()  # says what is wrong with it
             names = []
-            with pysam.BGZFile(for_htslib(vcf), "rb", None) as file:
+            with open_bgzf(vcf) as file:
                 lines = islice((line for line in file if line and not line.startswith(b"#")), _SAMPLED_RECORDS)
                 split = (line.decode(ENCODING).split("\t", 5) for line in lines)
                 pairs = [(columns[3], columns[4].split(",")) for columns in split if len(columns) > 5]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cnnspark.common.log import about, progress
 from cnnspark.common.storage import is_remote, make_room, write_json
-from cnnspark.errors import QualityError, UsageError
+from cnnspark.errors import InputError, QualityError, UsageError
+from cnnspark.execution.merge import total_counts
 from cnnspark.execution.shards import (
     GUARD,
     BlockLines,
@@ -25,6 +26,7 @@ from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, compare
 from cnnspark.models.selection import select_model
 from cnnspark.scoring.plan import ScoringPlan
+from cnnspark.scoring.predict import WITHOUT_READS
 from cnnspark.scoring.score import score_header, score_work
 from cnnspark.stages.costs import scoring_costs
 from cnnspark.stages.inputs import CheckedInputs, checked_inputs, require_reads
@@ -34,6 +36,9 @@ from cnnspark.stages.run_steps import finish_run, planned_blocks
 
 if TYPE_CHECKING:
     from cnnspark.common.storage import Location
+
+# Scored alleles without a read: the share from which a run warns, and how many are too many to have none at all.
+WARNED_SHARE, MIN_WITHOUT_READS = 0.05, 10
 
 
 @about(stage="score")
@@ -85,6 +90,7 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
             return score_work(inputs, plan)
 
         rows = write_shards(session, folder, blocks, header, make_work)
+        check_reads_found(total_counts(rows), str(paths.reads or "the samples' reads"))
         compared = compare_inputs(folder.out / GUARD, card, rows, request.strict)
         facts = {
             "stage": "score",
@@ -99,6 +105,28 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
             remove_merged_of_other_type(folder, request.output_type)
         summary = finish_run(session, folder, blocks, rows, header, target, facts)
         return summary | {"guard": compared and {k: v for k, v in compared.items() if k != "inputs"}}
+
+
+def check_reads_found(counts: Mapping[str, int], reads: str) -> None:
+    """Warns of scored alleles at which there was no read; too many are no gaps of coverage.
+
+    Args:
+        counts: of the run.
+        reads: what messages call them.
+
+    Raises:
+        InputError: there was none at any of MIN_WITHOUT_READS alleles or more.
+    """
+    scored = counts.get("alleles scored, by sample", counts.get("alleles scored", 0))
+    missing = counts.get(WITHOUT_READS, 0)
+    said = f"no reads at {missing} of {scored} scored alleles"
+    if missing == scored >= MIN_WITHOUT_READS:
+        raise InputError(
+            f"{said}: {reads} and the callset do not belong together, or the index of the reads is damaged; check "
+            "both, and index the reads again with 'samtools index'"
+        )
+    if missing > WARNED_SHARE * scored:
+        progress(f"warning: {said}; check that {reads} covers the callset")
 
 
 def compare_inputs(path: Location, card: Card, rows: Iterable[ShardRow], strict: bool) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ import numpy as np
 from cnnspark.formats.reads import ReadBatch, ReadFilter, ReadSource
 from cnnspark.formats.reference import LETTER_OF_CODE, A, ReferenceSource, T, encode_bases
 from cnnspark.formats.regions import Region
+from cnnspark.formats.vcf import as_bytes_of_utf8
 from cnnspark.variants.candidate_kernels import (
     BASE,
     GOES_ON,
@@ -95,7 +96,7 @@ def candidate_header(contigs: Mapping[str, int], sample: str) -> list[str]:
     lines = ["##fileformat=VCFv4.2", '##FILTER=<ID=PASS,Description="All filters passed">']
     lines.append("##source=cnnspark candidates: one biallelic record per allele, indels left-normalised")
     lines += [f"##contig=<ID={name},length={length}>" for name, length in contigs.items()]
-    return [*lines, *HEADER_LINES, f"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t{sample}"]
+    return [*lines, *HEADER_LINES, f"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t{as_bytes_of_utf8(sample)}"]
 
 
 def candidate_lines(

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pysam
-
 from cnnspark.errors import InputError
-from cnnspark.formats.htslib import for_htslib, open_lines
+from cnnspark.formats.bgzf import open_bgzf
+from cnnspark.formats.htslib import open_lines
 from cnnspark.formats.vcf import ENCODING, Record
 from cnnspark.variants.alleles import FALSE_VARIANT, TRUE_VARIANT, UNKNOWN, unscorable_reason
 from cnnspark.variants.truth import EXACT, NOT_IN_TABLE, NOT_IN_TRUTH, OUTSIDE
@@ -154,7 +153,7 @@ def _annotated_records(path: str) -> Iterator[tuple[Record, dict[str, str]]]:
     """Each record, with the FORMAT values of its column QUERY, or of its last sample."""
     sample = 0
     try:
-        with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
+        with open_bgzf(path) as lines:
             for raw in lines:
                 line = raw.decode(ENCODING).rstrip("\r")
                 if line.startswith("#CHROM"):

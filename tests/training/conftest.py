@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_replicas() -> Iterator[None]:
-    """Replicas that a test starts without Spark are forked, too."""
+    """Replicas that a test starts without Spark are also forked."""
     from benchmarks.training import training
 
     with pytest.MonkeyPatch.context() as patch:

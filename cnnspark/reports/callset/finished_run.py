@@ -16,6 +16,7 @@ from cnnspark.evaluation.callset_counts import CallsetCounter, CallsetCounts
 from cnnspark.evaluation.curves import Curves
 from cnnspark.evaluation.metrics import Metrics
 from cnnspark.execution.shards import MERGED, MERGED_BCF
+from cnnspark.formats.bgzf import open_bgzf
 from cnnspark.formats.callset import kind_of, require_file
 from cnnspark.formats.htslib import for_htslib
 from cnnspark.formats.vcf import ENCODING, Record, VcfHeader
@@ -169,7 +170,7 @@ def count_callset(paths: Sequence[str], score: str) -> CallsetCounts:
 
 def _vcf_lines(path: str) -> Iterator[str]:
     try:
-        with pysam.BGZFile(for_htslib(path), "rb", None) as lines:
+        with open_bgzf(path) as lines:
             for raw in lines:
                 yield raw.decode(ENCODING).rstrip("\r")
     except OSError as error:
