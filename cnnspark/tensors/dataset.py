@@ -369,6 +369,7 @@ class Dataset:
             InputError: if a file is missing or damaged.
         """
         wanted = set(blocks)
+        per_file = {block["block"]: len(block["row_groups"]) for block in self.blocks}
         groups = [
             (block["block"], number, rows)
             for block in self.blocks
@@ -383,9 +384,12 @@ class Dataset:
                     if len(files) >= _OPEN_FILES:
                         files.pop(next(iter(files)))
                     files[block] = self._open(block, opened)
-                values = self._row_group(files[block], block, number, columns)
-                if len(next(iter(values.values()))) != rows:
-                    raise RunError(f"{self.path} has other rows than its card says; build the dataset again")
+                whole = files[block].num_row_groups == per_file[block]
+                values = self._row_group(files[block], block, number, columns) if whole else {}
+                if not values or len(next(iter(values.values()))) != rows:
+                    raise RunError(
+                        f"{self.path} has other rows in {file_name(block)} than its card says; build the dataset again"
+                    )
                 yield values
 
     def _open(self, block: int, opened: contextlib.ExitStack) -> pq.ParquetFile:

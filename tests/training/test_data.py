@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from petastorm import make_batch_reader
 
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.formats.regions import parse_region
@@ -205,8 +210,36 @@ def test_the_feature_sample_is_of_training_alleles(training: TrainingData, monke
 def test_a_dataset_with_a_lost_row_group_is_refused(sample: Sample, tmp_path: Path) -> None:
     dataset = Dataset(sample.dataset)
     dataset.blocks[0]["row_groups"] = [*dataset.blocks[0]["row_groups"], 5]
-    with pytest.raises(RunError, match="rows instead of"):
+    with pytest.raises(RunError, match="other rows in data/block="):
         list(dataset.read([dataset.blocks[0]["block"]]))
+
+
+class Hostile:
+    """Unpickled it writes a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (f"open({str(self.marker)!r}, 'w').close()",)
+
+
+def test_nothing_of_a_dataset_is_unpickled(sample: Sample, tmp_path: Path) -> None:
+    copied, marker = tmp_path / "tensors", tmp_path / "marker"
+    shutil.copytree(sample.dataset, copied)
+    metadata = copied / "data" / "_common_metadata"
+    schema = pq.read_schema(metadata)
+    hostile = {b"dataset-toolkit.unischema.v1": pickle.dumps(Hostile(marker))}
+    pq.write_metadata(schema.with_metadata({**schema.metadata, **hostile}), metadata)
+    dataset = Dataset(str(copied))
+    numbers = [block["block"] for block in dataset.blocks]
+    assert sum(len(batch) for batch, _ in dataset.tensors(numbers)) == dataset.card["tensors"]
+    open_training_data([str(copied)], 0.3).feature_sample(10)
+    assert not marker.exists()
+    # What Petastorm's reader does with it.
+    with contextlib.suppress(Exception):
+        make_batch_reader(f"file://{copied / 'data'}", reader_pool_type="dummy")
+    assert marker.exists()
 
 
 def test_a_folder_that_is_no_dataset_is_one_sentence(sample: Sample, tmp_path: Path) -> None:
