@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import sys
 import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pysam
 
-from cnnspark.formats.htslib import for_htslib, open_input
+from cnnspark.formats.htslib import open_input
 
 # Bytes of a trial write: more than a disk can take that has just refused a BGZF block (64 KiB).
 PROBE_BYTES = 1 << 17
@@ -37,14 +40,27 @@ def write_failure(path: str | os.PathLike[str], failure: OSError) -> OSError:
     return OSError(f"{path} cannot be written ({failure})")
 
 
-def open_bgzf(path: str | os.PathLike[str]) -> pysam.BGZFile:
-    """Opens a bgzipped, gzipped or plain file, a path or a URL, to read its lines as bytes.
+@contextlib.contextmanager
+def open_bgzf(path: str | os.PathLike[str]) -> Iterator[Iterator[bytes]]:
+    """Opens a bgzipped, gzipped or plain file, a path or a URL, to read its lines without their ends.
+
+    Not pysam's BGZFile: that crashes the process if the file cannot be opened, and ends at the first empty line.
 
     Raises:
-        OSError: if it cannot be opened; pysam alone would crash the process.
+        OSError: if it cannot be opened, or while it is read, if it is truncated or damaged.
     """
-    open_input(str(path)).close()
-    return pysam.BGZFile(for_htslib(str(path)), "rb", None)
+    with open_input(str(path)) as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        yield _lines(gzip.GzipFile(fileobj=raw) if packed else raw)
+
+
+def _lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        for line in stream:
+            yield line.rstrip(b"\r\n")
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"it is truncated or damaged: {error}") from None
 
 
 def create_bgzf(path: str | os.PathLike[str]) -> pysam.BGZFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from cnnspark.errors import InputError
 from cnnspark.formats.bgzf import create_bgzf, open_bgzf
 from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, local_copy, open_input, require_remote
 from cnnspark.formats.index_check import require_vcf_index
-from cnnspark.formats.regions import TBI_MAX_BASES
+from cnnspark.formats.regions import END_OF_CONTIG, TBI_MAX_BASES
 from cnnspark.formats.vcf import ENCODING, VcfSource
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def require_file(path: str, what: str) -> None:
         raise InputError(f"{what} {path} is a folder; give the file itself")
     if not os.access(path, os.R_OK):
         raise InputError(f"{what} {path} cannot be read; check its permissions")
+    if not file.is_file():
+        raise InputError(f"{what} {path} is a pipe or a device, which is read once only; give a file")
     if file.stat().st_size == 0:
         raise InputError(f"{what} {path} is empty (0 bytes); make it again")
 
@@ -91,7 +94,15 @@ def open_callset(path: str, called: str | None = None) -> VcfSource:
         raise InputError(f"{path} has no index; create one with 'tabix -p vcf {path}'")
     _require_whole(path)
     _require_own_index(path)
-    return VcfSource(path, called=called)
+    source = VcfSource(path, called=called)
+    odd = next((contig for contig in source.contigs if not contig.isascii()), None)
+    if odd is not None:
+        source.close()
+        raise InputError(
+            f"{called or path} has the contig '{odd}', and VCF allows ASCII letters only; rename it with 'bcftools "
+            "annotate --rename-chrs'"
+        )
+    return source
 
 
 def _require_whole(path: str) -> None:
@@ -175,16 +186,31 @@ def copy_callset(path: str, target: Path) -> None:
     except (OSError, ValueError):
         try:
             pysam.tabix_index(str(target), preset="vcf", force=True, csi=True)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be indexed ({error}); sort it with 'bcftools sort'") from None
+        except (OSError, ValueError):
+            raise InputError(f"{path} cannot be indexed{_beyond_index(target)}") from None
+
+
+def _beyond_index(copy: Path) -> str:
+    """Where the first record is whose INFO/END no index can hold, and what helps."""
+    with open_bgzf(copy) as lines:
+        for line in lines:
+            columns = line.split(b"\t", 8)
+            end = (
+                re.search(rb"(?:^|;)END=(\d+)", columns[7]) if not line.startswith(b"#") and len(columns) > 7 else None
+            )
+            if end and int(end[1]) >= END_OF_CONTIG:
+                where = f"{columns[0].decode(ENCODING)}:{columns[1].decode(ENCODING)}"
+                return f": the record at {where} has END={int(end[1])}, beyond any contig; correct it"
+    return "; sort it with 'bcftools sort', and check its positions"
 
 
 def _bcf_to_vcf(path: str, target: Path) -> None:
     try:
-        with pysam.VariantFile(path) as source, create_bgzf(target) as copy:
-            copy.write(str(source.header).encode())
+        create_bgzf(target).close()  # says what pysam would crash of
+        # htslib writes the text itself: it need not be UTF-8, as Python's would have to be.
+        with pysam.VariantFile(path) as source, pysam.VariantFile(str(target), "wz", header=source.header) as copy:
             for record in source:
-                copy.write(str(record).encode())
+                copy.write(record)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as BCF ({error}); make it again with 'bcftools view -Ob'") from None
 

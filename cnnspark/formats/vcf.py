@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import pysam
 
 from cnnspark.errors import InputError
+from cnnspark.formats.bgzf import open_bgzf
 from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, for_htslib
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 
@@ -310,10 +311,27 @@ class VcfSource:
                             "; repair the file, or make it again"
                         )
                     yield line
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, IndexError) as error:
+            bad = self._first_bad_line()
             raise InputError(
-                f"{self.path} cannot be read at {region} ({error}); the file is damaged or its index is old"
+                f"{self.path} {bad}; repair or remove the line"
+                if bad
+                else f"{self.path} cannot be read at {region} ({error}); the file is damaged or its index is old"
             ) from None
+
+    def _first_bad_line(self) -> str:
+        """Which line is empty or not a record, in words; "" if none is, or the file cannot be read line by line."""
+        try:
+            with open_bgzf(self._file.filename.decode()) as lines:
+                for number, line in enumerate(lines, 1):
+                    columns = line.split(b"\t", 2)
+                    if not line.strip():
+                        return f"line {number} is empty"
+                    if not line.startswith(b"#") and (len(columns) < 3 or not columns[1].isdigit()):
+                        return f"line {number} is not a VCF record"
+        except OSError:
+            pass
+        return ""
 
     def records(self, region: Region, first_index: int = 0) -> Iterator[Record]:
         """The records that the region owns, numbered from ``first_index``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def by_quality(callset: Path, out: str = "out.vcf.gz") -> int:
         ("dup_sample/in.vcf.gz", "more than once"),
         ("pos-0300/c.vcf", "position"),
         ("no-CHROM-line/c.vcf", "no #CHROM line"),
+        ("blank-line-gz/c.vcf.gz", "is empty; repair or remove the line"),
+        ("end-1e10/c.vcf", "END=10000000000, beyond any contig"),
+        ("utf8-contig/c.vcf", "ASCII letters only"),
     ],
 )
 def test_a_callset_that_would_lose_something_is_refused(
@@ -53,6 +57,21 @@ def test_a_callset_that_would_lose_something_is_refused(
     assert said in error and callset.rpartition("/")[2] in error
     assert "callset.vcf.gz" not in error  # the user's file, not a copy that is gone
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["in.bcf", "in_unicode.bcf", "in.vcf.gz"])
+def test_letters_of_a_header_may_be_of_any_encoding(cases: Path, name: str) -> None:
+    assert by_quality(cases / "bcf_latin1" / name) == 0
+    assert by_quality(cases / "bcf_latin1" / name, "out.bcf") == 0
+    assert by_quality(Path("out.bcf"), "again.vcf.gz") == 0
+    assert len(read_lines("again.vcf.gz")) == len(read_lines("out.vcf.gz")) == 138
+
+
+def test_a_pipe_is_said_to_be_one(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("pipe")
+    assert by_quality(Path("pipe")) == INPUT_ERROR
+    assert "is a pipe or a device" in capsys.readouterr().err
+    Path("pipe").unlink()
 
 
 def test_an_index_is_checked_in_a_region_too(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
