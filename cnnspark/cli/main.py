@@ -5,6 +5,7 @@ Heavy packages are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; every failure becomes one sentence on stderr."""
     if arguments is None:
         own_process()
+        _have_stderr()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     set_format("text")  # until the command's own options are known
     try:
@@ -89,6 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         explained = explain(error)
         return _fail(str(explained), explained.exit_code)
     return 0
+
+
+def _have_stderr() -> None:
+    """Gives a process without stderr (``2>&-``) one that goes nowhere; else the next file that is opened becomes it."""
+    if sys.stderr is None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != 2:
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any, TextIO
@@ -99,19 +99,27 @@ def live(text: str) -> None:
         return
     width = shutil.get_terminal_size().columns - 1  # a line that wraps is not erased as one
     with _lock:
-        stderr = _stderr()
-        stderr.write(_ERASE_LINE + text[:width])
-        stderr.flush()
+        _put(_ERASE_LINE + text[:width])
         _live = bool(text)
 
 
 def _write(line: str) -> None:
     global _live
     with _lock:
-        stderr = _stderr()
-        stderr.write(f"{_ERASE_LINE if _live else ''}{line}\n")
-        stderr.flush()
+        _put(f"{_ERASE_LINE if _live else ''}{line}\n")
         _live = False
+
+
+def _put(text: str) -> None:
+    """Writes to stderr. If nobody can read it (a full disk, a closed pipe) the lines are lost, and the work goes on."""
+    stderr = _stderr()
+    try:
+        stderr.write(text)
+        stderr.flush()
+    except (OSError, ValueError):
+        # What is still buffered would fail again at the end of the process.
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stderr.fileno())
 
 
 def _stderr() -> TextIO:

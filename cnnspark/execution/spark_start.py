@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cnnspark.errors import UsageError
 
@@ -49,7 +49,8 @@ def java_reasons() -> Iterator[None]:
         said.seek(0)
         text = said.read()
         if failure is None:
-            os.write(2, text)
+            with suppress(OSError):
+                os.write(2, text)
             return
     raise UsageError(start_sentence(str(failure), text.decode(errors="replace"))) from failure
 

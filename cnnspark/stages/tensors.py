@@ -60,6 +60,8 @@ def build_dataset(
     paths, folder = paths.absolute(), dataset.dataset_folder(out)
     if paths.members:
         raise UsageError("tensors are built of one sample; give its --reads and --sample instead of members")
+    if set("#?") & set(str(folder.out)):
+        raise UsageError(f"{out} has a '#' or '?', at which Petastorm ends a path; choose another folder")
     folder.check(if_exists)
     truth = TruthPaths.of(paths.truth, paths.bed, paths.labels)
     with_reads = paths.reads is not None

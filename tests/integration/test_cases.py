@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pysam
@@ -12,7 +14,7 @@ import pytest
 from cnnspark.cli import main
 from cnnspark.errors import InputError
 from cnnspark.formats.index_check import require_read_index, require_vcf_index
-from tests.conftest import read_lines
+from tests.conftest import ROOT, read_lines
 
 INPUT_ERROR, RUN_ERROR = 3, 4
 
@@ -207,6 +209,15 @@ def test_indexes_of_the_shared_data_are_their_files(data: Path) -> None:
     assert found > 10
     with pytest.raises(InputError, match="begin"):
         require_vcf_index(str(next(data.rglob("HG002*.vcf.gz"))), str(next(data.rglob("tiny.vcf.gz.tbi"))))
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_a_run_whose_lines_nobody_can_read_goes_on(data: Path, tmp_path: Path, stderr: str) -> None:
+    callset = data / "awkward" / "made" / "tiny.vcf.gz"
+    command = f"{sys.executable} -m cnnspark filter --local --in {callset} --key QUAL --threshold 20 --out o.vcf.gz"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(f"{command} {stderr}", shell=True, cwd=tmp_path, env=environment, check=True)
+    assert len(read_lines(tmp_path / "o.vcf.gz")) == 138
 
 
 def test_a_name_of_210_letters_is_a_name(cases: Path) -> None:
