@@ -24,7 +24,7 @@ from cnnspark.execution.shards import ShardRow
 from cnnspark.formats.bcf import SUFFIX as BCF_SUFFIX
 from cnnspark.formats.bcf import write_bcf
 from cnnspark.formats.bgzf import BgzfWriter, write_failure
-from cnnspark.formats.binning_index import read_binning_index
+from cnnspark.formats.binning_index import indexed_records
 from cnnspark.formats.vcf import ENCODING
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _index(merged: Path, suffix: str, expected: int) -> None:
         pysam.tabix_index(str(merged), preset="vcf", force=True, csi=suffix == ".csi", index=index)
     except OSError as failure:
         raise write_failure(index, failure) from None
-    indexed = sum(contig.records or 0 for contig in read_binning_index(index, str(merged))[1])
+    indexed = indexed_records(index)
     if indexed != expected:
         raise RunError(f"the merged file has {indexed} records and the shards {expected}; {_AGAIN}")
 
