@@ -5,7 +5,7 @@
   ``*_kernels``: their compiled loops; ``chunks``, ``batches``;
 - ``site_features``: named features of the reads at a site;
 - ``block_tensors``, ``carrier_tensors``: the tensors of a block, for one sample or for the carriers of several;
-- ``dataset``, ``joined_dataset``, ``dataset_card``: Parquet through Petastorm.
+- ``dataset``, ``joined_dataset``, ``dataset_card``: Parquet through Petastorm; ``row_groups`` reads it.
 """
 
 from __future__ import annotations

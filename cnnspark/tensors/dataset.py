@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import random
 import threading
 import warnings
 from collections import Counter
@@ -42,6 +41,7 @@ from cnnspark.execution.run_folder import RunFolder
 from cnnspark.execution.session import described
 from cnnspark.tensors.batches import example_key
 from cnnspark.tensors.dataset_card import content_digest, file_sha256, summarise_columns
+from cnnspark.tensors.row_groups import opened_parquet, order_of_pass, read_row_group
 from cnnspark.tensors.schema import FIELD, FIELDS, AlleleKey, TensorBatch
 
 if TYPE_CHECKING:
@@ -376,63 +376,27 @@ class Dataset:
             if block["block"] in wanted
             for number, rows in enumerate(block["row_groups"])
         ]
-        order = _order(len(groups), seed, shard, shards)
+        order = order_of_pass(len(groups), seed, shard, shards)
         with contextlib.ExitStack() as opened:
             files: dict[int, pq.ParquetFile] = {}
             for block, number, rows in (groups[i] for i in order):
                 if block not in files:
                     if len(files) >= _OPEN_FILES:
                         files.pop(next(iter(files)))
-                    files[block] = self._open(block, opened)
+                    files[block] = opened.enter_context(opened_parquet(self.path / file_name(block)))
                 whole = files[block].num_row_groups == per_file[block]
-                values = self._row_group(files[block], block, number, columns) if whole else {}
+                path = self.path / file_name(block)
+                values = read_row_group(files[block], path, number, columns) if whole else {}
                 if not values or len(next(iter(values.values()))) != rows:
                     raise RunError(
                         f"{self.path} has other rows in {file_name(block)} than its card says; build the dataset again"
                     )
                 yield values
 
-    def _open(self, block: int, opened: contextlib.ExitStack) -> pq.ParquetFile:
-        path = self.path / file_name(block)
-        try:
-            return pq.ParquetFile(opened.enter_context(path.open("rb")))
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read ({error}); build the dataset again") from None
-
-    def _row_group(
-        self, file: pq.ParquetFile, block: int, number: int, columns: Sequence[str] | None
-    ) -> dict[str, np.ndarray]:
-        try:
-            table = file.read_row_group(number, columns=None if columns is None else list(columns), use_threads=False)
-            return {name: _as_numpy(column) for name, column in zip(table.column_names, table.columns, strict=True)}
-        except (OSError, pa.ArrowException) as error:
-            path = self.path / file_name(block)
-            raise InputError(f"{path} cannot be read ({error}); build the dataset again") from None
-
     def tensors(self, blocks: Sequence[int]) -> Iterator[tuple[TensorBatch, dict[str, np.ndarray]]]:
         """One pass in the files' order as tensors, with the key columns beside them."""
         for values in self.read(blocks):
             yield decode(values), values
-
-
-def _order(groups: int, seed: int | None, shard: int, shards: int) -> list[int]:
-    """The numbers of a shard's row groups, in the order of Petastorm's reader (0.12 and later)."""
-    order = list(range(groups))
-    if shards > 1:
-        if seed is not None:
-            random.Random(seed).shuffle(order)
-        order = [number for number in order if number % shards == shard]
-    if seed is not None:
-        order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
-    return order
-
-
-def _as_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of n rows: numbers (n,), strings and bytes as objects (n,), lists of one length (n, length)."""
-    if not pa.types.is_list(column.type):
-        return column.to_numpy()
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(column), len(flat) // max(1, len(column)))
 
 
 def training_columns(fields: Iterable[str] | None) -> list[str] | None:
