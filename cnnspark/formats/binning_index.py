@@ -11,7 +11,8 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -93,66 +94,41 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
     Raises:
         InputError: if the index cannot be read.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        reader = _Reader(content)
-        magic = reader.take(4)
-        if magic == b"BAI\1":
-            names, count, shift, depth = [], reader.int32(), 14, 5
-        elif magic == b"TBI\1":
-            count = reader.int32()
-            reader.skip(24)
-            names, shift, depth = _names(reader.take(reader.int32())), 14, 5
-        elif magic == b"CSI\1":
-            shift, depth = reader.int32(), reader.int32()
-            aux = reader.take(reader.int32())
-            names = _names(aux[28:]) if len(aux) > 28 else []
-            count = reader.int32()
-        else:
-            raise ValueError("its first bytes are not those of an index")
-        is_csi = magic == b"CSI\1"
-        found = [_read_contig(reader, shift, depth, is_csi) for _ in range(count)]
-    except (OSError, EOFError, ValueError, struct.error) as error:
-        raise InputError(
-            f"the index {path} cannot be read ({error}); make it again with 'tabix -f -p vcf' or 'samtools index'"
-        ) from None
+    with _explained(path):
+        reader = _Reader(_content(path))
+        head = _read_head(reader)
+        found = [_read_contig(reader, head) for _ in range(head.contigs)]
     ratio = _compression(data, [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()])
-    return names, [_contig(contig, ratio) for contig in found]
+    return head.names, [_contig(contig, ratio) for contig in found]
 
 
 def indexed_records(path: str) -> int:
-    """The number of records by a ``.tbi`` or ``.csi`` of today's htslib, which counts them; nothing else is looked at.
+    """The number of records by an index of today's htslib, which counts them.
+
+    A whole genome has hundreds of thousands of bins; this looks at nothing else, ten times faster than
+    :func:`read_binning_index`.
 
     Raises:
         InputError: if the index cannot be read.
     """
-    try:
-        content = gzip.decompress(Path(path).read_bytes())
-        is_csi = content[:4] == b"CSI\1"
-        if is_csi:
-            depth, aux_bytes = struct.unpack_from("<ii", content, 8)
-            contigs = struct.unpack_from("<i", content, 16 + aux_bytes)[0]
-            at, bin_head = 20 + aux_bytes, struct.Struct("<IQi")
-        else:
-            contigs, name_bytes = struct.unpack_from("<i24xi", content, 4)
-            depth, at, bin_head = 5, 36 + name_bytes, struct.Struct("<Ii")
-        pseudo, total = ((1 << 3 * (depth + 1)) - 1) // 7 + 1, 0
-        for _ in range(contigs):
-            bins = struct.unpack_from("<i", content, at)[0]
+    with _explained(path):
+        content = _content(path)
+        reader = _Reader(content)
+        head = _read_head(reader)
+        at, total = reader.at, 0
+        bin_head = struct.Struct("<IQi" if head.is_csi else "<Ii")
+        for _ in range(head.contigs):
+            (bins,) = struct.unpack_from("<i", content, at)
             at += 4
             for _ in range(bins):
-                head = bin_head.unpack_from(content, at)
+                number, *_, chunks = bin_head.unpack_from(content, at)
                 at += bin_head.size
-                if head[0] == pseudo:
-                    total += struct.unpack_from("<Q", content, at + 16)[0]
-                at += 16 * head[-1]
-            if not is_csi:
+                if number == head.pseudo_bin:
+                    total += int(struct.unpack_from("<Q", content, at + 16)[0])
+                at += 16 * chunks
+            if not head.is_csi:  # the linear index
                 at += 4 + 8 * struct.unpack_from("<i", content, at)[0]
         return total
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise InputError(f"the index {path} cannot be read ({error}); make it again") from None
 
 
 def read_crai(path: str) -> list[CramSlice]:
@@ -161,14 +137,66 @@ def read_crai(path: str) -> list[CramSlice]:
     Raises:
         InputError: if the index cannot be read.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        rows = [[int(value) for value in line.split(b"\t")] for line in content.splitlines() if line]
+    with _explained(path):
+        rows = [[int(value) for value in line.split(b"\t")] for line in _content(path).splitlines() if line]
         return [CramSlice(row[0], row[1] - 1, row[2], row[3], row[5]) for row in rows if row[0] >= 0 and row[2] > 0]
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise InputError(f"the index {path} cannot be read ({error}); make it again") from None
+
+
+def last_container(path: str) -> int:
+    """Where the last container begins that a ``.crai`` names, of reads without a place as well; -1 if it names none.
+
+    Raises:
+        InputError: if the index cannot be read.
+    """
+    with _explained(path):
+        return max((int(line.split(b"\t")[3]) for line in _content(path).splitlines() if line), default=-1)
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turns what a damaged index leads to into an InputError."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, IndexError, zlib.error, struct.error) as error:
+        data = os.path.splitext(path)[0]
+        tool = "tabix -f -p vcf" if path.endswith((".tbi", ".vcf.gz.csi")) else "samtools index"
+        command = f"{tool} {data}" if os.path.exists(data) else tool
+        raise InputError(f"the index {path} cannot be read ({error}); make it again with '{command}'") from None
+
+
+def _content(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+class _Head(NamedTuple):
+    """What an index says before its contigs."""
+
+    is_csi: bool
+    shift: int  # log2 of the bases of a leaf bin
+    depth: int  # levels of bins above the leaves
+    names: list[str]  # of the contigs; a .bai has none
+    contigs: int
+
+    @property
+    def pseudo_bin(self) -> int:
+        """The number of the bin that holds a contig's offsets and counts instead of records."""
+        return ((1 << 3 * (self.depth + 1)) - 1) // 7 + 1
+
+
+def _read_head(reader: _Reader) -> _Head:
+    magic = reader.take(4)
+    if magic == b"BAI\1":
+        return _Head(False, 14, 5, [], reader.int32())
+    if magic == b"TBI\1":
+        contigs = reader.int32()
+        reader.skip(24)
+        return _Head(False, 14, 5, _names(reader.take(reader.int32())), contigs)
+    if magic == b"CSI\1":
+        shift, depth = reader.int32(), reader.int32()
+        aux = reader.take(reader.int32())
+        return _Head(True, shift, depth, _names(aux[28:]), reader.int32())
+    raise ValueError("its first bytes are not those of an index")
 
 
 class _Reader:
@@ -208,18 +236,10 @@ class _ReadContig(NamedTuple):
     end: int
 
 
-def _read_contig(reader: _Reader, shift: int, depth: int, is_csi: bool) -> _ReadContig:
-    """Reads one contig of an index.
-
-    Args:
-        reader: stands at the contig's number of bins.
-        shift: log2 of the bases of a leaf bin.
-        depth: levels of bins above the leaves.
-        is_csi: whether bins have offsets of their own, instead of the contig a linear index.
-    """
+def _read_contig(reader: _Reader, head: _Head) -> _ReadContig:
+    """Reads one contig of an index; ``reader`` stands at its number of bins."""
+    shift, depth, is_csi, pseudo = head.shift, head.depth, head.is_csi, head.pseudo_bin
     first_leaf = ((1 << 3 * depth) - 1) // 7
-    # The bin that holds the contig's offsets and counts instead of records.
-    pseudo = ((1 << 3 * (depth + 1)) - 1) // 7 + 1
     points: list[tuple[int, int]] = []  # (position, offset) of a .csi's bins
     leaves: set[int] = set()
     begin, end, records = 0, 0, None

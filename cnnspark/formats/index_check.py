@@ -7,15 +7,13 @@ That is a few reads, whatever the size of the file. A change in the middle that 
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
-from pathlib import Path
 from typing import BinaryIO
 
 from cnnspark.common.storage import scheme_of
 from cnnspark.errors import InputError
-from cnnspark.formats.binning_index import IndexedContig, read_binning_index
+from cnnspark.formats.binning_index import IndexedContig, last_container, read_binning_index
 from cnnspark.formats.cram_containers import DEFINITION_BYTES, container_head
 from cnnspark.formats.htslib import open_input
 
@@ -65,11 +63,11 @@ def require_read_index(path: str, index: str, is_cram: bool) -> None:
     """
     if scheme_of(path) == "ftp":
         return  # htslib cannot seek to its end
+    contigs, last = ([], last_container(index)) if is_cram else (read_binning_index(index, path)[1], -1)
     try:
-        contigs = [] if is_cram else read_binning_index(index, path)[1]
         with open_input(path) as file:
             if is_cram:
-                _check_cram(file, _last_container(index))
+                _check_cram(file, last)
             else:
                 _check_bam(_Bgzf(file), contigs)
     except (OSError, _MismatchError) as error:
@@ -172,17 +170,6 @@ def _skip_bam_header(file: _Bgzf) -> None:
     file.read(int.from_bytes(file.read(8)[4:], "little"))
     for _ in range(int.from_bytes(file.read(4), "little")):
         file.read(int.from_bytes(file.read(4), "little") + 4)
-
-
-def _last_container(index: str) -> int:
-    """Where the last container begins that a ``.crai`` names; -1 if it names none."""
-    try:
-        content = Path(index).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        return max((int(line.split(b"\t")[3]) for line in content.splitlines() if line), default=-1)
-    except (EOFError, ValueError, IndexError, zlib.error) as error:
-        raise _MismatchError(f"it cannot be read: {error}") from None
 
 
 def _check_cram(file: BinaryIO, last: int) -> None:
