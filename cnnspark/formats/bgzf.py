@@ -1,4 +1,4 @@
-"""Writes BGZF files, and finds out why a write failed: htslib does not even say that a disk is full."""
+"""Reads and writes BGZF where htslib falls short: it crashes, hides records, or does not say that a disk is full."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pysam
 
@@ -17,6 +17,7 @@ from cnnspark.formats.htslib import open_input
 
 # Bytes of a trial write: more than a disk can take that has just refused a BGZF block (64 KiB).
 PROBE_BYTES = 1 << 17
+_BLOCK_HEAD_BYTES = 18
 
 
 def write_failure(path: str | os.PathLike[str], failure: OSError) -> OSError:
@@ -135,3 +136,54 @@ class BgzfWriter:
         finally:
             sys.unraisablehook, sys.excepthook = hooks
             pysam.set_verbosity(verbosity)
+
+
+class BgzfReader:
+    """The uncompressed content of a BGZF file, read from virtual offsets.
+
+    Its methods raise ValueError if the file has no block or no record where they are to read, or a block is damaged.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        self._at, self._rest = 0, b""
+
+    def seek(self, virtual_offset: int) -> None:
+        """Goes to a virtual offset: of a block in the file, then within the block's content."""
+        self._at, within = virtual_offset >> 16, virtual_offset & 0xFFFF
+        if self._at > self.size:
+            raise ValueError("the file is shorter")
+        self._rest = self._block()
+        if within > len(self._rest):
+            raise ValueError("no record of the file begins where it says")
+        self._rest = self._rest[within:]
+
+    def _block(self) -> bytes:
+        """The content of the next block; empty at the end."""
+        if self._at >= self.size:
+            return b""
+        self._file.seek(self._at)
+        head = self._file.read(_BLOCK_HEAD_BYTES)
+        if len(head) < _BLOCK_HEAD_BYTES or head[:4] != b"\x1f\x8b\x08\x04" or head[12:14] != b"BC":
+            raise ValueError("no block of the file begins where it says")
+        size = int.from_bytes(head[16:18], "little") + 1
+        self._at += size
+        try:
+            return zlib.decompress(self._file.read(size - _BLOCK_HEAD_BYTES)[:-8], -zlib.MAX_WBITS)
+        except zlib.error:
+            raise ValueError(f"the block that ends at byte {self._at} of the file is damaged") from None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer at the end."""
+        while len(self._rest) < size and self._at < self.size:
+            self._rest += self._block()
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found
+
+    def line(self) -> bytes:
+        """The next line with its end; empty at the end."""
+        while b"\n" not in self._rest and self._at < self.size:
+            self._rest += self._block()
+        found, end, self._rest = self._rest.partition(b"\n")
+        return found + end

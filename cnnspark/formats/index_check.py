@@ -8,18 +8,17 @@ That is a few reads, whatever the size of the file. A change in the middle that 
 from __future__ import annotations
 
 import os
-import zlib
 from typing import BinaryIO
 
 from cnnspark.common.storage import scheme_of
 from cnnspark.errors import InputError
+from cnnspark.formats.bgzf import BgzfReader
 from cnnspark.formats.binning_index import IndexedContig, last_container, read_binning_index
 from cnnspark.formats.cram_containers import DEFINITION_BYTES, container_head
 from cnnspark.formats.htslib import open_input
 
 # Contigs whose first record is looked at, spread over those that have records.
 _LOOKED_AT = 32
-_BLOCK_HEAD_BYTES = 18
 # More than the header of a container takes.
 _CONTAINER_HEAD_BYTES = 1 << 16
 
@@ -46,8 +45,8 @@ def require_vcf_index(path: str, index: str) -> int | None:
         return None  # htslib cannot seek to its end
     try:
         with open_input(path) as file:
-            _check_vcf(_Bgzf(file), names, contigs)
-    except (OSError, _MismatchError) as error:
+            _check_vcf(BgzfReader(file), names, contigs)
+    except (OSError, ValueError) as error:
         raise InputError(_text(index, path, error, f"tabix -f -p vcf {path}")) from None
     counts = [contig.records for contig in contigs if contig.end >= 0]
     return None if None in counts else sum(count for count in counts if count is not None)
@@ -69,8 +68,8 @@ def require_read_index(path: str, index: str, is_cram: bool) -> None:
             if is_cram:
                 _check_cram(file, last)
             else:
-                _check_bam(_Bgzf(file), contigs)
-    except (OSError, _MismatchError) as error:
+                _check_bam(BgzfReader(file), contigs)
+    except (OSError, ValueError) as error:
         raise InputError(_text(index, path, error, f"samtools index {path}")) from None
 
 
@@ -78,54 +77,7 @@ def _text(index: str, path: str, error: Exception, remedy: str) -> str:
     return f"the index {index} is not that of {path} as it is now ({error}); make it again with '{remedy}'"
 
 
-class _Bgzf:
-    """The uncompressed content of a BGZF file, read from virtual offsets."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.size = file.seek(0, os.SEEK_END)
-        self._at, self._rest = 0, b""
-
-    def seek(self, virtual_offset: int) -> None:
-        self._at, within = virtual_offset >> 16, virtual_offset & 0xFFFF
-        if self._at > self.size:
-            raise _MismatchError("the file is shorter")
-        self._rest = self._block()
-        if within > len(self._rest):
-            raise _MismatchError("no record of the file begins where it says")
-        self._rest = self._rest[within:]
-
-    def _block(self) -> bytes:
-        """The content of the next block; empty at the end."""
-        if self._at >= self.size:
-            return b""
-        self._file.seek(self._at)
-        head = self._file.read(_BLOCK_HEAD_BYTES)
-        if len(head) < _BLOCK_HEAD_BYTES or head[:4] != b"\x1f\x8b\x08\x04" or head[12:14] != b"BC":
-            raise _MismatchError("no block of the file begins where it says")
-        size = int.from_bytes(head[16:18], "little") + 1
-        self._at += size
-        try:
-            return zlib.decompress(self._file.read(size - _BLOCK_HEAD_BYTES)[:-8], -zlib.MAX_WBITS)
-        except zlib.error:
-            raise _MismatchError(f"the block that ends at byte {self._at} of the file is damaged") from None
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, fewer at the end."""
-        while len(self._rest) < size and self._at < self.size:
-            self._rest += self._block()
-        found, self._rest = self._rest[:size], self._rest[size:]
-        return found
-
-    def line(self) -> bytes:
-        """The next line with its end; empty at the end."""
-        while b"\n" not in self._rest and self._at < self.size:
-            self._rest += self._block()
-        found, end, self._rest = self._rest.partition(b"\n")
-        return found + end
-
-
-def _check_vcf(file: _Bgzf, names: list[str], contigs: list[IndexedContig]) -> None:
+def _check_vcf(file: BgzfReader, names: list[str], contigs: list[IndexedContig]) -> None:
     filled = [(name, contig) for name, contig in zip(names, contigs, strict=False) if contig.end >= 0]
     for name, contig in filled[:: max(1, len(filled) // _LOOKED_AT)]:
         file.seek(contig.begin)
@@ -137,7 +89,7 @@ def _check_vcf(file: _Bgzf, names: list[str], contigs: list[IndexedContig]) -> N
             raise _MismatchError("the file has records that the index does not know")
 
 
-def _check_bam(file: _Bgzf, contigs: list[IndexedContig]) -> None:
+def _check_bam(file: BgzfReader, contigs: list[IndexedContig]) -> None:
     filled = [(number, contig) for number, contig in enumerate(contigs) if contig.end >= 0]
     for number, contig in filled[:: max(1, len(filled) // _LOOKED_AT)]:
         file.seek(contig.begin)
@@ -151,20 +103,13 @@ def _check_bam(file: _Bgzf, contigs: list[IndexedContig]) -> None:
         raise _MismatchError("the file has reads that the index does not know")
 
 
-def _contig_of_read(file: _Bgzf) -> int:
+def _contig_of_read(file: BgzfReader) -> int:
     """The number of the contig (refID) of the next BAM record; -1 if it is not placed, or there is none."""
     head = file.read(8)
     return int.from_bytes(head[4:8], "little", signed=True) if len(head) == 8 else -1
 
 
-def bam_header(file: BinaryIO) -> bytes:
-    """The text of a BAM's header as it is in the file."""
-    content = _Bgzf(file)
-    content.seek(0)
-    return content.read(int.from_bytes(content.read(8)[4:], "little"))
-
-
-def _skip_bam_header(file: _Bgzf) -> None:
+def _skip_bam_header(file: BgzfReader) -> None:
     """Goes to the first record (SAM specification 4.2)."""
     file.seek(0)
     file.read(int.from_bytes(file.read(8)[4:], "little"))

@@ -24,9 +24,10 @@ from cnnspark.common.stopwatch import add_count, part
 from cnnspark.common.storage import is_url
 from cnnspark.errors import InputError
 from cnnspark.formats.bam_decoding import KEPT, REASONS, survey, unpack
+from cnnspark.formats.bgzf import BgzfReader
 from cnnspark.formats.binning_index import find_index
 from cnnspark.formats.htslib import fetched_index, for_htslib, open_input, read_indexes
-from cnnspark.formats.index_check import bam_header, require_read_index
+from cnnspark.formats.index_check import require_read_index
 from cnnspark.formats.regions import END_OF_CONTIG, Region
 
 # IDs of the read groups in which HaplotypeCaller's -bamout has its haplotypes, of GATK 4 and 3.
@@ -192,7 +193,10 @@ class ReadSource:
             if self._is_cram:
                 return []  # pysam does not hand out its bytes: the reads are taken as the sample's
             with open_input(self.path) as file:
-                text = bam_header(file).decode("utf-8", "replace")
+                content = BgzfReader(file)
+                content.seek(0)
+                size = int.from_bytes(content.read(8)[4:], "little")  # SAM specification 4.2
+                text = content.read(size).decode("utf-8", "replace")
         lines = [line.rstrip("\r").split("\t")[1:] for line in text.split("\n") if line.startswith("@RG\t")]
         return [{field[:2]: field[3:] for field in fields} for fields in lines]
 
