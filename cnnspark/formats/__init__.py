@@ -3,8 +3,8 @@
 ``regions`` has the coordinates; ``vcf``, ``reads`` (BAM, CRAM) and ``reference`` (FASTA) read by region. ``callset``
 opens a VCF or BCF in any state and makes an indexed copy if it needs one; ``contigs`` checks that files are of one
 genome build. ``bgzf`` reads and writes blocks, ``bcf`` writes, ``index_check`` compares an index with its file.
-``binning_index`` and ``read_depth`` estimate the work from indexes alone. ``htslib`` opens local and remote inputs, and ``bam_decoding`` is
-the compiled part of ``reads``.
+``binning_index`` and ``read_depth`` estimate the work from indexes alone. ``htslib`` opens local and remote inputs,
+and ``bam_decoding`` is the compiled part of ``reads``.
 """
 
 from __future__ import annotations
