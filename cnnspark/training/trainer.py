@@ -7,6 +7,7 @@ are added does not matter (:mod:`cnnspark.training.lane_gradients`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -100,8 +101,10 @@ class Trainer:
             self._copy_weights(self.network, self.trained)
         self._copied = True
         self.optimizer = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.adam_epsilon)
-        variables = self.trained.trainable_variables
-        self.optimizer.build(variables)
+        # One long variable for the optimizer: the same numbers as one by one, and compiled in a tenth of the time.
+        parameters = sum(math.prod(variable.shape) for variable in self.trained.trainable_variables)
+        self._flat = keras.Variable(np.zeros(parameters, np.float32), name="parameters")
+        self.optimizer.build([self._flat])
         self.loss_scale = LossScale(self.compute_type)
         self.dtypes = model_inputs(self.network)
         self._target_dtypes = {name: dtype for name, (_, dtype) in self.objective.targets.items()}
@@ -134,18 +137,20 @@ class Trainer:
         """
         bad_losses, bad_gradients = summed[-2], summed[-1]
         values = tf.cast(summed[:-2], tf.float32) / UNITS
-        *parts, loss = tf.split(values, [*self.lane_gradients.sizes, 1])
-        variables = self.trained.trainable_variables
-        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, variables, strict=True)]
+        gradient, loss = values[:-1], values[-1]
         # Clipped by the norm of the whole gradient, hence after the sum.
-        norm = tf.linalg.global_norm(gradients)
+        norm = tf.linalg.global_norm(tf.split(gradient, self.lane_gradients.sizes))
         factor = tf.minimum(1.0, self.job.settings.clip_norm / (norm + 1e-12))
         finite = bad_losses + bad_gradients == 0
 
         def update() -> Any:
             self.optimizer.learning_rate.assign(rate)
             # Outside the replicas' context the optimizer sees one replica and does not add the gradients up again.
-            self.optimizer.apply([g * factor for g in gradients], variables)
+            variables = self.trained.trainable_variables
+            self._flat.assign(tf.concat([tf.reshape(variable.value, [-1]) for variable in variables], axis=0))
+            self.optimizer.apply([gradient * factor], [self._flat])
+            for part, variable in zip(tf.split(self._flat.value, self.lane_gradients.sizes), variables, strict=True):
+                variable.assign(tf.reshape(part, variable.shape))
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))
@@ -153,7 +158,7 @@ class Trainer:
         if self.loss_scale.is_used:
             overflowed = tf.logical_and(bad_losses == 0, self.loss_scale.factor > 1.0)
             self.loss_scale.adapt(finite)
-        return tf.where(tf.logical_or(finite, overflowed), loss[0], np.nan)
+        return tf.where(tf.logical_or(finite, overflowed), loss, np.nan)
 
     def train(self, batches: Sequence[Mapping[str, np.ndarray]], step: int, rate: float) -> float:
         """One step on this replica's lanes of a global batch.
