@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from cnnspark.tensors.schema import TensorBatch
 
 
-@lru_cache(maxsize=2)  # a model and the one before it
+# A model and the one before it.
+MODELS_KEPT = 2
+
+
+@lru_cache(maxsize=MODELS_KEPT)
 def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     """The model, loaded once in a Python worker. TensorFlow is imported here: in tasks, never in the driver.
 
@@ -44,7 +48,7 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
     with starting("loading the model", adds=True), quiet_stderr(), lean_import():
         from cnnspark.models.bundle import load_bundle
 
-        with model_kept_out_of_gc():
+        with model_kept_out_of_gc(replaces=loaded_model.cache_info().currsize == MODELS_KEPT):
             bundle = load_bundle(path, threads)
     if bundle.card.sha256 != digest:
         raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")

@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import weakref
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,13 +160,16 @@ def test_a_callers_process_keeps_all_of_keras() -> None:
 @pytest.mark.spark
 def test_collections_skip_what_a_task_loads_and_nothing_of_a_caller(spark: Any) -> None:
     def frozen(part: Any) -> Any:
-        with model_kept_out_of_gc():
-            numbers = list(part)
-        yield from [(number, gc.get_freeze_count() > 1000) for number in numbers]
+        for replaces in part:
+            with model_kept_out_of_gc(replaces):
+                given_up = threading.local()  # of the types that a weak reference can be held of
+                given_up.itself, left = given_up, weakref.ref(given_up)
+                del given_up
+            yield gc.get_freeze_count() > 1000, left() is None
 
-    assert run_tasks(spark, [[1], [2]], frozen, "frozen") == [(1, True), (2, True)]
+    assert run_tasks(spark, [[False, True]], frozen, "frozen") == [(True, False), (True, True)]
     before = gc.get_freeze_count()
-    with model_kept_out_of_gc():
+    with model_kept_out_of_gc(replaces=True):
         pass
     assert gc.get_freeze_count() == before
 
