@@ -31,6 +31,7 @@ $(VENV)/.installed: setup.py pyproject.toml Makefile
 	  { echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(SPARK)' -e '.[test]'
+	$(BIN)/cnnspark compile-kernels
 	@touch $@
 
 demo: install

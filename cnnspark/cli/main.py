@@ -62,6 +62,7 @@ for command in (
     models.model_summary,
     pipeline.run_,
     pipeline.demo,
+    pipeline.compile_kernels,
 ):
     cli.add_command(command)
 

@@ -71,3 +71,17 @@ def demo(out: str, seed: int, length: int, if_exists: str, **options: Any) -> No
 
     result = pipeline.demo(run.spark("demo"), out, run.config, seed, length, if_exists)
     run.show(result.to_dict(), result.text())
+
+
+@click.command("compile-kernels")
+@common_options
+def compile_kernels(**options: Any) -> None:
+    """Compile the tensor code now, and not in the first run: when an image or an environment is made.
+
+    The compiled code is kept beside the package, or in NUMBA_CACHE_DIR.
+    """
+    run = Run(common_values(options))
+    from cnnspark.stages.kernels import compile_kernels
+
+    seconds = compile_kernels()
+    run.show({"seconds": round(seconds, 1)}, f"kernels compiled in {seconds:.0f} s")
