@@ -22,12 +22,15 @@ import pytest
 from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
-from tests.support.replica_server import replica_server, run_replica_process
+from tests.support.spark_daemon import NO_MODELS
+from tests.support.fork_server import fork_server, run_replica_process
 from tests.support.shared_by_workers import made_once
 from tests.support.small_disk import SmallDisk, mounted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from cnnspark.training.job import ReplicaJob
 
 # Tests import TensorFlow and open URLs in one process, in any order.
 prepare_htslib()
@@ -53,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # hardly any of the million objects that the tests' imports make is garbage
     if not hasattr(config, "workerinput"):
         servers = contextlib.ExitStack()
-        servers.enter_context(replica_server())
+        servers.enter_context(fork_server())
         config.add_cleanup(servers.close)
 
 
@@ -87,14 +90,33 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One session with two slots for all tests, whose workers and replicas are forks of processes with TensorFlow."""
+    """One session for all tests, whose workers and replicas are forks of processes with TensorFlow.
+
+    It has slots for two replicas. Other stages have one task and workers of their own, so that one Python worker loads
+    the models; what depends on several tasks says how many (``tests/integration/test_partitions.py``).
+    """
+    from cnnspark.execution import blocks
     from cnnspark.execution.session import spark_session
     from cnnspark.training import barrier_stage
 
+    run_stage = barrier_stage._run_stage
+
+    def run_stage_in_other_workers(session: SparkSession, job: ReplicaJob) -> None:
+        session.sparkContext.environment[NO_MODELS] = "1"
+        try:
+            run_stage(session, job)
+        finally:
+            del session.sparkContext.environment[NO_MODELS]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(barrier_stage, "run_replica_process", run_replica_process)
-        daemon = {"spark.python.daemon.module": "tests.support.preloaded_daemon"}
-        session = spark_session("tests", "local[2]", daemon)
+        patch.setattr(barrier_stage, "_run_stage", run_stage_in_other_workers)
+        patch.setattr(blocks, "TASKS_PER_SLOT", 1)
+        properties = {
+            "spark.python.daemon.module": "tests.support.spark_daemon",
+            "spark.default.parallelism": "1",
+        }
+        session = spark_session("tests", "local[2]", properties)
         yield session
         session.stop()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.replica_server import client_command
+from tests.support.fork_server import client_command
 from tests.support.synthetic_training import write_synthetic
 from tests.support.trainings import run
 

@@ -38,7 +38,7 @@ def stopped_processes() -> list[int]:
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             command = (status.parent / "cmdline").read_bytes()
-            of_replica = b"cnnspark.training.replica" in command or b"tests.support.replica_server" in command
+            of_replica = b"cnnspark.training.replica" in command or b"tests.support.fork_server" in command
             if of_replica and re.search(r"State:\s+T", status.read_text()):
                 found.append(int(status.parent.name))
         except OSError:  # ended meanwhile

@@ -1,10 +1,11 @@
-"""Replicas of the tests' trainings are forked from one process that has imported TensorFlow.
+"""Replicas of the tests' trainings and Spark's Python workers are forked from one process with TensorFlow.
 
 The import takes 3 to 5 s of a core, and the tests train about a hundred replicas. The barrier stage is the product's
 own; only the command of :func:`cnnspark.training.barrier_stage.replica_command` is another: a client of a few
 milliseconds that hands its streams and environment to the server, which forks :func:`cnnspark.training.replica.main`
-with them. The client ends with the replica's exit code, and the replica ends with the client. A fork is safe because
-TensorFlow starts its threads with its first operation, and the server runs none.
+with them. Spark's daemon of Python workers (:mod:`tests.support.spark_daemon`) is such a client as well. The client
+ends with the exit code of the forked process, and that process ends with the client. A fork is safe because TensorFlow
+starts its threads with its first operation, and the server runs none.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 # Where the server listens: Spark's Python workers inherit it.
-ADDRESS = "CNNSPARK_TESTS_REPLICA_SERVER"
+ADDRESS = "CNNSPARK_TESTS_FORK_SERVER"
 
 
 @contextmanager
-def replica_server() -> Iterator[None]:
-    """A server whose address is in the environment meanwhile. It imports TensorFlow for the first replica."""
-    with tempfile.TemporaryDirectory(prefix="replicas-") as folder:
+def fork_server() -> Iterator[None]:
+    """A server whose address is in the environment meanwhile. It imports TensorFlow for the first client."""
+    with tempfile.TemporaryDirectory(prefix="forks-") as folder:
         address = os.path.join(folder, "socket")
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
@@ -65,11 +66,11 @@ def replica_server() -> Iterator[None]:
 
 def client_command() -> list[str]:
     """What a barrier task starts instead of a replica's process."""
-    return [sys.executable, "-S", str(Path(__file__).resolve().with_name("replica_client.py")), os.environ[ADDRESS]]
+    return [sys.executable, "-S", str(Path(__file__).resolve().with_name("fork_client.py")), os.environ[ADDRESS]]
 
 
 def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]:
-    """:func:`cnnspark.training.barrier_stage.run_replica_process` with a replica of the server."""
+    """:func:`cnnspark.training.barrier_stage.run_replica_process` with a replica that the server forks."""
     from cnnspark.training import barrier_stage
 
     own, barrier_stage.replica_command = barrier_stage.replica_command, client_command
@@ -80,13 +81,13 @@ def run_replica_process(job: str, replicas: int, threads: int) -> dict[str, Any]
 
 
 class Server:
-    """Forks a replica for each connection, and kills the replica whose client is gone."""
+    """Forks a process for each connection, and kills that whose client is gone."""
 
     def __init__(self, listening: socket.socket):
         self._watched = selectors.DefaultSelector()
         self._watched.register(listening, selectors.EVENT_READ, partial(self._accept, listening))
         self._watched.register(sys.stdin.fileno(), selectors.EVENT_READ, sys.exit)  # the tests have ended
-        self._main: Any = None
+        self._mains: dict[str, Any] = {}  # by kind of process
 
     def serve(self) -> None:
         """Until standard input is closed."""
@@ -96,11 +97,15 @@ class Server:
                     key.data()
 
     def _load(self) -> None:
-        """The imports of :func:`cnnspark.training.barrier_stage.replica_command`."""
+        """The imports of :func:`cnnspark.training.barrier_stage.replica_command`, and of tasks that score."""
+        importlib.import_module("cnnspark.formats.htslib").prepare_htslib()  # as a task that loads a model does
         setup = importlib.import_module("cnnspark.execution.tensorflow_setup")
         setup.own_process()
         with setup.lean_import():
-            self._main = importlib.import_module("cnnspark.training.replica").main
+            self._mains["replica"] = importlib.import_module("cnnspark.training.replica").main
+            self._mains["daemon"] = importlib.import_module("pyspark.daemon").manager
+            for module in ("models.bundle", "scoring.score", "tensors.builder", "stages.tensors"):
+                importlib.import_module(f"cnnspark.{module}")
         gc.collect()
         gc.freeze()
 
@@ -115,18 +120,22 @@ class Server:
             for stream in streams:
                 os.close(stream)
             return
-        if not self._main:
+        if not self._mains:
             self._load()
         pid = os.fork()
         if not pid:
             self._watched.close()
             listening.close()
-            self._become_replica(wanted, streams)
+            self._become(wanted, streams)
         for stream in streams:
             os.close(stream)
         process = os.pidfd_open(pid)
         self._watched.register(process, selectors.EVENT_READ, partial(self._end, pid, process, connection))
-        self._watched.register(connection, selectors.EVENT_READ, partial(os.kill, pid, signal.SIGKILL))
+        kill = os.kill
+        if wanted["kind"] == "daemon":  # leads a group of processes: its workers end with it
+            os.setpgid(pid, pid)
+            kill = os.killpg
+        self._watched.register(connection, selectors.EVENT_READ, partial(kill, pid, signal.SIGKILL))
 
     def _end(self, pid: int, process: int, connection: socket.socket) -> None:
         """Says the exit code of a replica that has ended, to a client that may be gone."""
@@ -140,7 +149,7 @@ class Server:
             except OSError:
                 return
 
-    def _become_replica(self, wanted: dict[str, Any], streams: list[int]) -> None:
+    def _become(self, wanted: dict[str, Any], streams: list[int]) -> None:
         try:
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
@@ -149,7 +158,7 @@ class Server:
             os.environ.clear()
             os.environ.update(wanted["environment"])
             os.chdir(wanted["folder"])
-            self._main()
+            self._mains[wanted["kind"]]()
         finally:
             os._exit(1)
 
