@@ -239,7 +239,7 @@ def evaluate(
     request = stages.EvaluationRequest(paths, _path(out), settings, overwrite=_overwrite(if_exists), **how)
     _run(stages.evaluate_callset, _session(spark, "evaluate"), request)
     folder = location(_path(out))
-    stored = read_json(folder / "metrics.json", "the folder of an evaluation")
+    stored = read_json(folder / "metrics.json", "the folder of an evaluation", {"metrics": dict, "counts": dict})
     return Evaluated(str(out), str(folder / "report.html"), stored["metrics"], stored["counts"])
 
 

@@ -22,10 +22,10 @@ import pytest
 from cnnspark.common import log
 from cnnspark.config import Config, InputPaths, load_config
 from cnnspark.formats.htslib import prepare_htslib
-from tests.support.spark_daemon import NO_MODELS
 from tests.support.fork_server import fork_server, run_replica_process
 from tests.support.shared_by_workers import made_once
 from tests.support.small_disk import SmallDisk, mounted
+from tests.support.spark_daemon import NO_MODELS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import subprocess
 import sys
@@ -80,8 +79,8 @@ def install(bundle: Path, name: str) -> int:
     for part in ("", FIRST) if (bundle / FIRST).is_dir() else ("",):
         (target / part).mkdir(parents=True)
         shutil.copyfile(bundle / part / NETWORK_FILE, target / part / NETWORK_FILE)
-        text = json.dumps(installed_card(read_card(bundle / part)).to_json(), allow_nan=False, separators=(",", ":"))
-        (target / part / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        text = installed_card(read_card(bundle / part)).text(compact=True)
+        (target / part / CARD_FILE).write_text(text, encoding="utf-8")
         read_card(target / part)
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 

@@ -78,7 +78,7 @@ class Task(ScoringTask):
         """Work that is the least that has to be done for the same blocks."""
         regions = read_regions(self.work, self.blocks) if self.looks_at_reads else []
         reads = self.inputs.reads or next((member.reads for member in self.inputs.members), None)
-        bundle = predict.loaded_model(self.model, self.card.sha256, 1)
+        bundle = predict.loaded_model(self.model, self.card.digest, 1)
         product = matrix_product(operations(bundle.model, self.all_tensors()))
         lines = [f"{line}\n" for block in self.blocks for line in self.work(block).lines]
         text = (self.header + "".join(lines)).encode("latin-1")

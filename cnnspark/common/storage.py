@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -384,23 +384,30 @@ def write_json(path: Location, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Location, what: str) -> Any:
-    """The content of a JSON file.
+def read_json(path: Location, what: str, keys: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """The object in a JSON file.
 
     Args:
         path: the file.
         what: what its folder should be, for the message: "a run".
+        keys: names that the object must have, with the types of their values.
 
     Raises:
-        InputError: if the file is missing or not JSON.
+        InputError: if the file is missing, not JSON, or not such an object.
     """
     try:
         with explained(path):
-            return json.loads(path.read_text())
+            values = json.loads(path.read_text())
     except OSError:
         raise InputError(f"{path.parent} is not {what} (it has no {path.name}); check the path") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path} is damaged; make it again") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged: it holds no object; make it again")
+    for name, kind in (keys or {}).items():
+        if not isinstance(values.get(name), kind):
+            raise InputError(f"{path} is damaged: '{name}' is missing or not what it should be; make it again")
+    return values
 
 
 def file_identity(path: str) -> dict[str, Any]:

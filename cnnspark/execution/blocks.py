@@ -7,15 +7,14 @@ merge later compares with those of the shards.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from cnnspark.errors import InputError, UsageError
+from cnnspark.errors import UsageError
+from cnnspark.execution.records_digest import RecordsDigest
 from cnnspark.execution.tasks import LocalSession, Session, run_tasks, slices, slots
 from cnnspark.formats.regions import Region, in_order
 from cnnspark.formats.vcf import VcfSource
@@ -23,7 +22,6 @@ from cnnspark.variants.alleles import unscorable_reason
 
 # Every multiple of this is a boundary of blocks, so that tasks can count each window alone. Part of a run's format.
 WINDOW_BASES = 10_000_000
-DIGEST_BITS = 128
 TASKS_PER_SLOT = 4
 COST_DIGITS = 6
 # Genome that one block calls candidates on: about 2 s at 30x.
@@ -70,49 +68,6 @@ class Block:
     def name(self) -> str:
         """The name of the block's files, without ending."""
         return f"block-{self.index:06d}"
-
-
-class RecordsDigest:
-    """Order-independent digest of records by (CHROM, POS, ID, REF, ALT, occurrence), to prove that no record is lost.
-
-    It is the sum modulo 2**128 of a BLAKE2b hash of each key. ``occurrence`` counts equal keys, so doubling a record
-    and losing another cannot cancel out. All records of a position must go to the same digest.
-    """
-
-    def __init__(self) -> None:
-        self.records = 0
-        self._sum = 0
-        self._seen: Counter[str] = Counter()
-        self._position = ""
-
-    def add(self, line: str) -> None:
-        """Takes in a record's line, without line end.
-
-        Raises:
-            InputError: if the line has fewer than six columns.
-        """
-        try:
-            contig, pos, identifier, ref, alt, _ = line.split("\t", 5)
-        except ValueError:
-            raise InputError(f"a VCF line has too few columns: '{line[:60]}'; repair the file") from None
-        position = f"{contig}\t{pos}"
-        if position != self._position:  # equal keys share a position, so only one position's keys are kept
-            self._seen.clear()
-            self._position = position
-        key = f"{position}\t{identifier}\t{ref}\t{alt}"
-        self._seen[key] += 1
-        text = f"{key}\t{self._seen[key]}".encode("latin-1")
-        self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=DIGEST_BITS // 8).digest(), "big")
-        self.records += 1
-
-    def hex(self) -> str:
-        """The digest as 32 hexadecimal digits."""
-        return format(self._sum % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
-
-
-def add_digests(digests: Iterable[str]) -> str:
-    """The digest of all records, from the digests of disjoint parts of them."""
-    return format(sum(int(d, 16) for d in digests) % 2**DIGEST_BITS, f"0{DIGEST_BITS // 4}x")
 
 
 @dataclass

@@ -19,7 +19,8 @@ import pysam
 
 from cnnspark.common.storage import commit, is_remote, private_file, read_ahead
 from cnnspark.errors import RunError
-from cnnspark.execution.blocks import Block, add_digests
+from cnnspark.execution.blocks import Block
+from cnnspark.execution.records_digest import add_digests
 from cnnspark.execution.shards import ShardRow
 from cnnspark.formats.bcf import SUFFIX as BCF_SUFFIX
 from cnnspark.formats.bcf import write_bcf
@@ -55,7 +56,7 @@ class Conservation:
     def __str__(self) -> str:
         return (
             f"{self.records_in} records in, {self.records_out} records out, {self.blocks} blocks, "
-            f"key digest {self.digest_out[:16]} {'equal' if self.holds else 'DIFFERENT'}"
+            f"digest {self.digest_out[:16]} {'equal' if self.holds else 'DIFFERENT'}"
         )
 
 

@@ -28,7 +28,7 @@ from cnnspark.common.storage import (
     write_json,
     write_text,
 )
-from cnnspark.errors import InputError, UsageError
+from cnnspark.errors import UsageError
 from cnnspark.execution import run_lock
 from cnnspark.execution.blocks import Block
 
@@ -75,7 +75,7 @@ class RunFolder:
             return
         if not (self.out / RUN).exists():
             raise UsageError(f"{self.out} holds files that are not of a cnnspark run; choose another --out")
-        stage = read_json(self.out / RUN, "a run").get("stage")
+        stage = read_json(self.out / RUN, "a run", {"stage": str})["stage"]
         if stage != self.stage:
             raise UsageError(f"{self.out} is a run of 'cnnspark {stage}'; choose another --out")
         require_free(self.out, if_exists != "fail", choices="resume or overwrite")
@@ -115,7 +115,7 @@ class RunFolder:
         wanted = json.loads(json.dumps(run))
         self._run = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
         if (self.out / RUN).exists():
-            known = read_json(self.out / RUN, "a run")
+            known = read_json(self.out / RUN, "a run", {"identity": dict, "blocks": list})
             changed = sorted(k for k in wanted["identity"] if wanted["identity"][k] != known["identity"].get(k))
             another = bool(changed) or known["blocks"] != wanted["blocks"]
             anew = if_exists == "overwrite" or (if_exists == "mend" and another and not (self.out / SUCCESS).exists())
@@ -177,23 +177,18 @@ class RunFolder:
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
         """Reads the rows of the finished blocks.
 
-        Rows of another run are left out: a late task of a run that was overwritten may have written one.
+        Rows of another run are left out: a late task of a run that was overwritten may have written one. So are
+        damaged ones: their blocks are not finished.
 
         Args:
             block: a single block to look for; without it all blocks.
 
         Returns:
             The rows, in the order of the blocks.
-
-        Raises:
-            InputError: if a row is not JSON.
         """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
         paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
-        try:
-            rows = [json.loads(text) for text in read_texts(paths)]
-        except ValueError:
-            raise InputError(f"{self.out / ROWS} is damaged; start again with --if-exists overwrite") from None
+        rows = [row for text in read_texts(paths) if (row := _object(text)) is not None]
         runs = [row.pop("run", "") for row in rows]
         return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
@@ -216,3 +211,12 @@ class RunFolder:
         run_lock.release(self.out, self._token)
         self._remove_temporary()  # of speculative attempts that were ended; no new ones begin now
         write_text(self.out / SUCCESS, "")
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The object in a JSON text; None if it is damaged."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None

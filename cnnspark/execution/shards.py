@@ -30,9 +30,10 @@ from cnnspark.common.log import progress
 from cnnspark.common.stopwatch import measured, report
 from cnnspark.common.storage import commit, explained, is_url, location, make_parents, private_file, sizes
 from cnnspark.errors import InputError, RunError
-from cnnspark.execution.blocks import Block, RecordsDigest, block_range, deal
+from cnnspark.execution.blocks import Block, block_range, deal
 from cnnspark.execution.prefetch import in_turn
 from cnnspark.execution.progress import Tally, following
+from cnnspark.execution.records_digest import RecordsDigest
 from cnnspark.execution.run_folder import SUCCESS, RunFolder
 from cnnspark.execution.tasks import Session, run_tasks, slices, slots
 from cnnspark.formats import bcf
@@ -155,7 +156,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
         if block.records >= 0 and (digest.records != block.records or digest.hex() != block.digest):
             raise RunError(
                 f"block {block.region} has {block.records} records and {digest.records} would have been written, "
-                "or their keys differ; was the callset changed during the run? Start again with --if-exists overwrite"
+                "or other records; was the callset changed during the run? Start again with --if-exists overwrite"
             )
         _make_index(temporary, index, block, csi)
         row = ShardRow(
@@ -219,14 +220,20 @@ def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRo
 
     Returns:
         The rows, in the order of the blocks.
-
-    Raises:
-        InputError: if a row is damaged.
     """
-    # Rows of earlier versions have no checksum: their blocks are done again.
-    rows = [ShardRow(**values) for values in folder.rows(block) if "crc32" in values]
+    rows = [row for values in folder.rows(block) if (row := _shard_row(values)) is not None]
     there = sizes(folder.out, [name for row in rows for name in (row.file, row.index)])
     return [row for row in rows if (there.get(row.file), there.get(row.index)) == (row.bytes, row.index_bytes)]
+
+
+def _shard_row(values: Mapping[str, Any]) -> ShardRow | None:
+    """The row of these values; None if it is damaged, or of an earlier version, which had no checksum."""
+    try:
+        row = ShardRow(**values)
+    except TypeError:
+        return None
+    numbers = (row.block, row.records_in, row.records_out, row.bytes, row.index_bytes, row.crc32)
+    return row if all(isinstance(number, int) for number in numbers) and isinstance(row.file, str) else None
 
 
 def _is_written(folder: RunFolder, block: Block) -> bool:
@@ -240,9 +247,6 @@ def intact_rows(session: Session, folder: RunFolder) -> list[ShardRow]:
     Args:
         session: where the tasks run.
         folder: the run's folder.
-
-    Raises:
-        InputError: if a row is damaged.
     """
     rows = finished_rows(folder)
 

@@ -100,8 +100,7 @@ def save_bundle(path: str | Path, model: keras.Model, card: Card, *, replace: bo
         model.save(folder / NETWORK_FILE)
         _without_dates(folder / NETWORK_FILE)
         card = dataclasses.replace(card, sha256=file_digest(str(folder / NETWORK_FILE)))
-        text = json.dumps(card.to_json(), indent=1, allow_nan=False)
-        (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
         if card.history:
             rows = json.dumps(card.history, indent=1, allow_nan=False)
             (folder / HISTORY_FILE).write_text(rows + "\n", encoding="utf-8")

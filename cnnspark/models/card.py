@@ -6,6 +6,7 @@ No Spark, no TensorFlow, no Keras: a card is read in milliseconds.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -31,6 +32,8 @@ from cnnspark.tensors.site_features import feature_columns
 
 FORMAT = "cnnspark-model"
 FORMAT_VERSION = 1
+# The key of the digest of all other values; cards of early versions have none.
+CARD_DIGEST = "card_sha256"
 THRESHOLD_GROUPS = ("ALL", "SNP", "INDEL")
 # Shares of the true alleles that a threshold of the card keeps; GATK's tranches also begin at .99 and .999.
 SENSITIVITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
@@ -108,6 +111,11 @@ class Card:
     known: KnownValues | None = None  # last, as it is long
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the card, and so of the network, whose digest it holds: the same for the same scores."""
+        return _values_digest(self.to_json())
+
+    @property
     def pretrained(self) -> bool:
         """Whether the model is only pre-trained: its layer for the logit is still untrained."""
         return self.training.get("objective") == "pretrain"
@@ -133,12 +141,17 @@ class Card:
         return "CNN_2D" if self.looks_at_reads else "CNN_1D"
 
     def to_json(self) -> dict[str, Any]:
-        """The card as plain JSON values, format and tensor schema first."""
+        """The card as plain JSON values, format and tensor schema first, without its own digest."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "schema": tensor_schema(self.spec.read_limit)}
         values = {**head, **asdict(self), "spec": self.spec.to_json()}
         if self.cascade is None:
             del values["cascade"]  # a card of one model alone is what it was before there were cascades
         return values
+
+    def text(self, compact: bool = False) -> str:
+        """The content of ``model.json``: the card and its digest."""
+        layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+        return json.dumps({**self.to_json(), CARD_DIGEST: self.digest}, allow_nan=False, **layout) + "\n"
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Card:
@@ -148,7 +161,7 @@ class Card:
             KeyError, TypeError, ValueError: if ``values`` are not a card.
             InputError: if the network is one that this version no longer has.
         """
-        kept = {k: v for k, v in values.items() if k not in ("format", "format_version", "schema")}
+        kept = {k: v for k, v in values.items() if k not in ("format", "format_version", "schema", CARD_DIGEST)}
         kept.setdefault("sensitivity_thresholds", {})
         for name in ("thresholds", "sensitivity_thresholds", "metrics", "training", "data", "versions"):
             if not isinstance(kept[name], dict):
@@ -165,6 +178,13 @@ class Card:
         if kept.get("known") is not None:
             kept["known"] = KnownValues.from_json(kept["known"])
         return Card(**kept)
+
+
+def _values_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a card's values as :data:`CARD_DIGEST` holds it: of all others, written in one way."""
+    rest = {name: value for name, value in values.items() if name != CARD_DIGEST}
+    as_read = json.loads(json.dumps(rest))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _check_thresholds(by_group: Mapping[str, Any]) -> None:
@@ -231,6 +251,8 @@ def read_opened_card(path: str | Path, folder: Path) -> Card:
         raise InputError(f"{path} was made for tensors of another layout; train it again with this version")
     if card.sha256 != file_digest(str(folder / NETWORK_FILE)):
         raise InputError(f"{folder / NETWORK_FILE} is not the network its card describes; copy the bundle again")
+    if CARD_DIGEST in values and values[CARD_DIGEST] != _values_digest(values):
+        raise InputError(f"{folder / CARD_FILE} has changed since it was written; copy the bundle again")
     return card
 
 

@@ -27,16 +27,23 @@ PASSED_ON = "alleles passed on to the second model"
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The model that scores first: its bundle, network and digest, and the band that goes on to the second."""
+    """The model that scores first: its bundle, network and digests, and the band that goes on to the second."""
 
     model: str
     name: str
-    sha256: str
+    sha256: str  # of the network
+    digest: str  # of the card, with the network
     band: Band
 
     def identity(self) -> dict[str, Any]:
         """What a run's scores depend on, as plain values."""
-        return {"first": self.name, "first_sha256": self.sha256, "low": self.band.low, "high": self.band.high}
+        return {
+            "first": self.name,
+            "first_sha256": self.sha256,
+            "first_digest": self.digest,
+            "low": self.band.low,
+            "high": self.band.high,
+        }
 
 
 def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | None:
@@ -65,7 +72,7 @@ def first_stage(model: str, card: Card, wanted: bool | None) -> FirstStage | Non
         raise InputError(f"{path} is not the model that the band of {model} was chosen for; copy the bundle again")
     require_pair(path, first, model, card)
     feature_columns(first.feature_names, path)
-    return FirstStage(path, first.model, first.sha256, card.cascade.band)
+    return FirstStage(path, first.model, first.sha256, first.digest, card.cascade.band)
 
 
 def refuse_untrained(wanted: bool | None) -> None:

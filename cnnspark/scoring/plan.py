@@ -53,15 +53,15 @@ class ScoringPlan:
 
     @property
     def digest(self) -> str:
-        """What the models are: the SHA-256 of the model and, in a cascade, the first one's and the band."""
-        return f"{self.card.sha256} {self.first.identity() if self.first else ''}".strip()
+        """What the models are: the digest of the model's card and, in a cascade, the first one's and the band."""
+        return f"{self.card.digest} {self.first.identity() if self.first else ''}".strip()
 
     def identity(self) -> dict[str, Any]:
         """What the scores' bytes depend on, as plain values: a run is resumed only if it is the same."""
         # Reading ahead changes no byte.
         settings = {k: v for k, v in dataclasses.asdict(self.settings).items() if k != "read_ahead"}
         return {
-            "model": self.card.sha256,
+            "model": self.card.digest,
             "tensors": dataclasses.asdict(self.tensors),
             "score": settings | {"cascade": self.first and self.first.identity()},
         }

@@ -50,7 +50,7 @@ def loaded_model(path: str, digest: str, threads: int) -> Bundle:
 
         with model_kept_out_of_gc(replaces=loaded_model.cache_info().currsize == MODELS_KEPT):
             bundle = load_bundle(path, threads)
-    if bundle.card.sha256 != digest:
+    if bundle.card.digest != digest:
         raise InputError(f"{path} changed during the run; start again with --if-exists overwrite")
     return bundle
 
@@ -81,10 +81,10 @@ def predictor(plan: ScoringPlan) -> Callable[[TensorBatch, Block], Predicted]:
         InputError: a bundle that cannot be read, or that changed since the run began.
     """
     first, settings = plan.first, plan.settings
-    size, bundle = settings.batch_size, loaded_model(plan.model, plan.card.sha256, settings.threads)
+    size, bundle = settings.batch_size, loaded_model(plan.model, plan.card.digest, settings.threads)
     if first is None:
         return lambda batch, block: Predicted(predicted_scores(bundle, batch, size, block))
-    before, band = loaded_model(first.model, first.sha256, settings.threads), first.band
+    before, band = loaded_model(first.model, first.digest, settings.threads), first.band
 
     def predict(batch: TensorBatch, block: Block) -> Predicted:
         probabilities = predicted_probabilities(before, batch, size, block)

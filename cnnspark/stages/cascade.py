@@ -6,7 +6,6 @@ Both models predict alleles that neither was trained on; these decide the band o
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -253,5 +252,4 @@ def write_cascade(out: str, first: str, model: str, card: Card, replace: bool = 
         for name in (NETWORK_FILE, HISTORY_FILE):
             if (of_model / name).exists():
                 shutil.copyfile(of_model / name, folder / name)
-        text = json.dumps(card.to_json(), indent=1, allow_nan=False)
-        (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")

@@ -51,7 +51,7 @@ def _use_simulator() -> None:
 def _use_tensors() -> None:
     from cnnspark.execution.blocks import Block
     from cnnspark.formats.regions import Region
-    from cnnspark.tensors import BlockTensors, Inputs, TensorSettings
+    from cnnspark.tensors import BlockTensors, TensorSettings
 
     with tempfile.TemporaryDirectory(prefix="cnnspark-kernels-") as folder:
         inputs = _small_sample(Path(folder))

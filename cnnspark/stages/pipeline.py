@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,12 +19,13 @@ from cnnspark.common.storage import (
     local_folder,
     location,
     make_folder,
+    read_json,
     require_free,
     write_json,
     write_text,
 )
 from cnnspark.config import USUAL_PRECISION, Config, FilterChoice, InputPaths
-from cnnspark.errors import UsageError
+from cnnspark.errors import InputError, UsageError
 from cnnspark.evaluation.metrics import format_table
 from cnnspark.execution.shards import MERGED
 from cnnspark.execution.tasks import LocalSession, Session
@@ -274,6 +274,14 @@ def _check_settings(config: Config, selected: SelectedModel | None, needs_reads:
     ScoringPlan.of(selected, config.tensors, config.score)
 
 
+def _known(path: Location) -> dict[str, Any]:
+    """What an earlier run noted down; empty where it is damaged, so that its step is done again."""
+    try:
+        return read_json(path, "a run")
+    except InputError:
+        return {}
+
+
 def _candidates(session: Session, paths: InputPaths, folder: Location, config: Config, if_exists: str) -> str:
     """The run's own callset; a finished one of the same reads and settings is kept where the run is resumed."""
     called, identity_file = folder / CANDIDATES, folder / f"{CANDIDATES}.json"
@@ -285,7 +293,7 @@ def _candidates(session: Session, paths: InputPaths, folder: Location, config: C
         "version": __version__,
     }
     finished = if_exists in ("resume", "mend") and called.exists() and identity_file.exists()
-    if finished and json.loads(identity_file.read_text()) == identity:
+    if finished and _known(identity_file) == identity:
         return str(called)
     identity_file.unlink(missing_ok=True)
     stages.call_candidates(session, paths, str(called), config, overwrite=True)
@@ -383,8 +391,8 @@ def _simulated(folder: Path, seed: int, length: int, if_exists: str) -> Simulate
     done = folder / "simulated.json"
     wanted = {"seed": seed, "length": length, "version": __version__}
     if if_exists == "resume" and done.exists():
-        known = json.loads(done.read_text())
-        if known["arguments"] == wanted:
+        known = _known(done)
+        if known.get("arguments") == wanted and known.get("files"):
             paths = {name: Path(path) for name, path in known["files"].items() if name != "sample"}
             return SimulatedFiles(**paths, sample=known["files"]["sample"])
     done.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from cnnspark.common.stopwatch import measured
 from cnnspark.common.storage import file_identity
 from cnnspark.config import Config, InputPaths
 from cnnspark.errors import InputError, UsageError
-from cnnspark.execution.blocks import Block, add_digests, block_range, deal
+from cnnspark.execution.blocks import Block, block_range, deal
 from cnnspark.execution.progress import Tally, following
+from cnnspark.execution.records_digest import add_digests
 from cnnspark.execution.run_folder import RunFolder
 from cnnspark.execution.session import described
 from cnnspark.execution.tasks import run_tasks

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from cnnspark import stages
+from cnnspark import execution, stages
 from cnnspark.config import load_config
 from cnnspark.errors import InputError
 from cnnspark.execution.blocks import (
     Block,
     BlockSettings,
-    RecordsDigest,
-    add_digests,
     candidate_windows,
     cut_window,
     deal,
@@ -77,34 +75,6 @@ def test_chosen_regions_are_taken_in_the_callsets_order_and_once() -> None:
     assert windows_of(["c1", "c2"], {}, regions) == [Region("c1", 10, 30), Region("c2", 5, 9)]
 
 
-def test_digests_of_parts_add_up_in_any_order() -> None:
-    lines = lines_at([1, 1, 2, 3, 3, 3, 9])
-    whole, first, second = RecordsDigest(), RecordsDigest(), RecordsDigest()
-    for line in lines:
-        whole.add(line)
-    for line in lines[3:]:
-        first.add(line)
-    for line in lines[:3]:
-        second.add(line)
-    assert add_digests([first.hex(), second.hex()]) == whole.hex()
-
-
-def test_the_digest_sees_a_doubled_record_that_hides_a_lost_one() -> None:
-    honest, cheating = RecordsDigest(), RecordsDigest()
-    for line in lines_at([1, 2, 2]):
-        honest.add(line)
-    for line in lines_at([2, 2, 2]):
-        cheating.add(line)
-    assert honest.records == cheating.records and honest.hex() != cheating.hex()
-
-
-def test_the_digest_ignores_what_a_run_adds() -> None:
-    before, after = RecordsDigest(), RecordsDigest()
-    before.add("c1\t5\tx\tA\tC\t.\t.\tDP=1")
-    after.add("c1\t5\tx\tA\tC\t.\tLOW\tDP=1;CNN_2D=1.000")
-    assert before.hex() == after.hex()
-
-
 def test_records_are_numbered_through_all_blocks() -> None:
     window = Region("c1", 0, 100)
     other = Region("c2", 0, 100)
@@ -157,7 +127,8 @@ def test_blocks_of_unknown_cost_are_shared_out_by_number() -> None:
 
 
 @pytest.mark.spark
-def test_dealt_tasks_are_the_groups(spark: SparkSession) -> None:
+def test_dealt_tasks_are_the_groups(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution.blocks, "TASKS_PER_SLOT", 4)
     blocks = blocks_of([1.0] * 9 + [8.0])
     tasks = run_tasks(spark, deal(spark, blocks), lambda part: iter([[b.index for b in part]]), "look")
     assert tasks == [[b.index for b in group] for group in share_out(blocks, 4 * spark.sparkContext.defaultParallelism)]
@@ -176,7 +147,8 @@ def test_a_runs_manifest_has_predicted_and_real_seconds(spark: SparkSession, sam
     found = manifest["runtime"]
     predicted = sum(row["predicted_seconds"] for row in manifest["shards"])
     assert found["predicted_seconds"] == pytest.approx(predicted, abs=1e-3)
-    assert found["tasks"] == min(len(run["blocks"]), 4 * spark.sparkContext.defaultParallelism)
+    slots = spark.sparkContext.defaultParallelism
+    assert found["tasks"] == min(len(run["blocks"]), execution.blocks.TASKS_PER_SLOT * slots)
     assert found["block_seconds"]["max_over_mean"] >= 1 and found["task_seconds"]["max_over_mean"] >= 1
     # Stopped half way and begun again: the blocks are the same, their costs included.
     (out / "_SUCCESS").unlink()

@@ -153,6 +153,7 @@ def test_what_is_not_a_bundle_is_said_so(saved: Path, tmp_path: Path) -> None:
         (edited("h", thresholds=[]), "is incomplete"),
         (edited("i", schema={"window": 64}), "another layout"),
         (other, "is not the network its card describes"),
+        (edited("j", thresholds={"SNP": {"0.90": 1.6}}), "model.json has changed since it was written"),
     ]
     for path, message in cases:
         with pytest.raises(InputError, match=message):

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 FEATURES, READS = "bundled:features", "bundled:reads"
 CARD = Card(model="reads", spec=ModelSpec(), sha256="0123456789abcdef" * 4)
-FIRST = FirstStage("m/first", "features", "fedcba9876543210" * 4, Band(0.002, 0.995))
+FIRST = FirstStage("m/first", "features", "fedcba9876543210" * 4, "d", Band(0.002, 0.995))
 HEADER = VcfHeader(["##fileformat=VCFv4.2", "#CHROM\tPOS"])
 
 
@@ -75,7 +75,8 @@ def test_the_card_says_whether_there_are_two_stages_unless_a_run_does(tmp_path: 
         card = read_card(model)
         assert (card.model, card.cascade) == ("reads", Cascade(read_card(FEATURES).sha256, band, by_default))
         assert first_stage(model, card, False) is None
-        expected = FirstStage(f"{model}/first", "features", read_card(FEATURES).sha256, band)
+        card = read_card(FEATURES)
+        expected = FirstStage(f"{model}/first", "features", card.sha256, card.digest, band)
         assert first_stage(model, card, True) == expected
         assert first_stage(model, card, None) == (expected if by_default else None)
 
@@ -239,7 +240,7 @@ def test_a_model_takes_the_site_features_that_it_knows(sample: Sample, two: tupl
     blocks = [block["block"] for block in dataset.blocks]
     groups = list(dataset.read(blocks))
     known = np.concatenate([values["label"] for values in groups]) != UNKNOWN
-    bundle = predict.loaded_model(two[1], card.sha256, 1)
+    bundle = predict.loaded_model(two[1], card.digest, 1)
     found, expected = [], []
     for batch in map(decode, groups):
         found.append(predict.predicted_probabilities(bundle, batch, 64, Block(0, Region("chrA"))))

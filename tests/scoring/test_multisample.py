@@ -388,7 +388,7 @@ def test_in_two_stages_a_carrier_has_the_score_of_the_model_that_it_came_to(thre
 
     def scored(model: str, band: Band | None = None) -> tuple[list[Record], dict[str, int]]:
         card, first = read_card(model), read_card(MODEL)
-        before = band and FirstStage(MODEL, first.model, first.sha256, band)
+        before = band and FirstStage(MODEL, first.model, first.sha256, first.digest, band)
         tensors = model_tensors(model, card, TensorSettings())
         work = multisample.score_work(
             inputs, ScoringPlan(model, card, tensors, scoring_settings.ScoreSettings(), before)

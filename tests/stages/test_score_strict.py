@@ -159,7 +159,7 @@ def old_model(sample: Sample, tmp_path: Path) -> str:
     """The model with a card as it was before there were calibration, sensitivities and histograms."""
     shutil.copytree(sample.model, tmp_path / "old")
     card = json.loads((tmp_path / "old" / "model.json").read_text())
-    for name in ("calibration", "sensitivity_thresholds", "known"):
+    for name in ("calibration", "sensitivity_thresholds", "known", "card_sha256"):
         del card[name]
     (tmp_path / "old" / "model.json").write_text(json.dumps(card))
     return str(tmp_path / "old")

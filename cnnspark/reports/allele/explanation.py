@@ -54,7 +54,7 @@ def explain_site(site: Site, plan: ScoringPlan) -> dict[str, Any]:
     asked, asked_card = model, card
     if first is not None and stage == STAGES[0]:
         asked, asked_card = first.model, read_card(first.model)
-    bundle = loaded_model(asked, asked_card.sha256, settings.threads)
+    bundle = loaded_model(asked, asked_card.digest, settings.threads)
     one = site.tensors.take([site.index])
     inputs = familiar_inputs(asked_card, one.annotations[0], known_features(asked_card, one)[0])
     parts, batch = occlusions(one, inputs, bundle.inputs)

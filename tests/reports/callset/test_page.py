@@ -120,7 +120,7 @@ def run_facts(name="INFO/DP") -> RunFacts:
         thresholds={"ALL": {"0.90": 1.5, "0.95": None}}, metrics={"AUPRC SNP": 0.91, "alleles ALL": 60.0},
     )  # fmt: skip
     return RunFacts(
-        statement="7 records in, 7 records out, 1 blocks, key digest abc equal", blocks=blocks, guard=guard,
+        statement="7 records in, 7 records out, 1 blocks, digest abc equal", blocks=blocks, guard=guard,
         runtime={"tasks": 2, "task_seconds": {"max_over_mean": 1.02}, "peak_mib": 900}, key="CNN_2D",
         model="/models/mine", card=card,
         configuration={"inputs": {"reads": "my reads.bam", "reference": "ref.fa", "vcf": "in.vcf.gz"}, "seed": 7},

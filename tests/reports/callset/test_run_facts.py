@@ -47,7 +47,7 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     assert is_scoring_run(out)
     run = read_run(str(out))
     assert str(run_of(str(out))) == str(run)
-    assert run.statement == f"5 records in, 5 records out, 2 blocks, key digest {'ab' * 8} equal"
+    assert run.statement == f"5 records in, 5 records out, 2 blocks, digest {'ab' * 8} equal"
     assert (run.key, run.model, run.inputs["reads"], run.runtime) == ("CNN_2D", "/nowhere", "r.bam", {"tasks": 1})
     first, second = run.blocks
     assert (first["sample"], first["contig"], first["start"], first["pid"]) == ("S1", "chr1", 0, "7")
