@@ -75,8 +75,8 @@ def test_the_card_says_whether_there_are_two_stages_unless_a_run_does(tmp_path: 
         card = read_card(model)
         assert (card.model, card.cascade) == ("reads", Cascade(read_card(FEATURES).sha256, band, by_default))
         assert first_stage(model, card, False) is None
-        card = read_card(FEATURES)
-        expected = FirstStage(f"{model}/first", "features", card.sha256, card.digest, band)
+        of_first = read_card(FEATURES)
+        expected = FirstStage(f"{model}/first", "features", of_first.sha256, of_first.digest, band)
         assert first_stage(model, card, True) == expected
         assert first_stage(model, card, None) == (expected if by_default else None)
 
