@@ -85,7 +85,7 @@ def checked_inputs(
         if needs_reads and not members:
             reads = open_reads(required(paths.reads, "--reads"), paths.reference)
         regions = [parse_region(text, source.contigs) for text in paths.regions]
-        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch, members)
+        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors, members)
         for warning in found.warnings:
             progress(f"warning: {warning}")
         if reference is None:
