@@ -50,6 +50,7 @@ def check_inputs(
     sample: str | None = None,
     settings: TensorSettings | None = None,
     members: Sequence[Member] = (),
+    by_sample: bool = True,
 ) -> Preflight:
     """Compares callset, reads and reference with each other.
 
@@ -61,6 +62,7 @@ def check_inputs(
         sample: the callset's sample that the user named.
         settings: of the tensors; the defaults if None.
         members: samples of the callset with reads of their own; reads that are "" are not opened.
+        by_sample: whether a sample is chosen where there are no members.
 
     Raises:
         InputError: the files do not belong together, or hold nothing to work on.
@@ -85,7 +87,7 @@ def check_inputs(
         found.sample = choose_sample(vcf, reads, sample, found.warnings)
     elif members and reference is not None:
         check_members(vcf, members, reference, contigs, found.warnings)
-    elif reference is not None:
+    elif reference is not None and by_sample:
         found.sample = choose_column(vcf, sample, found.warnings)
     if found.sample and len(vcf.header.samples) > 1 and settings.annotations_by_sample:
         found.warnings.append(

@@ -73,11 +73,14 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
         require_reads(paths.reads, selected.path)
     plan = ScoringPlan.of(selected, config.tensors, config.score)
     card = plan.card
-    opened = checked_inputs(
-        paths, dataclasses.replace(config, tensors=plan.tensors), folder.out, selected.needs_reads, needs_reference=True
-    )
+    of_model, whole = dataclasses.replace(config, tensors=plan.tensors), card.scores_whole_records
+    if paths.has_reads and not selected.needs_reads:
+        progress(f"the model {selected.path} looks at no reads; those that were given are not used")
+    opened = checked_inputs(paths, of_model, folder.out, selected.needs_reads, True, whole)
     with nullcontext(checked) if checked else opened as found, ExitStack() as stack:
         inputs = found.inputs
+        if whole and inputs.members:  # they were checked for a stage that goes by sample
+            inputs = dataclasses.replace(inputs, members=(), sample="")
         vcf = str(paths.vcf)
         header = score_header(found.header, vcf, plan, inputs)
         for warning in header_warnings(plan, found.header, vcf):

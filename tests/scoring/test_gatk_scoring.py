@@ -10,6 +10,7 @@ import numpy as np
 import pysam
 import pytest
 
+from cnnspark.cli import main
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfHeader
@@ -23,6 +24,7 @@ from cnnspark.tensors.carrier_tensors import CarrierTensors
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.annotations import GATK_ANNOTATIONS
 from cnnspark.variants.carriers import Member
+from tests.conftest import read_lines
 
 GATK, OWN = TensorSettings(encoding="gatk"), TensorSettings()
 DECLARED = [
@@ -112,3 +114,29 @@ def test_what_many_records_lack_is_named_but_rank_sums_only_where_none_has_one()
     assert not list(
         run_warnings(plan(GATK), undeclared, "a.vcf", {"alleles scored": 9, "alleles scored without MQ": 9})
     )
+
+
+def test_a_model_without_reads_scores_every_record_of_a_joint_callset(
+    joint: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the same records with the column of a sample that carries none of them."""
+    from cnnspark.models.gatk_weights.importer import gatk_bundle
+    from tests.models.networks.test_gatk import random_arrays
+
+    gatk_bundle("gatk_1d", random_arrays("gatk_1d"), tmp_path / "model")
+    one = str(tmp_path / "one.vcf.gz")
+    with pysam.BGZFile(one, "wb", None) as out:
+        lines = ["\t".join(line.split("\t")[:10]) for line in read_lines(joint.vcf)]
+        out.write("\n".join([*DECLARED, COLUMNS + "S1", *lines, ""]).encode())
+    pysam.tabix_index(one, preset="vcf")
+    common = ["score", "--reference", joint.reference, "--model", str(tmp_path / "model"), "--local"]
+    more = ["--reads", str(tmp_path / "none.bam"), "--sample", "S2"]
+    assert main([*common, "--vcf", joint.vcf, *more, "--out", str(tmp_path / "joint")]) == 0
+    said = capsys.readouterr().err
+    assert f"the model {tmp_path}/model looks at no reads; those that were given are not used\n" in said
+    assert "--sample is not used" in said and "annotations are those that FORMAT has" not in said
+    assert "has no DP at 2, SOR at 2" in said  # of the record with two ALTs
+    assert main([*common, "--vcf", one, "--out", str(tmp_path / "one")]) == 0
+    together, alone = (read_lines(tmp_path / name / "merged.vcf.gz") for name in ("joint", "one"))
+    assert ["\t".join(line.split("\t")[:10]) for line in together] == alone
+    assert all("CNN_1D=" in line and "CNN_ALT_SCORES=" in line for line in alone)
