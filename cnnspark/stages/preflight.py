@@ -62,7 +62,7 @@ def check_inputs(
         sample: the callset's sample that the user named.
         settings: of the tensors; the defaults if None.
         members: samples of the callset with reads of their own; reads that are "" are not opened.
-        by_sample: whether a sample is chosen where there are no members.
+        by_sample: whether a sample is chosen if there are no members.
 
     Raises:
         InputError: the files do not belong together, or hold nothing to work on.
