@@ -89,7 +89,13 @@ def cascade(data: tuple[str, ...], first: str | None, model: str, out: str, if_e
 
 @click.command("import-gatk")
 @click.option("--weights", required=True, metavar="FILE", help="GATK's weights: .hd5 of Keras, .pt of PyTorch or .npz.")
-@click.option("--kind", required=True, type=click.Choice(["1d", "2d"]), help="Which network: reference or read tensor.")
+@click.option(
+    "--kind",
+    required=True,
+    type=click.Choice(["1d", "2d", "2d_mix"]),
+    help="Which network: 1d reads the reference (1d_cnn_mix_train_full_bn), 2d the reads (small_2d), 2d_mix as well "
+    "(2d_cnn_mix_train).",
+)
 @click.option("--model-out", required=True, metavar="DIR", help="Folder for the model bundle.")
 @click.option(
     "--if-exists",

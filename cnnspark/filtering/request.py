@@ -19,7 +19,7 @@ from cnnspark.execution.blocks import Block, deal
 from cnnspark.execution.tasks import Session, run_tasks
 from cnnspark.filtering.record_filter import RecordFilter
 from cnnspark.filtering.score_distribution import ScoreCounts, expected_fdr, fdr_threshold
-from cnnspark.filtering.thresholds import FilterSettings, card_threshold, score_counts
+from cnnspark.filtering.thresholds import FilterSettings, card_threshold, score_counts, uncalibrated_model
 from cnnspark.filtering.tranche_filter import FirstPass, decide_tranches, first_pass, open_resource
 from cnnspark.filtering.tranches import Tranches
 from cnnspark.formats.vcf import VcfHeader, VcfSource
@@ -129,6 +129,11 @@ class FilterRequest:
         """
         known = {}
         for group, way in self.ways.items():
+            if way.name != THRESHOLD and (model := uncalibrated_model(header, key)):
+                raise UsageError(
+                    f"{key} is of '{model}' with imported weights, which have no thresholds and no calibration for "
+                    f"{way.flag}; give --resource for tranches or {_flag_of(way, THRESHOLD)}, or train your own model"
+                )
             if way.name == THRESHOLD:
                 known[group] = way.value
             elif way.name != FDR:
@@ -151,6 +156,11 @@ class FilterRequest:
             warnings += odd
             facts.append({**file_identity(path), **({} if is_url(path) else {"sha256": file_digest(path)})})
         return facts, warnings
+
+
+def _flag_of(way: Way, name: str) -> str:
+    """The flag of another way for the same types."""
+    return way.flag.removesuffix(way.name) + name
 
 
 def _one_way(given: Mapping[str, float | None], prefix: str) -> Way | None:

@@ -95,6 +95,18 @@ def score_key_of(header: VcfHeader, wanted: str | None) -> str:
     raise UsageError("the callset has no INFO/CNN_2D or CNN_1D; score it first with 'cnnspark score', or give --key")
 
 
+def uncalibrated_model(header: VcfHeader, key: str) -> str:
+    """The network of GATK's whose imported weights wrote the score, by the header; "" if another model did.
+
+    Training gives a card thresholds and a calibration, both from its validation alleles, and scoring writes the
+    thresholds into the header. Imported weights have neither.
+    """
+    if any(line.startswith(f"##cnnspark_threshold=<ID={key}_") for line in header.lines):
+        return ""
+    models = (re.match(rf"##cnnspark_model=<ID={re.escape(key)},.*?Model=(gatk_\w+)", line) for line in header.lines)
+    return next((match[1] for match in models if match), "")
+
+
 def card_threshold(
     header: VcfHeader, key: str, group: str, wanted: float, kind: str = "precision", strict: bool = False
 ) -> float:

@@ -136,6 +136,13 @@ class Card:
         return self.model not in MODELS_WITHOUT_READS and (self.model != "features" or bool(self.feature_names))
 
     @property
+    def scores_whole_records(self) -> bool:
+        """Whether a record's score is the same for all its samples: GATK's 1D network looks at nothing of a sample."""
+        own = any(name.startswith("FORMAT/") for name in self.annotation_names)
+        gatk = self.data.get("tensors", {}).get("encoding") == "gatk"
+        return gatk and not self.looks_at_reads and not own
+
+    @property
     def score_key(self) -> str:
         """The INFO key of the model's scores: ``CNN_2D`` if it looks at reads, else ``CNN_1D``."""
         return "CNN_2D" if self.looks_at_reads else "CNN_1D"

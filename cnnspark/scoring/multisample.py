@@ -22,6 +22,7 @@ from cnnspark.formats.vcf import Record, VcfHeader, check_header_field, lines_of
 from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, pack_counts
 from cnnspark.scoring.cascade import FirstStage
+from cnnspark.scoring.missing_annotations import missing_counts
 from cnnspark.scoring.output import drop_stages
 from cnnspark.scoring.output import score_header as header_of_one
 from cnnspark.scoring.plan import ScoringPlan
@@ -98,14 +99,14 @@ def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
 
     The model's inputs are counted once for each scored allele of a sample.
     """
-    predict, card, key = predictor(plan), plan.card, plan.key
-    source = CarrierTensors(inputs, card.annotation_names, plan.tensors, plan.settings.max_carriers)
+    predict, key = predictor(plan), plan.key
+    source = CarrierTensors(inputs, plan.card.annotation_names, plan.tensors, plan.settings.max_carriers)
     had_stages = has_stages(source.vcf.header)
 
     def work(block: Block) -> BlockOutput:
         found = source.carriers(block)
         scores, stages, more, lie = _predict(
-            source.tensors(found), predict, card, block, any(member.reads for member in inputs.members)
+            source.tensors(found), predict, plan, block, any(member.reads for member in inputs.members)
         )
         if had_stages:
             drop_stages(found.records)
@@ -126,16 +127,17 @@ def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
 def _predict(
     members: Iterable[tuple[int, list[AlleleNumber], TensorBatch]],
     predict: Callable[[TensorBatch, Block], Predicted],
-    card: Card,
+    plan: ScoringPlan,
     block: Block,
     with_reads: bool,
 ) -> tuple[dict[AlleleNumber, dict[int, float]], dict[AlleleNumber, int], Counter[str], list[str]]:
     """Predicts a block's carriers; tensors are released as soon as they are scored.
 
     Returns:
-        The scores by allele and column, each allele's last stage (empty without a cascade), counts of stages, and the
-        packed input counts.
+        The scores by allele and column, each allele's last stage (empty without a cascade), counts of stages and of
+        missing annotations, and the packed input counts.
     """
+    card = plan.card
     scores: dict[AlleleNumber, dict[int, float]] = defaultdict(dict)
     stages: dict[AlleleNumber, int] = {}
     counts: Counter[str] = Counter()
@@ -156,6 +158,7 @@ def _predict(
         counts.update(found.counts)
         if with_reads:
             counts[WITHOUT_READS] += int((np.diff(batch.row_offsets) == 0).sum())
+        counts.update(missing_counts(plan, batch))
         packed.append(input_counts(card, batch))
         waiting.clear()
 

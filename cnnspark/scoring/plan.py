@@ -52,6 +52,11 @@ class ScoringPlan:
         return self.card.score_key
 
     @property
+    def missing_is_zero(self) -> bool:
+        """Whether the network takes 0 for an annotation that is missing, as GATK's do."""
+        return self.tensors.encoding == "gatk"
+
+    @property
     def digest(self) -> str:
         """What the models are: the digest of the model's card and, in a cascade, the first one's and the band."""
         return f"{self.card.digest} {self.first.identity() if self.first else ''}".strip()

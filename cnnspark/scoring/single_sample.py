@@ -11,6 +11,7 @@ from cnnspark.execution.blocks import Block
 from cnnspark.execution.prefetch import Steps
 from cnnspark.execution.shards import BlockLines, BlockOutput
 from cnnspark.formats.vcf import Record, lines_of, set_sample_values
+from cnnspark.scoring.missing_annotations import missing_counts
 from cnnspark.scoring.output import annotate, drop_stages
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import WITHOUT_READS, input_counts, predictor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
     """What a task does with each block: its lines with scores, counts by reason, and counts of the model's inputs."""
     predict, card, key = predictor(plan), plan.card, plan.key
-    source = BlockTensors(inputs, card.annotation_names, plan.tensors)
+    source = BlockTensors(inputs, card.annotation_names, plan.tensors, text_is_missing=True)
     has_old, had_stages = has_sample_scores(source.vcf.header), has_stages(source.vcf.header)
 
     def prepare(block: Block) -> tuple[list[Record], TensorBatch, Counter]:
@@ -50,6 +51,7 @@ def score_work(inputs: Inputs, plan: ScoringPlan) -> BlockLines:
         if inputs.reads is not None:
             counts[WITHOUT_READS] = int((np.diff(batch.row_offsets) == 0).sum())
         counts.update(predicted.counts)
+        counts.update(missing_counts(plan, batch))
         counts["records scored"] = len({allele.record_index for allele in batch.keys})
         counts["records without a scorable allele"] = sum(not scorable(record) for record in records)
         return BlockOutput(lines_of(records), counts, input_counts(card, batch))

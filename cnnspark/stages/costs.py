@@ -78,6 +78,7 @@ NETWORKS: Mapping[str, Costs] = MappingProxyType(
         "reference": Costs(block=2.44e-3, allele=8.49e-5),
         "gatk_1d": Costs(block=7.11e-3, allele=1.62e-3),
         "gatk_2d": Costs(allele=6.16e-3, row=1.49e-4),
+        "gatk_2d_mix": Costs(allele=2.2e-2, row=4e-3),
     }
 )
 

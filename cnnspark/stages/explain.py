@@ -138,7 +138,8 @@ def explain(
     plan = ScoringPlan.of(selected, lenient, config.score)
     with tempfile.TemporaryDirectory(prefix="cnnspark-explain-") as folder:
         place = location(folder) / "callset"
-        with checked_inputs(paths.absolute(), config, place, selected.needs_reads, needs_reference=True) as checked:
+        of_model, whole = dataclasses.replace(config, tensors=plan.tensors), plan.card.scores_whole_records
+        with checked_inputs(paths.absolute(), of_model, place, selected.needs_reads, True, whole) as checked:
             site = find_site(checked.inputs, str(paths.vcf), plan, at, alt)
         found = explain_site(site, plan)
         picture = Path(folder) / "tensor.png"

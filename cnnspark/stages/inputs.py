@@ -49,7 +49,12 @@ class CheckedInputs:
 
 @contextmanager
 def checked_inputs(
-    paths: InputPaths, config: Config, out: Location, needs_reads: bool = True, needs_reference: bool | None = None
+    paths: InputPaths,
+    config: Config,
+    out: Location,
+    needs_reads: bool = True,
+    needs_reference: bool | None = None,
+    whole_records: bool = False,
 ) -> Iterator[CheckedInputs]:
     """Checks callset, reads and reference. A plain VCF or BCF is copied beside ``out`` while the work lasts.
 
@@ -59,6 +64,7 @@ def checked_inputs(
         out: where the stage writes.
         needs_reads: whether the reads are opened and checked.
         needs_reference: whether the reference is; the same as ``needs_reads`` if None.
+        whole_records: whether it does not matter which of several samples carries an allele.
 
     Raises:
         UsageError: a path is missing, or reads are given both by sample and for all.
@@ -77,7 +83,13 @@ def checked_inputs(
             readable = str(copy)
         source = callset.open_callset(readable, vcf)
         stack.callback(source.close)
-        paths, members = _members(paths, source.header, needs_reads) if needs_reference else (paths, ())
+        several = len(source.header.samples) > 1
+        if several and whole_records:
+            if paths.sample:
+                progress("the model scores records, the same for all samples; --sample is not used")
+            paths = dataclasses.replace(paths, sample=None, members=())
+        by_sample = needs_reference and not (several and whole_records)
+        paths, members = _members(paths, source.header, needs_reads) if by_sample else (paths, ())
         reads = reference = None
         if needs_reference:
             callset.require_file(required(paths.reference, "--reference"), "reference")
@@ -85,12 +97,12 @@ def checked_inputs(
         if needs_reads and not members:
             reads = open_reads(required(paths.reads, "--reads"), paths.reference)
         regions = [parse_region(text, source.contigs) for text in paths.regions]
-        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors.on_ref_mismatch, members)
+        found = check_inputs(source, reads, reference, regions, paths.sample, config.tensors, members, by_sample)
         for warning in found.warnings:
             progress(f"warning: {warning}")
         if reference is None:
             found.contig_lengths = dict(source.header.contig_lengths)
-        if found.sample and len(source.header.samples) > 1:
+        if found.sample and several:
             members = (Member(found.sample, str(paths.reads) if needs_reads else ""),)
         inputs = block_tensors.Inputs(
             vcf=readable,

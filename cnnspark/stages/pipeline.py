@@ -189,8 +189,11 @@ class _Run:
         if self._checked is None:
             # A network that takes no reads is trained without them, as it will score.
             paths = self.paths if self.needs_reads else dataclasses.replace(self.paths, reads=None)
-            place = self.folder / SCORED
-            opened = checked_inputs(paths, self.config, place, self.needs_reads, needs_reference=True)
+            place, config, whole = self.folder / SCORED, self.config, False
+            if self.selected is not None:  # given, so that no tensors are built by sample to train one
+                config = dataclasses.replace(config, tensors=self.selected.tensors(config.tensors))
+                whole = self.selected.card.scores_whole_records
+            opened = checked_inputs(paths, config, place, self.needs_reads, True, whole)
             self._checked = self.stack.enter_context(opened)
         return self._checked
 

@@ -19,6 +19,7 @@ from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfSource
+from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.alleles import NON_REF, ref_agrees, unscorable_reason
 from cnnspark.variants.carriers import Member
 
@@ -47,8 +48,9 @@ def check_inputs(
     reference: ReferenceSource | None,
     regions: Sequence[Region] = (),
     sample: str | None = None,
-    on_ref_mismatch: str = "error",
+    settings: TensorSettings | None = None,
     members: Sequence[Member] = (),
+    by_sample: bool = True,
 ) -> Preflight:
     """Compares callset, reads and reference with each other.
 
@@ -58,13 +60,14 @@ def check_inputs(
         reference: None if it is not needed.
         regions: the chosen ones.
         sample: the callset's sample that the user named.
-        on_ref_mismatch: ``error``, or ``skip`` to pass through records whose REF is not the reference's.
+        settings: of the tensors; the defaults if None.
         members: samples of the callset with reads of their own; reads that are "" are not opened.
+        by_sample: whether a sample is chosen if there are no members.
 
     Raises:
         InputError: the files do not belong together, or hold nothing to work on.
     """
-    found = Preflight()
+    found, settings = Preflight(), settings or TensorSettings()
     contigs = vcf.contigs
     if not contigs:
         raise InputError(f"{vcf.path} holds no records; check that the caller finished")
@@ -84,9 +87,9 @@ def check_inputs(
         found.sample = choose_sample(vcf, reads, sample, found.warnings)
     elif members and reference is not None:
         check_members(vcf, members, reference, contigs, found.warnings)
-    elif reference is not None:
+    elif reference is not None and by_sample:
         found.sample = choose_column(vcf, sample, found.warnings)
-    if found.sample and len(vcf.header.samples) > 1:
+    if found.sample and len(vcf.header.samples) > 1 and settings.annotations_by_sample:
         found.warnings.append(
             f"{vcf.path} has {len(vcf.header.samples)} samples: QUAL and INFO are of all of them, so annotations are "
             f"those that FORMAT has of '{found.sample}'"
@@ -95,7 +98,7 @@ def check_inputs(
         _check_genotypes(vcf, regions)
     lengths: Mapping[str, int | None] = reference.lengths if reference is not None else vcf.header.contig_lengths
     found.contig_lengths = {c: lengths.get(c) for c in contigs}
-    _check_records(vcf, reference, regions, on_ref_mismatch, found.warnings)
+    _check_records(vcf, reference, regions, settings.on_ref_mismatch, found.warnings)
     return found
 
 

@@ -25,6 +25,7 @@ from cnnspark.formats import bcf
 from cnnspark.models.card import Card
 from cnnspark.models.input_drift import add_counts, compare
 from cnnspark.models.selection import select_model
+from cnnspark.scoring.missing_annotations import header_warnings, run_warnings
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.scoring.predict import WITHOUT_READS
 from cnnspark.scoring.score import score_header, score_work
@@ -72,10 +73,18 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
         require_reads(paths.reads, selected.path)
     plan = ScoringPlan.of(selected, config.tensors, config.score)
     card = plan.card
-    opened = checked_inputs(paths, config, folder.out, selected.needs_reads, needs_reference=True)
+    of_model, whole = dataclasses.replace(config, tensors=plan.tensors), card.scores_whole_records
+    if paths.has_reads and not selected.needs_reads:
+        progress(f"the model {selected.path} looks at no reads; those that were given are not used")
+    opened = checked_inputs(paths, of_model, folder.out, selected.needs_reads, True, whole)
     with nullcontext(checked) if checked else opened as found, ExitStack() as stack:
         inputs = found.inputs
-        header = score_header(found.header, str(paths.vcf), plan, inputs)
+        if whole and inputs.members:  # they were checked for a stage that goes by sample
+            inputs = dataclasses.replace(inputs, members=(), sample="")
+        vcf = str(paths.vcf)
+        header = score_header(found.header, vcf, plan, inputs)
+        for warning in header_warnings(plan, found.header, vcf):
+            progress(f"warning: {warning}")
         make_room(folder.out)
         own = [] if selected.is_bundled else [selected.path]
         seen = [*inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
@@ -90,7 +99,10 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
             return score_work(inputs, plan)
 
         rows = write_shards(session, folder, blocks, header, make_work)
-        check_reads_found(total_counts(rows), str(paths.reads or "the samples' reads"))
+        counts = total_counts(rows)
+        check_reads_found(counts, str(paths.reads or "the samples' reads"))
+        for warning in run_warnings(plan, found.header, vcf, counts):
+            progress(f"warning: {warning}")
         compared = compare_inputs(folder.out / GUARD, card, rows, request.strict)
         facts = {
             "stage": "score",

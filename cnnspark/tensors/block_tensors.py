@@ -63,16 +63,20 @@ class BlockTensors:
     """The :class:`TensorSource` of a callset that is scored as one sample's.
 
     Without reads among the inputs tensors have none (:func:`cnnspark.tensors.builder.build_tensors`). Of a callset of
-    several samples the annotations and the neighbouring records are those of the inputs' sample.
+    several samples the annotations (those of the record with ``encoding: gatk``) and the neighbouring records are
+    those of the inputs' sample.
     """
 
-    def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings):
+    def __init__(
+        self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings, text_is_missing: bool = False
+    ):
         self.inputs, self.settings = inputs, settings
         self.vcf = VcfSource(inputs.vcf)
         self.reference = ReferenceSource(inputs.reference)
         self.reads = None if inputs.reads is None else ReadSource(inputs.reads, inputs.reference)
         samples = self.vcf.header.samples
-        self.annotations = AnnotationReader(self.vcf.header, annotations, len(samples) > 1)
+        by_sample = len(samples) > 1 and settings.annotations_by_sample
+        self.annotations = AnnotationReader(self.vcf.header, annotations, by_sample, text_is_missing)
         self._column = column_of(samples, inputs.sample)
 
     @part("read")

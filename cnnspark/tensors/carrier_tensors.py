@@ -51,7 +51,8 @@ class BlockCarriers:
 class CarrierTensors:
     """The :class:`cnnspark.tensors.block_tensors.TensorSource` of a callset of several samples with reads of their own.
 
-    Each member has tensors of the alleles that it was chosen for.
+    Each member has tensors of the alleles that it was chosen for. The annotations are a model's: those that the callset
+    declares as text are missing.
     """
 
     def __init__(self, inputs: Inputs, annotations: Sequence[str], settings: TensorSettings, max_carriers: int):
@@ -60,7 +61,9 @@ class CarrierTensors:
         self.reference = ReferenceSource(inputs.reference)
         self.members: tuple[Member, ...] = inputs.members
         self.columns = tuple(self.vcf.header.samples.index(member.sample) for member in self.members)
-        self.annotations = MemberAnnotations(self.vcf.header, annotations, of_one_sample=True)
+        self.annotations = MemberAnnotations(
+            self.vcf.header, annotations, settings.annotations_by_sample, text_is_missing=True
+        )
         self._open: dict[str, ReadSource] = {}
 
     @part("read")

@@ -26,6 +26,11 @@ class TensorSettings:
     seed: int = 0
     read_filter: ReadFilter = field(default_factory=ReadFilter)
 
+    @property
+    def annotations_by_sample(self) -> bool:
+        """Whether annotations are one sample's where a callset has several; GATK's are the record's own, of all."""
+        return self.encoding != "gatk"
+
     def __post_init__(self) -> None:
         if self.read_limit < 1:
             raise UsageError(f"read_limit is {self.read_limit}; it must be 1 or more")

@@ -60,23 +60,35 @@ class AnnotationReader:
     another fixed number and ``.`` give the first value. A Flag is 1 or 0. A value is NaN if it is missing, not a finite
     number, or not in a list that is too short. An annotation that the header does not declare is NaN for all alleles,
     so that a callset of another caller can still be scored.
+
+    Attributes:
+        names: the annotations.
+        without_field: those of them that are NaN for all alleles, because the header has no field for them.
     """
 
-    def __init__(self, header: VcfHeader, names: Sequence[str], of_one_sample: bool = False):
+    def __init__(
+        self, header: VcfHeader, names: Sequence[str], of_one_sample: bool = False, text_is_missing: bool = False
+    ):
         """Finds the fields of the annotations.
 
         Args:
             header: the callset's header.
             names: ``QUAL``, ``INFO/X`` (or just ``X``) or ``FORMAT/X``.
             of_one_sample: whether to read those of one sample from a callset of several (:data:`OF_THE_SAMPLE`).
+            text_is_missing: whether a field that is declared as text counts as not declared: a model's annotations
+                are nothing that the user of the model chose.
 
         Raises:
-            UsageError: if a name is not that of an annotation, is given twice, or is declared as text.
+            UsageError: if a name is not that of an annotation, is given twice, or (unless ``text_is_missing``) is
+                declared as text.
         """
         self.names: tuple[str, ...] = tuple(names)
         self._samples = header.samples
         find = _source_of_sample if of_one_sample else _source
-        self._sources = [find(header, name) for name in self.names]
+        self._sources = [find(header, name, text_is_missing) for name in self.names]
+        self.without_field = tuple(
+            name for name, source in zip(self.names, self._sources, strict=True) if source is None
+        )
         self._needs_format = any(source and source.column in ("FORMAT", _BALANCE) for source in self._sources)
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
@@ -130,7 +142,7 @@ def default_annotations(header: VcfHeader, of_one_sample: bool = False) -> tuple
     for name in KNOWN:
         column, _, key = name.rpartition("/")
         if of_one_sample:
-            if _source_of_sample(header, name) is not None:
+            if _source_of_sample(header, name, text_is_missing=False) is not None:
                 chosen.append(name)
         elif name == "QUAL" or _is_number((header.format if column == "FORMAT" else header.info).get(key)):
             chosen.append(name)
@@ -141,27 +153,49 @@ def _is_number(declaration: FieldDeclaration | None) -> bool:
     return declaration is not None and declaration.type in _NUMERIC
 
 
-def _source(header: VcfHeader, name: str) -> _Source | None:
-    """The field of an annotation; None if the header does not declare it."""
-    if name == "QUAL":
-        return _Source("QUAL", name, "1", False)
+def declared_as_text(header: VcfHeader, name: str) -> str:
+    """The type with which the header declares an annotation's field, if it is not one of numbers; else ""."""
+    _, _, declaration = _declared(header, name)
+    if declaration is None or _is_number(declaration) or _is_flag(name, declaration):
+        return ""
+    return declaration.type
+
+
+def _declared(header: VcfHeader, name: str) -> tuple[str, str, FieldDeclaration | None]:
+    """Column and key of an annotation, and what the header declares there."""
     column, _, key = name.rpartition("/")
-    column = column or "INFO"
-    if column not in ("INFO", "FORMAT") or not key:
+    column = column or ("QUAL" if name == "QUAL" else "INFO")
+    if column not in ("QUAL", "INFO", "FORMAT") or not key:
         raise UsageError(f"'{name}' is not an annotation; write QUAL, INFO/DP or FORMAT/GQ")
-    declaration: FieldDeclaration | None = (header.info if column == "INFO" else header.format).get(key)
+    fields = {"INFO": header.info, "FORMAT": header.format}.get(column, {})
+    return column, key, fields.get(key)
+
+
+def _is_flag(name: str, declaration: FieldDeclaration) -> bool:
+    return declaration.type == "Flag" and not name.startswith("FORMAT/")
+
+
+def _source(header: VcfHeader, name: str, text_is_missing: bool) -> _Source | None:
+    """The field of an annotation; None if the header does not declare it."""
+    column, key, declaration = _declared(header, name)
+    if column == "QUAL":
+        return _Source("QUAL", name, "1", False)
     if declaration is None:
         return None
-    if declaration.type == "Flag" and column == "INFO":
+    if _is_flag(name, declaration):
         return _Source(column, key, "0", True)
     if declaration.type not in _NUMERIC:
+        if text_is_missing:
+            return None
         raise UsageError(f"annotation '{name}' is declared as {declaration.type}; choose one that is a number")
     return _Source(column, key, declaration.number, False)
 
 
-def _source_of_sample(header: VcfHeader, name: str) -> _Source | None:
+def _source_of_sample(header: VcfHeader, name: str, text_is_missing: bool) -> _Source | None:
     """The field of one sample's annotation in a callset of several; None if no field describes the sample alone."""
-    declared = _source(header, name)  # also refuses a name that is not an annotation, or is declared as text
+    declared = _source(
+        header, name, text_is_missing
+    )  # also refuses a name that is not an annotation, or is declared as text
     column, _, key = name.rpartition("/")
     if column == "FORMAT" or (key in OF_THE_ALLELE and declared is not None):
         return declared

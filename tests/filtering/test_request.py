@@ -67,6 +67,20 @@ def test_a_false_discovery_rate_needs_probabilities() -> None:
         request(fdr=0.1).check(HEADER, "QUAL")
 
 
+def test_imported_weights_have_no_calibration_to_go_by() -> None:
+    """GATK's networks that cnnspark trained have one, and thresholds in the header."""
+    imported = HEADER.without_lines(["##cnnspark_threshold="]).with_lines(
+        ["##cnnspark_model=<ID=CNN_2D,Version=1,Model=gatk_2d,ModelSHA256=0a>"]
+    )
+    for way in ("fdr", "precision", "sensitivity"):
+        with pytest.raises(UsageError, match=f"'gatk_2d' with imported weights.* for --indel-{way}; give --resource "):
+            request(snp={"threshold": 1.0}, indel={way: 0.1}).check(imported, "CNN_2D")
+    assert request(threshold=1.0).check(imported, "CNN_2D") == {"SNP": 1.0, "INDEL": 1.0}
+    assert request(fdr=0.1).check(imported, "CNN_1D") == {}
+    trained = HEADER.with_lines(["##cnnspark_model=<ID=CNN_2D,Version=1,Model=gatk_2d,ModelSHA256=0a>"])
+    assert request(fdr=0.1).check(trained, "CNN_2D") == {}
+
+
 def test_a_rate_that_cannot_be_reached_names_the_least() -> None:
     scores = ScoreCounts.of([0.0, -1.0])
     assert threshold_by_fdr(scores, "SNP", Way("fdr", 0.6, "--fdr")) == 0.0

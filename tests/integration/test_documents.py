@@ -115,14 +115,15 @@ def test_gatks_tools_are_replaced_as_the_page_says(
     spark: object, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_inputs(sample, tmp_path, "calls")
-    with open(tmp_path / "1d_cnn.hd5", "wb") as weights:  # which file it is, its content says
-        np.savez(weights, **random_arrays("gatk_1d"))
+    for name, kind in (("1d_cnn_mix_train_full_bn.hd5", "gatk_1d"), ("small_2d.hd5", "gatk_2d")):
+        with open(tmp_path / name, "wb") as weights:  # which format it has, its content says
+            np.savez(weights, **random_arrays(kind))
     monkeypatch.chdir(tmp_path)
     shown = commands("docs/replace-gatk.md")
-    assert [command[0] for command in shown] == ["score", "filter", "import-gatk", "score", "filter"]
+    assert [command[0] for command in shown] == ["score", "filter", *["import-gatk", "score", "filter"] * 2]
     for command in shown:
         assert main(command) == 0, command
-    for name, key in (("filtered", "CNN_2D"), ("filtered-1d", "CNN_1D")):
+    for name, key in (("filtered", "CNN_2D"), ("filtered-1d", "CNN_1D"), ("filtered-2d", "CNN_2D")):
         with pysam.VariantFile(str(tmp_path / f"{name}.vcf.gz")) as file:
             assert {f"{key}_SNP_Tranche_99.95_100.00", f"{key}_INDEL_Tranche_99.40_100.00"} <= set(file.header.filters)
 

@@ -13,6 +13,7 @@ from cnnspark.formats.reference import ReferenceSource
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import VcfSource
 from cnnspark.stages.preflight import check_inputs, choose_sample, versions
+from cnnspark.tensors.settings import TensorSettings
 from cnnspark.variants.alleles import ref_agrees
 from tests.conftest import write_vcf
 
@@ -87,7 +88,7 @@ def test_a_ref_that_is_not_the_references_is_an_error_or_a_warning(tmp_path: Pat
     vcf = callset_at(tmp_path, ["c1 5 . T C . . ."])
     with pytest.raises(InputError, match="REF of c1:5 is T .* but A .* --on-ref-mismatch skip"):
         check_inputs(vcf, None, reference_at(tmp_path))
-    found = check_inputs(vcf, None, reference_at(tmp_path), on_ref_mismatch="skip")
+    found = check_inputs(vcf, None, reference_at(tmp_path), settings=TensorSettings(on_ref_mismatch="skip"))
     assert "1 of 1 records" in found.warnings[0]
 
 

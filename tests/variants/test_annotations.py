@@ -11,7 +11,7 @@ import pytest
 from cnnspark.errors import UsageError
 from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfHeader, VcfSource
-from cnnspark.variants.annotations import AnnotationReader, default_annotations
+from cnnspark.variants.annotations import AnnotationReader, declared_as_text, default_annotations
 from tests.conftest import DATA
 
 needs_data = pytest.mark.skipif(not (DATA / "real").is_dir(), reason=f"no real callsets at {DATA} (CNNSPARK_DATA)")
@@ -137,6 +137,19 @@ def test_a_callset_without_samples_has_no_format_values():
 def test_names_that_cannot_be_numbers_are_refused(names, message):
     with pytest.raises(UsageError, match=message):
         AnnotationReader(HEADER, names)
+
+
+def test_a_models_annotation_that_is_declared_as_text_is_missing():
+    names = ["ONE", "TEXT", "FORMAT/GT", "NONE", "FORMAT/DP"]
+    reader = AnnotationReader(HEADER, names, text_is_missing=True)
+    assert reader.without_field == ("TEXT", "FORMAT/GT", "NONE")
+    assert [declared_as_text(HEADER, name) for name in (*names, "FLAG", "QUAL")] == ["", "String", "String"] + [""] * 4
+    line = Record("c\t10\t.\tA\tC\t.\t.\tONE=3;TEXT=4\tGT:DP\t0/1:31")
+    assert reader.values(line, 1) == pytest.approx([3, math.nan, math.nan, math.nan, 31], nan_ok=True)
+    # In a callset of several samples the sample's own field may still be a number.
+    several = header(info("DP", "1", "String"), fmt("DP", "1"))
+    of_sample = AnnotationReader(several, ["INFO/DP"], of_one_sample=True, text_is_missing=True)
+    assert of_sample.values(Record("c\t10\t.\tA\tC\t.\t.\tDP=4\tGT:DP\t0/1:31"), 1) == [31]
 
 
 def test_default_annotations_are_the_known_ones_that_the_header_declares():

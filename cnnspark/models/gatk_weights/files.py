@@ -62,13 +62,13 @@ def read_weights(path: str | os.PathLike[str], kind: str) -> dict[str, np.ndarra
 
     Args:
         path: HDF5 of Keras, a zip of PyTorch, or npz.
-        kind: "1d" or "2d".
+        kind: One of :data:`cnnspark.models.gatk_weights.layout.KINDS`.
 
     Returns:
         float32 arrays by PyTorch's names, in PyTorch's layouts (:func:`weight_shapes`).
 
     Raises:
-        UsageError: if ``kind`` is neither "1d" nor "2d".
+        UsageError: if ``kind`` is unknown.
         InputError: if the file is damaged, hostile, of another network, or does not hold weights.
     """
     weight_shapes(kind)
@@ -100,7 +100,7 @@ def read_content(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path} is not a file; give the file with the weights")
         if status.st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path} has {status.st_size >> 20} MiB, GATK's weights have 2 to 20; give another file")
+            raise InputError(f"{path} has {status.st_size >> 20} MiB, GATK's weights have 2 to 24; give another file")
         with open(path, "rb") as file:
             return file.read(MAX_FILE_BYTES)
     except OSError as error:
@@ -170,14 +170,15 @@ def _keras_arrays(data: bytes) -> Arrays:
     their names anew in each session.
     """
     # The configuration stands in the file as text.
-    if b'"channels_first"' in data:
-        raise ValueError("the network was made for channels first")
+    channels_first = b'"channels_first"' in data
     layers = read_layers(data)
-    return lambda kind: _named(layers, LAYERS[kind])
+    return lambda kind: _named(layers, LAYERS[kind], channels_first)
 
 
-def _named(layers: list[dict[str, np.ndarray]], wanted: tuple[GatkLayer, ...]) -> dict[str, Stored]:
-    """The arrays in PyTorch's layout; those that fit no layer have a name of their own."""
+def _named(
+    layers: list[dict[str, np.ndarray]], wanted: tuple[GatkLayer, ...], channels_first: bool
+) -> dict[str, Stored]:
+    """The arrays in PyTorch's layout, channels last; those that fit no layer have a name of their own."""
     arrays: dict[str, np.ndarray] = {}
     for at, layer in enumerate(layers):
         match = next((w for w in wanted if _fits(layer, w) and f"{w.name}.weight" not in arrays), None)
@@ -187,11 +188,24 @@ def _named(layers: list[dict[str, np.ndarray]], wanted: tuple[GatkLayer, ...]) -
             elif match.normalises:
                 arrays[f"{match.name}.{_NORMALISATION.get(part, part)}"] = values
             elif part == "kernel":
+                if channels_first and match.maps:
+                    values = _channels_last(values, match.maps)
                 # (...kernel, in, out) to (out, in, ...kernel)
                 arrays[f"{match.name}.weight"] = np.moveaxis(values, (-1, -2), (0, 1))
             else:
                 arrays[f"{match.name}.{part}"] = values
     return {name: Stored(values.shape, partial(np.asarray, values)) for name, values in arrays.items()}
+
+
+def _channels_last(kernel: np.ndarray, maps: tuple[int, ...]) -> np.ndarray:
+    """A dense kernel (in, out) for maps that are flattened channels last, from that for channels first.
+
+    Keras keeps the kernels of convolutions alike for both; only this layer's inputs come in another order. Inputs
+    behind the maps stay where they are.
+    """
+    count = int(np.prod(maps))
+    first = kernel[:count].reshape(maps[-1], *maps[:-1], -1)  # (channels, rows, columns, out)
+    return np.concatenate([np.moveaxis(first, 0, -2).reshape(count, -1), kernel[count:]])
 
 
 def _fits(layer: Mapping[str, np.ndarray], wanted: GatkLayer) -> bool:

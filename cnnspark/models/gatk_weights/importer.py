@@ -18,7 +18,7 @@ from cnnspark.models.bundle import save_bundle
 from cnnspark.models.bundle_files import CARD_FILE
 from cnnspark.models.card import Card
 from cnnspark.models.gatk_weights.files import read_content, weights_in
-from cnnspark.models.gatk_weights.layout import weight_shapes
+from cnnspark.models.gatk_weights.layout import LAYERS, weight_shapes
 from cnnspark.models.networks.gatk import GATK_ROWS, assign_weights, check_arrays
 from cnnspark.models.networks.registry import build_model
 from cnnspark.models.spec import ModelSpec
@@ -35,14 +35,14 @@ def imported_card(kind: str, arrays: Mapping[str, np.ndarray], source: str = "")
     It has no thresholds, metrics or ranges: the moments of the annotations are all that is known of the training data.
 
     Args:
-        kind: "gatk_1d" or "gatk_2d".
+        kind: One of :data:`cnnspark.models.names.GATK_MODELS`.
         arrays: By name, as in :data:`cnnspark.models.networks.gatk.GATK_SHAPES`.
         source: Says where the weights come from.
 
     Returns:
         A card for tensors of ``encoding: gatk``.
     """
-    prefix = "normalize" if kind == "gatk_1d" else "dense_1.0"
+    prefix = next(layer.name for layer in LAYERS[kind.removeprefix("gatk_")] if layer.normalises)
     means, variances = (tuple(map(float, arrays[f"{prefix}.running_{name}"])) for name in ("mean", "var"))
     packages = ("keras", "tensorflow", "numpy")
     return Card(
@@ -65,7 +65,7 @@ def gatk_bundle(
     """Writes a bundle with these weights; returns its card.
 
     Args:
-        kind: "gatk_1d" or "gatk_2d".
+        kind: One of :data:`cnnspark.models.names.GATK_MODELS`.
         arrays: By name, in PyTorch's layout, as in :data:`cnnspark.models.networks.gatk.GATK_SHAPES`.
         model_out: The bundle's folder, or its address on a store.
         source: Says where the weights come from.
@@ -86,7 +86,7 @@ def import_weights(path: str, kind: str, model_out: str, overwrite: bool = False
 
     Args:
         path: HDF5 of Keras, a zip of PyTorch, or npz.
-        kind: "1d" or "2d".
+        kind: One of :data:`cnnspark.models.gatk_weights.layout.KINDS`.
         model_out: The bundle's folder, or its address on a store.
         overwrite: Whether a bundle that is there is replaced.
 

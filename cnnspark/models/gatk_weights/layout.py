@@ -1,4 +1,7 @@
-"""The arrays of GATK's networks: their names and shapes, as in the state dicts of the PyTorch networks."""
+"""The arrays of GATK's networks: their names and shapes, as in the state dicts of the PyTorch networks.
+
+There is no PyTorch network of ``2d_mix``; its names are made like those of the others.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,13 @@ class GatkLayer:
     Attributes:
         name: Its name in PyTorch.
         shape: Shape of its ``weight`` in PyTorch: (out, in, ...kernel), or (features,) for a batch normalisation.
+        maps: Of a dense layer behind the convolutions: the shape of their output (..., channels), which the first
+            columns of its ``weight`` take, flattened.
     """
 
     name: str
     shape: tuple[int, ...]
+    maps: tuple[int, ...] = ()
 
     @property
     def normalises(self) -> bool:
@@ -45,7 +51,7 @@ LAYERS: dict[str, tuple[GatkLayer, ...]] = {
         GatkLayer("conv.5", (128, 256, 12)),
         GatkLayer("normalize", (7,)),
         GatkLayer("dense_1.0", (40, 7)),
-        GatkLayer("dense_2.0", (40, 95 * 128 + 40)),
+        GatkLayer("dense_2.0", (40, 95 * 128 + 40), maps=(95, 128)),
         GatkLayer("dense_3", (4, 40 + 7)),
     ),
     "2d": (
@@ -55,8 +61,19 @@ LAYERS: dict[str, tuple[GatkLayer, ...]] = {
         GatkLayer("conv.10", (24, 32, 1, 25)),
         GatkLayer("dense_1.0", (7,)),
         GatkLayer("dense_1.1", (64, 7)),
-        GatkLayer("dense_2.0", (24, 8 * 80 * 24 + 64)),
+        GatkLayer("dense_2.0", (24, 8 * 80 * 24 + 64), maps=(8, 80, 24)),
         GatkLayer("dense_2.3", (4, 24)),
+    ),
+    "2d_mix": (
+        GatkLayer("conv.0", (216, 15, 16, 1)),
+        GatkLayer("conv.1", (160, 216, 1, 16)),
+        GatkLayer("conv.2", (128, 160, 16, 1)),
+        GatkLayer("conv.3", (96, 128, 1, 16)),
+        GatkLayer("conv.4", (64, 96, 16, 1)),
+        GatkLayer("normalize", (7,)),
+        GatkLayer("dense_1.0", (16, 7)),
+        GatkLayer("dense_2.0", (32, 4 * 98 * 64 + 16), maps=(4, 98, 64)),
+        GatkLayer("dense_3", (4, 32 + 7)),
     ),
 }
 KINDS = tuple(LAYERS)
@@ -66,10 +83,10 @@ def weight_shapes(kind: str) -> dict[str, tuple[int, ...]]:
     """The arrays of a network by name, with their shapes in PyTorch.
 
     Raises:
-        UsageError: if ``kind`` is neither "1d" nor "2d".
+        UsageError: if ``kind`` is not one of :data:`KINDS`.
     """
     if kind not in LAYERS:
-        raise UsageError(f"there is no GATK network '{kind}'; choose 1d (reference) or 2d (reads)")
+        raise UsageError(f"there is no GATK network '{kind}'; choose 1d (reference), 2d (reads) or 2d_mix (reads)")
     return {name: shape for layer in LAYERS[kind] for name, shape in layer.arrays.items()}
 
 

@@ -1,5 +1,7 @@
 """``gatk_1d`` and ``gatk_2d``: the networks of GATK's CNNScoreVariants, for its published weights or for training.
 
+A third one, ``gatk_2d_mix``, is in :mod:`cnnspark.models.networks.gatk_mix`.
+
 Their inputs are the compact fields of ``encoding: gatk`` (:mod:`cnnspark.tensors.gatk_encoder`), expanded to GATK's
 channels inside the network. The four classes become the one logit that all networks here give; the score made from it
 is GATK's own score of the record's type (:class:`GatkLogit`).
@@ -260,6 +262,36 @@ def _shared_inputs(spec: ModelSpec) -> tuple[dict[str, Any], Any]:
     return inputs, FixedNormalization(means, variances, name="normalize")(inputs["annotations"])
 
 
+def inputs_with_reads(spec: ModelSpec, name: str, conv_rows: int) -> tuple[dict[str, Any], Any, Any]:
+    """The inputs of a network with reads, the normalised annotations (B, A), and the read tensor.
+
+    Args:
+        spec: What the network is built from.
+        name: The network, for messages.
+        conv_rows: Rows of the first convolution's kernel.
+
+    Returns:
+        The inputs by name, the annotations, and the tensor (B, R + conv_rows of 128, W, 15) of R rows of reads: the
+        last row of the first convolution's output sees empty rows alone.
+
+    Raises:
+        UsageError: if the spec names no annotations, or allows more than 128 reads.
+    """
+    if spec.read_limit > GATK_ROWS:
+        raise UsageError(f"{name} has {GATK_ROWS} rows; set tensors.read_limit to {GATK_ROWS} or less")
+    inputs, annotations = _shared_inputs(spec)
+    inputs |= {
+        "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
+        "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
+        "read_flags": keras.Input((None,), dtype="int32", name="read_flags"),
+        "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
+        "row_count": keras.Input((), dtype="int32", name="row_count"),
+    }
+    mask = RowMask(name="row_mask")(inputs["row_count"], inputs["read_flags"])
+    per_read = [inputs[each] for each in ("read_bases", "read_quals", "read_flags", "read_mapqs")]
+    return inputs, annotations, GatkReadTensor(conv_rows, name="read_tensor")(*per_read, inputs["reference"], mask)
+
+
 def build_gatk_1d(spec: ModelSpec) -> keras.Model:
     """GATK's 1D network (``1d_cnn_mix_train_full_bn``): reference window and annotations.
 
@@ -300,21 +332,8 @@ def build_gatk_2d(spec: ModelSpec) -> keras.Model:
     Raises:
         UsageError: if the spec names no annotations, or allows more than 128 reads.
     """
-    if spec.read_limit > GATK_ROWS:
-        raise UsageError(f"gatk_2d has {GATK_ROWS} rows; set tensors.read_limit to {GATK_ROWS} or less")
-    inputs, annotations = _shared_inputs(spec)
-    inputs |= {
-        "read_bases": keras.Input((None, WINDOW), dtype="uint8", name="read_bases"),
-        "read_quals": keras.Input((None, WINDOW), dtype="uint8", name="read_quals"),
-        "read_flags": keras.Input((None,), dtype="int32", name="read_flags"),
-        "read_mapqs": keras.Input((None,), dtype="uint8", name="read_mapqs"),
-        "row_count": keras.Input((), dtype="int32", name="row_count"),
-    }
+    inputs, annotations, x = inputs_with_reads(spec, "gatk_2d", _CONV_ROWS)  # (B, R + 25, 128, 15)
     key = inputs["noise_key"]
-    mask = RowMask(name="row_mask")(inputs["row_count"], inputs["read_flags"])
-    per_read = [inputs[name] for name in ("read_bases", "read_quals", "read_flags", "read_mapqs")]
-    # With R rows of reads: the last row of the first convolution's output sees empty rows alone.
-    x = GatkReadTensor(_CONV_ROWS, name="read_tensor")(*per_read, inputs["reference"], mask)  # (B, R + 25, 128, 15)
 
     def conv(x: Any, i: int, filters: int, kernel: tuple[int, int]) -> Any:
         x = layers.Conv2D(filters, kernel, activation="relu", kernel_initializer="glorot_normal", name=f"conv_{i}")(x)
@@ -361,6 +380,13 @@ _LAYERS: dict[str, dict[str, str]] = {
         "dense_2.0": "joint",
         "dense_2.3": "classes",
     },
+    "gatk_2d_mix": {
+        **{f"conv.{i}": f"conv_{i + 1}" for i in range(5)},
+        "normalize": "normalize",
+        "dense_1.0": "annotations_1",
+        "dense_2.0": "joint",
+        "dense_3": "classes",
+    },
 }
 
 
@@ -382,7 +408,7 @@ def check_arrays(kind: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Checks that the arrays are the weights of a network.
 
     Args:
-        kind: "gatk_1d" or "gatk_2d".
+        kind: One of :data:`cnnspark.models.names.GATK_MODELS`.
         arrays: By name, as in :data:`GATK_SHAPES`; ``*.num_batches_tracked`` may be among them.
 
     Raises:
@@ -401,7 +427,7 @@ def assign_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None
     """Gives a network the weights of GATK's PyTorch port.
 
     Args:
-        model: A network of :func:`build_gatk_1d` or :func:`build_gatk_2d`.
+        model: One of GATK's networks.
         arrays: By name, in PyTorch's layout, as in :data:`GATK_SHAPES`; ``*.num_batches_tracked`` may be among them.
 
     Raises:

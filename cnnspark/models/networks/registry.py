@@ -11,6 +11,7 @@ import numpy as np
 from cnnspark.errors import UsageError
 from cnnspark.models.networks.features import build_features
 from cnnspark.models.networks.gatk import build_gatk_1d, build_gatk_2d
+from cnnspark.models.networks.gatk_mix import build_gatk_2d_mix
 from cnnspark.models.networks.reads import build_reads
 from cnnspark.models.networks.reference import build_reference
 from cnnspark.models.spec import ModelSpec
@@ -20,6 +21,7 @@ BUILDERS: dict[str, Callable[[ModelSpec], keras.Model]] = {
     "features": build_features,
     "gatk_1d": build_gatk_1d,
     "gatk_2d": build_gatk_2d,
+    "gatk_2d_mix": build_gatk_2d_mix,
     "reads": build_reads,
     "reference": build_reference,
 }

@@ -79,7 +79,7 @@ def find_site(inputs: Inputs, vcf: str, plan: ScoringPlan, at: str, alt: str | N
     source: TensorSource = (
         CarrierTensors(inputs, plan.card.annotation_names, plan.tensors, max_carriers=1)
         if several
-        else BlockTensors(inputs, plan.card.annotation_names, plan.tensors)
+        else BlockTensors(inputs, plan.card.annotation_names, plan.tensors, text_is_missing=True)
     )
     source.vcf.path = vcf  # messages name the user's file, not a copy
     contig, start = parse_position(at, [*source.vcf.contigs, *source.reference.lengths])

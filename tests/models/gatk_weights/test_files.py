@@ -63,7 +63,7 @@ def test_a_state_dict_of_gatks_size_is_read(tmp_path: Path, real_networks: None,
         np.testing.assert_array_equal(got[name], values)
 
 
-@pytest.mark.parametrize("kind", ["1d", "2d"])
+@pytest.mark.parametrize("kind", ["1d", "2d", "2d_mix"])
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_every_format_gives_the_arrays_that_were_written(tmp_path: Path, name: str, kind: str) -> None:
     arrays = arrays_of(kind)
@@ -72,7 +72,7 @@ def test_every_format_gives_the_arrays_that_were_written(tmp_path: Path, name: s
     assert list(got) == list(arrays)
     for key, values in arrays.items():
         np.testing.assert_array_equal(got[key], values)
-    other = {"1d": "2d", "2d": "1d"}[kind]
+    other = {"1d": "2d_mix", "2d": "1d", "2d_mix": "2d"}[kind]
     assert f"give --kind {kind}" in said(path, other)
 
 

@@ -38,9 +38,6 @@ def test_a_keras_file_of_another_network_is_said_so(tmp_path: Path) -> None:
         del file["model_weights/layer_0/layer_0/bias:0"]
         file["model_weights/layer_0/layer_0/bias:0"] = np.zeros(9, np.float32)
 
-    def first(file: h5py.File) -> None:
-        file.attrs["model_config"] = '{"data_format": "channels_first"}'
-
     def empty(file: h5py.File) -> None:
         del file["model_weights"]
 
@@ -48,10 +45,25 @@ def test_a_keras_file_of_another_network_is_said_so(tmp_path: Path) -> None:
         (one_more, "(kernel) does not belong there"),
         (one_less, "dense_1.0.weight and 1 more are missing"),
         (other_bias, "dense_3.bias is (9,) instead of (4,)"),
-        (first, "channels first"),
         (empty, "iteration:0 holds int64"),
     ):
         assert message in said(write(tmp_path, keras_file(arrays, "1d", change)))
+
+
+def test_a_dense_kernel_behind_maps_with_channels_first_is_put_in_the_order_of_channels_last(tmp_path: Path) -> None:
+    """Oracle: the maps, flattened in either order, times the kernel of that order."""
+    arrays, rng = arrays_of("2d_mix"), np.random.default_rng(3)
+    maps, more = rng.random((5, 2, 3)), rng.random(6)  # (rows, columns, channels)
+
+    def first(file: h5py.File) -> None:
+        file.attrs["model_config"] = '{"data_format": "channels_first"}'
+
+    found = read_weights(write(tmp_path, keras_file(arrays, "2d_mix", first)), "2d_mix")
+    given = np.concatenate([maps.transpose(2, 0, 1).ravel(), more])
+    expected = arrays["dense_2.0.weight"] @ given
+    np.testing.assert_allclose(found["dense_2.0.weight"] @ np.concatenate([maps.ravel(), more]), expected)
+    for name in arrays.keys() - {"dense_2.0.weight"}:
+        np.testing.assert_array_equal(found[name], arrays[name])
 
 
 @pytest.mark.parametrize("kind", ["1d", "2d"])

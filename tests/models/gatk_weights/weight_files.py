@@ -30,6 +30,11 @@ SMALL = {
         GatkLayer("dense_3", (4, 6)),
     ),
     "2d": (GatkLayer("conv.0", (2, 4, 3, 1)), GatkLayer("dense_1.0", (7,)), GatkLayer("dense_2.3", (4, 3))),
+    "2d_mix": (
+        GatkLayer("conv.0", (3, 4, 1, 2)),
+        GatkLayer("normalize", (7,)),
+        GatkLayer("dense_2.0", (4, 5 * 2 * 3 + 6), maps=(5, 2, 3)),
+    ),
 }
 
 REAL = dict(LAYERS)

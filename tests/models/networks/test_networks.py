@@ -69,7 +69,7 @@ def test_reads_stays_within_its_budget(reads_model: keras.Model) -> None:
 
 
 def test_an_unknown_model_names_the_known_ones_and_features_needs_some() -> None:
-    with pytest.raises(UsageError, match="features, gatk_1d, gatk_2d, reads, reference"):
+    with pytest.raises(UsageError, match="features, gatk_1d, gatk_2d, gatk_2d_mix, reads, reference"):
         build_model("resnet", ModelSpec())
     with pytest.raises(UsageError, match="needs annotations or site features"):
         build_model("features", ModelSpec())
