@@ -19,9 +19,18 @@ import tensorflow as tf
 from cnnspark.common.storage import file_digest
 from cnnspark.errors import InputError
 from cnnspark.execution.tensorflow_setup import use_one_gpu
-from cnnspark.models.bundle_files import BUNDLE_FILES, CARD_FILE, HISTORY_FILE, NETWORK_FILE, new_bundle, opened_bundle
+from cnnspark.models.bundle_files import (
+    BUNDLE_FILES,
+    CARD_FILE,
+    HISTORY_FILE,
+    NETWORK_FILE,
+    is_bundled,
+    new_bundle,
+    opened_bundle,
+)
 from cnnspark.models.calibration import probabilities
 from cnnspark.models.card import Card, read_opened_card
+from cnnspark.models.hdf5_process import check_network
 from cnnspark.models.networks.registry import feed, model_inputs
 from cnnspark.tensors.batches import GPU_ROWS_AT_ONCE, ROWS_AT_ONCE
 
@@ -142,6 +151,8 @@ def load_bundle(path: str | Path, threads: int = 1) -> Bundle:
     on_gpu = use_one_gpu(tf)
     with opened_bundle(path, BUNDLE_FILES) as folder:
         card = read_opened_card(path, folder)
+        if not is_bundled(str(path)):
+            check_network(folder / NETWORK_FILE, card.sha256, path)
         try:
             model = keras.saving.load_model(folder / NETWORK_FILE, compile=False, safe_mode=True)
         except Exception as error:  # a broken archive raises whatever its broken part leads to

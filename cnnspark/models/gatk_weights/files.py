@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnspark.errors import InputError
-from cnnspark.models.gatk_weights.keras_hdf5 import MAX_ARRAY_BYTES, read_layers
+from cnnspark.models.gatk_weights.keras_hdf5 import read_layers
 from cnnspark.models.gatk_weights.layout import (
     KINDS,
     LAYERS,
@@ -37,6 +37,7 @@ from cnnspark.models.gatk_weights.torch_pickle import (
     read_pickle,
     tensor_array,
 )
+from cnnspark.models.hdf5_process import MAX_ARRAY_BYTES
 
 # Keras files also hold the optimizer's state and have three times the weights' size: 19 MiB for the larger network.
 MAX_FILE_BYTES = 256 << 20

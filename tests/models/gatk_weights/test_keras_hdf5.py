@@ -186,9 +186,9 @@ def test_a_reader_of_hdf5_that_never_ends_or_dies_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, keras_file(arrays_of("1d"), "1d"))
-    monkeypatch.setattr("cnnspark.models.gatk_weights.keras_hdf5.MAX_SECONDS", 0.01)
+    monkeypatch.setattr("cnnspark.models.hdf5_process.MAX_SECONDS", 0.01)
     assert "has not ended" in said(path)
-    monkeypatch.setattr("cnnspark.models.gatk_weights.keras_hdf5.MAX_SECONDS", 30)
+    monkeypatch.setattr("cnnspark.models.hdf5_process.MAX_SECONDS", 30)
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
     os.chmod(dying, 0o755)
