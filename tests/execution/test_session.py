@@ -60,6 +60,25 @@ def capture(monkeypatch: pytest.MonkeyPatch, **given: object) -> dict[str, str]:
     return caught
 
 
+def test_a_user_without_an_entry_in_passwd_has_a_name_and_a_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("USER", "SPARK_USER", "HADOOP_USER_NAME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for master in ("local[2]", "spark://host:7077"):
+        options = capture(monkeypatch, master=master)["spark.driver.extraJavaOptions"]
+        assert f"-Duser.home={tmp_path}" in options and f"-Duser.name=uid{os.getuid()}" in options
+    assert os.environ["SPARK_USER"] == os.environ["HADOOP_USER_NAME"] == f"uid{os.getuid()}"
+    monkeypatch.setenv("HOME", "?")
+    assert "-Duser.home=/" in capture(monkeypatch, master="local[2]")["spark.driver.extraJavaOptions"]
+
+
 def test_the_flag_wins_over_the_properties_and_these_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = {"spark.master": "yarn", "spark.ui.showConsoleProgress": "true"}
     assert capture(monkeypatch, properties=properties)["spark.master"] == "yarn"
