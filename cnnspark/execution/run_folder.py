@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 ROWS, RUN, MANIFEST, SUCCESS = "manifest", "run.json", "manifest.json", "_SUCCESS"
+ROW_CHECK = "row_crc32"  # of all other values of a row
 REPORT = "blocks.tsv"  # how long each block took, and where
 
 
@@ -172,7 +174,8 @@ class RunFolder:
 
     def commit(self, block: Block, row: Mapping[str, Any]) -> None:
         """Marks a block as finished by writing its row."""
-        write_json(self.out / ROWS / f"{block.name}.json", {**row, "run": self._run})
+        values = json.loads(json.dumps({**row, "run": self._run}))  # as it will be read
+        write_json(self.out / ROWS / f"{block.name}.json", {**values, ROW_CHECK: _row_check(values)})
 
     def rows(self, block: Block | None = None) -> list[dict[str, Any]]:
         """Reads the rows of the finished blocks.
@@ -188,7 +191,7 @@ class RunFolder:
         """
         pattern = "block-*.json" if block is None else f"{block.name}.json"
         paths: list[Location] = sorted((self.out / ROWS).glob(pattern), key=str)
-        rows = [row for text in read_texts(paths) if (row := _object(text)) is not None]
+        rows = [row for text in read_texts(paths) if (row := _intact_row(text)) is not None]
         runs = [row.pop("run", "") for row in rows]
         return [row for row, run in zip(rows, runs, strict=True) if run == self._run or not self._run]
 
@@ -213,10 +216,15 @@ class RunFolder:
         write_text(self.out / SUCCESS, "")
 
 
-def _object(text: str) -> dict[str, Any] | None:
-    """The object in a JSON text; None if it is damaged."""
+def _row_check(values: Mapping[str, Any]) -> int:
+    """The CRC-32 of a row, written in one way."""
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
+def _intact_row(text: str) -> dict[str, Any] | None:
+    """The row in a JSON text; None if it is damaged, or of an earlier version, which had no check."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        row = json.loads(text)
+        return row if row.pop(ROW_CHECK) == _row_check(row) else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
-    return values if isinstance(values, dict) else None

@@ -75,6 +75,7 @@ class ShardRow:
     seconds: float
     index: str = ""  # file, as ``file``
     index_bytes: int = -1
+    index_crc32: int = -1  # of the index's bytes
     counts: dict[str, int] = field(default_factory=dict)
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features are distributed
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.common.stopwatch)
@@ -175,6 +176,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             header_bytes=header_bytes,
             index=f"{SHARDS}/{name}{suffix}",
             index_bytes=index.stat().st_size,
+            index_crc32=_crc32(index),
             header_digest=hashlib.sha256(header.encode(ENCODING)).hexdigest(),
             seconds=round(time.monotonic() - started, 3),
             counts=dict(sorted(output.counts.items())),
@@ -232,13 +234,18 @@ def _shard_row(values: Mapping[str, Any]) -> ShardRow | None:
         row = ShardRow(**values)
     except TypeError:
         return None
-    numbers = (row.block, row.records_in, row.records_out, row.bytes, row.index_bytes, row.crc32)
+    numbers = (row.block, row.records_in, row.records_out, row.bytes, row.index_bytes, row.crc32, row.index_crc32)
     return row if all(isinstance(number, int) for number in numbers) and isinstance(row.file, str) else None
 
 
 def _is_written(folder: RunFolder, block: Block) -> bool:
     """Whether a block has a row and a shard of the bytes that it says."""
-    return any(_crc32(folder.out / row.file) == row.crc32 for row in finished_rows(folder, block))
+    return any(_is_intact(folder, row) for row in finished_rows(folder, block))
+
+
+def _is_intact(folder: RunFolder, row: ShardRow) -> bool:
+    """Whether a shard and its index have the bytes that were written. Raises OSError if one cannot be read."""
+    return all(_crc32(folder.out / name) == crc for name, crc in ((row.file, row.crc32), (row.index, row.index_crc32)))
 
 
 def intact_rows(session: Session, folder: RunFolder) -> list[ShardRow]:
@@ -253,7 +260,7 @@ def intact_rows(session: Session, folder: RunFolder) -> list[ShardRow]:
     def intact(part: Iterable[ShardRow]) -> Iterator[int]:
         for row in part:
             try:
-                if _crc32(folder.out / row.file) == row.crc32:
+                if _is_intact(folder, row):
                     yield row.block
             except OSError:  # cannot be read, so that it is written anew
                 continue

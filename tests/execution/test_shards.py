@@ -12,7 +12,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from cnnspark.errors import RunError, UsageError
+from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.execution.blocks import Block, BlockSettings, cut_window, number_blocks
 from cnnspark.execution.merge import check_conservation, check_order, merge_shards
 from cnnspark.execution.shards import (
@@ -137,6 +137,28 @@ def test_a_shard_that_was_cut_short_is_written_again(source: VcfSource, tmp_path
     shard = tmp_path / "out" / "shards" / "block-000001.vcf.gz"
     os.truncate(shard, 40)
     assert run(source, tmp_path / "out", 5, "resume") == [1]
+
+
+def test_a_damaged_row_is_written_again_and_a_damaged_run_is_one_sentence(source: VcfSource, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", 5)
+    row, merged = tmp_path / "out" / "manifest" / "block-000001.json", (tmp_path / "out" / MERGED).read_bytes()
+    whole = row.read_text()
+    other = whole.replace('"records_out": 6', '"records_out": 7')
+    for damaged in (whole[:40], "[]", "{}", "null", other, "\x00" * 9):
+        assert damaged != whole
+        row.write_text(damaged)
+        assert run(source, tmp_path / "out", 5, "resume") == [1] and (tmp_path / "out" / MERGED).read_bytes() == merged
+    about = tmp_path / "out" / "run.json"
+    for damaged in (
+        about.read_text()[:30],
+        "[]",
+        "{}",
+        '{"stage": 3}',
+        '{"stage": "score", "identity": [], "blocks": []}',
+    ):
+        about.write_text(damaged)
+        with pytest.raises(InputError, match="run.json is damaged.*make it again"):
+            run(source, tmp_path / "out", 5, "resume")
 
 
 def test_an_existing_run_is_not_touched_unless_asked(source: VcfSource, tmp_path: Path) -> None:

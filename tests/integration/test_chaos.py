@@ -200,6 +200,44 @@ def test_kills_at_random_moments_change_nothing(new_run: Callable[[int], Run], s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_finished_file_that_is_damaged_is_done_again_or_said_to_be(new_run: Callable[[int], Run], seed: int) -> None:
+    """The driver is killed, one byte of one finished file is flipped or the file is cut, and the run is resumed."""
+    run = new_run(200 + seed)
+    run.submit()
+    assert run.await_rows(run.random.randrange(1, run.undisturbed.blocks))
+    run.kill("driver")
+    row = run.random.choice(sorted(run.finished))
+    name = row.name.partition(".")[0]
+    shard = run.out / "shards" / f"{name}.vcf.gz"
+    files = [shard, Path(f"{shard}.tbi"), run.out / "manifest" / f"{name}.json", run.out / "run.json"]
+    victim = files[seed % len(files)]
+    damage(victim, run.random)
+    for path in files[:3]:
+        run.finished.pop(path, None)
+    run.cluster.mend()
+    run.submit("resume", log="second.log")
+    code = run.driver.wait(JOB_SECONDS)
+    said = [line for line in run.log.read_text().splitlines() if line.startswith("cnnspark:")]
+    if code == 0:
+        run.check()
+    else:  # what the run was made of is no longer known
+        assert victim.name == "run.json" and code in (2, 3) and len(said) == 1, said
+        assert "run.json is damaged" in said[0] or "is a run with other inputs or settings" in said[0], said
+
+
+def damage(path: Path, rng: random.Random) -> None:
+    """Flips a bit of one byte of a file, or cuts it somewhere."""
+    content = bytearray(path.read_bytes())
+    at = rng.randrange(len(content))
+    if rng.random() < 0.5:
+        content[at] ^= 1 << rng.randrange(8)
+    else:
+        del content[at:]
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
 def test_an_attempt_that_stands_still_is_overtaken_and_wakes_too_late(new_run: Callable[[int], Run]) -> None:
     """A Python worker is stopped in its work; its task is done by a speculative attempt, and then it goes on."""
     run = new_run(7)
