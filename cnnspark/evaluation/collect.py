@@ -197,7 +197,7 @@ class BlockCollector:
         for callset, source, labeller, reader in zip(
             self._task.callsets, self._sources, self._labellers, self._readers, strict=True
         ):
-            records = list(source.records(block.region, max(0, block.first_record)))
+            records = list(block.read(source))
             labels, counts = labeller.labels(records, block.region)
             if len(callset.header.samples) > 1:
                 # These count the truth that all samples together hold; one of them may carry less.

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from cnnspark.errors import UsageError
-from cnnspark.execution.records_digest import RecordsDigest
+from cnnspark.execution.records_digest import RecordsDigest, add_digests
 from cnnspark.execution.tasks import LocalSession, Session, run_tasks, slices, slots
-from cnnspark.formats.regions import Region, in_order
-from cnnspark.formats.vcf import VcfSource
+from cnnspark.formats.regions import END_OF_CONTIG, Region, in_order
+from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.variants.alleles import unscorable_reason
 
 # Every multiple of this is a boundary of blocks, so that tasks can count each window alone. Part of a run's format.
@@ -52,7 +52,7 @@ class BlockSettings:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive records of one contig."""
+    """Consecutive records of one contig, or of several whole ones that are small."""
 
     index: int
     region: Region
@@ -63,6 +63,20 @@ class Block:
     first_start: int = -1  # 0-based, of the first record
     last_start: int = -1  # 0-based, of the last record
     cost: float = 0.0  # predicted seconds of one core of the machine that cnnspark.stages.costs was fitted on
+    more: tuple[Region, ...] = ()  # further contigs, whole ones
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The stretches that the block's records are in, in the callset's order, each of another contig."""
+        return (self.region, *self.more)
+
+    def read(self, source: VcfSource) -> Iterator[Record]:
+        """The block's records, numbered through the callset."""
+        number = max(0, self.first_record)
+        for region in self.regions:
+            for record in source.records(region, number):
+                number += 1
+                yield record
 
     @property
     def name(self) -> str:
@@ -82,6 +96,8 @@ class _Cut:
     alleles: int
     digest: str
     cost: float = 0.0
+    weight: float = 0.0
+    more: tuple[Region, ...] = ()  # whole contigs that were joined to it
 
 
 class BlockWork(Protocol):
@@ -159,7 +175,7 @@ def cut_window(
     def close(end: int) -> None:
         start = cuts[-1].end if cuts else window.start
         cost = round(work.seconds(), COST_DIGITS)
-        cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex(), cost))
+        cuts.append(_Cut(start, end, first, last, digest.records, alleles, digest.hex(), cost, weight))
 
     for line in lines:
         columns = line.split("\t", 5)
@@ -227,6 +243,7 @@ def plan_blocks(
     regions: Sequence[Region] = (),
     settings: BlockSettings | None = None,
     costs: CostModel | None = None,
+    join_contigs: bool = False,
 ) -> list[Block]:
     """Cuts a callset into blocks, counting its records in a distributed pass.
 
@@ -237,6 +254,7 @@ def plan_blocks(
         regions: what to take of the callset (its POS says where a record belongs); all of it if empty.
         settings: how large a block is.
         costs: predicts what records cost; without it they all weigh the same.
+        join_contigs: whether consecutive contigs that are small make one block.
 
     Returns:
         The blocks that hold a record, in the callset's order.
@@ -251,7 +269,54 @@ def plan_blocks(
         return []
     cut = partial(_cut_windows, path=vcf, settings=settings, costs=costs)
     groups = slices(windows, TASKS_PER_SLOT * slots(session))
-    return number_blocks(run_tasks(session, groups, cut, "count records and cut blocks"))
+    counted = run_tasks(session, groups, cut, "count records and cut blocks")
+    return number_blocks(join_small_contigs(counted, settings) if join_contigs else counted)
+
+
+def join_small_contigs(
+    counted: Iterable[tuple[Region, list[_Cut]]], settings: BlockSettings
+) -> Iterator[tuple[Region, list[_Cut]]]:
+    """Joins whole contigs of one cut each, as many as a block holds: each block costs tens of milliseconds.
+
+    Args:
+        counted: each window and what :func:`cut_window` returned for it, in the callset's order.
+        settings: how large a block is; bases are counted from the first to the last record of each contig.
+
+    Yields:
+        The same, less the windows that were joined to one before them and those without records.
+    """
+    held: tuple[Region, _Cut] | None = None
+    bases = 0
+    for window, cuts in counted:
+        whole = window.start == 0 and window.end >= END_OF_CONTIG and len(cuts) == 1
+        if held and whole:
+            (first, cut), (one,) = held, cuts
+            span = one.last_start - one.first_start + 1
+            if cut.weight + one.weight <= settings.records and bases + span <= settings.bases:
+                bases += span
+                held = (
+                    first,
+                    replace(
+                        cut,
+                        records=cut.records + one.records,
+                        alleles=cut.alleles + one.alleles,
+                        last_start=max(cut.last_start, one.last_start),
+                        digest=add_digests((cut.digest, one.digest)),
+                        cost=round(cut.cost + one.cost, COST_DIGITS),
+                        weight=cut.weight + one.weight,
+                        more=(*cut.more, window),
+                    ),
+                )
+                continue
+        if held and cuts:
+            yield held[0], [held[1]]
+            held = None
+        if whole:
+            held, bases = (window, cuts[0]), cuts[0].last_start - cuts[0].first_start + 1
+        elif cuts:
+            yield window, cuts
+    if held:
+        yield held[0], [held[1]]
 
 
 def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
@@ -278,6 +343,7 @@ def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:
                     first_start=cut.first_start,
                     last_start=cut.last_start,
                     cost=cut.cost,
+                    more=cut.more,
                 )
             )
             first_record += cut.records

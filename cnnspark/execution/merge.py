@@ -107,9 +107,12 @@ def check_order(rows: Sequence[ShardRow]) -> None:
         if first_contig != contig:
             done.add(contig)
             contig, last = first_contig, -1
-        if contig in done or first < last or (last_contig, end) < (contig, first):
+        whole = (contig, *row.more_contigs)
+        ends_well = end >= first if last_contig == contig else last_contig == whole[-1]
+        if done.intersection(whole) or first < last or not ends_well:
             raise RunError(f"{row.file} ({row.first} to {row.last}) is out of order; {_AGAIN}")
-        last = end
+        done.update(whole[:-1])
+        contig, last = whole[-1], end
 
 
 def _position(key: str) -> tuple[str, int]:

@@ -80,6 +80,7 @@ class ShardRow:
     input_counts: Sequence[str] = ()  # of scored blocks: how annotations and site features are distributed
     runtime: Mapping[str, Any] = field(default_factory=dict)  # where the time went (cnnspark.common.stopwatch)
     predicted_seconds: float = 0.0  # of one core of the machine that cnnspark.stages.costs was fitted on
+    more_contigs: Sequence[str] = ()  # whole ones, of which the shard has the records as well
 
 
 class BlockOutput(NamedTuple):
@@ -111,9 +112,10 @@ def remove_merged_of_other_type(folder: RunFolder, output_type: str) -> None:
 def needs_csi(header: VcfHeader, blocks: Iterable[Block]) -> bool:
     """Whether a run's indexes are CSI, which they all are if one of its contigs is too long for TBI."""
     for block in blocks:
-        end = 0 if block.region.end >= END_OF_CONTIG else block.region.end
-        if max(header.contig_lengths.get(block.region.contig) or 0, block.last_start + 1, end) > TBI_MAX_BASES:
-            return True
+        for region in block.regions:
+            end = 0 if region.end >= END_OF_CONTIG else region.end
+            if max(header.contig_lengths.get(region.contig) or 0, block.last_start + 1, end) > TBI_MAX_BASES:
+                return True
     return False
 
 
@@ -183,6 +185,7 @@ def write_shard(folder: RunFolder, block: Block, header: str, work: BlockLines, 
             input_counts=list(output.input_counts),
             runtime=report(),
             predicted_seconds=block.cost,
+            more_contigs=[region.contig for region in block.more],
         )
         commit(temporary, target)
         commit(index, index_target)

@@ -215,7 +215,7 @@ def decide_filter(
 
         def count() -> Callable[[Block], dict[str, ScoreCounts]]:
             source = VcfSource(vcf)
-            return lambda block: score_counts(list(source.records(block.region, block.first_record)), key)
+            return lambda block: score_counts(list(block.read(source)), key)
 
         parts = _collect(session, blocks, count, merged_counts, "scores")
         scores = merged_counts(parts)

@@ -61,7 +61,7 @@ class FilterSettings:
 
         def work(block: Block) -> BlockOutput:
             counts: Counter[str] = Counter()
-            records = list(source.records(block.region, block.first_record))
+            records = list(block.read(source))
             for record in records:
                 passed = passes(record, self)
                 if passed is None:

@@ -95,15 +95,18 @@ def first_pass(block: Block, vcf: VcfSource, resources: Sequence[VcfSource], key
     conflicts = 0
     first_conflicts: list[tuple[int, str]] = []
     records = []
-    for record in vcf.records(block.region, block.first_record):
+    for record in block.read(vcf):
         score = record_score(record, key)
         if score is not None:
             records.append((record, score))
-    known = known_alleles(resources, block.region.contig, {record.start for record, _ in records})
+    starts: dict[str, set[int]] = defaultdict(set)
+    for record, _ in records:
+        starts[record.contig].add(record.start)
+    known_of = {contig: known_alleles(resources, contig, of_contig) for contig, of_contig in starts.items()}
     for record, score in records:
         kind = record_type(record.ref, record.alts)
         scored[kind] += 1
-        found, odd = look_up(record.ref, record.alts, known.get(record.start, ()))
+        found, odd = look_up(record.ref, record.alts, known_of[record.contig].get(record.start, ()))
         if found:
             scores[SNP if kind == SNP else INDEL].append(score)
         conflicts += len(odd)
@@ -199,7 +202,7 @@ class TrancheFilter:
 
         def work(block: Block) -> BlockOutput:
             counts: Counter[str] = Counter()
-            records = list(source.records(block.region, block.first_record))
+            records = list(block.read(source))
             for record in records:
                 kind, score = record_type(record.ref, record.alts), record_score(record, self.key)
                 name = self.filter_of(kind, score)

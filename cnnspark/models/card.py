@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class Card:
     cascade: Cascade | None = None
     known: KnownValues | None = None  # last, as it is long
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the card, and so of the network, whose digest it holds: the same for the same scores."""
         return _values_digest(self.to_json())

@@ -53,7 +53,7 @@ def filter_callset(
         used, warnings = request.open_resources(list(checked.preflight.contig_lengths), vcf)
         if used:
             check_executors(session, [*checked.inputs.paths, *request.resources])
-        blocks = planned_blocks(session, checked, config)
+        blocks = planned_blocks(session, checked, config, join_contigs=True)
         path = checked.inputs.vcf
         by, more = decide_filter(session, request, key, known, checked.header, path, blocks)
         warnings += more
@@ -61,7 +61,7 @@ def filter_callset(
             progress(f"warning: {warning}")
         header = by.header(checked.header)
         if target.suffix == bcf.SUFFIX:
-            bcf.require_contigs(header, (block.region.contig for block in blocks))
+            bcf.require_contigs(header, (region.contig for block in blocks for region in block.regions))
         work.open(checked.identity, blocks, "overwrite")
 
         def make_work() -> BlockLines:

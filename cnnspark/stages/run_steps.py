@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from cnnspark.common.storage import Location
 
 
-def planned_blocks(session: Session, checked: CheckedInputs, config: Config, costs: Costs | None = None) -> list[Block]:
+def planned_blocks(
+    session: Session,
+    checked: CheckedInputs,
+    config: Config,
+    costs: Costs | None = None,
+    join_contigs: bool = False,
+) -> list[Block]:
     """Cuts the callset into blocks and counts its records, in a distributed pass.
 
     Args:
@@ -37,6 +43,7 @@ def planned_blocks(session: Session, checked: CheckedInputs, config: Config, cos
         checked: the stage's inputs.
         config: block sizes.
         costs: what the stage's work costs; None for a stage that reads records only.
+        join_contigs: whether consecutive contigs that are small make one block.
 
     Raises:
         InputError: the chosen regions hold no records.
@@ -45,7 +52,7 @@ def planned_blocks(session: Session, checked: CheckedInputs, config: Config, cos
     # Reads of several samples are dense in the same places.
     reads = checked.inputs.reads or next((member.reads for member in checked.inputs.members if member.reads), None)
     expected = Expected(costs or line_costs(), reads, config.tensors.read_limit)
-    blocks = plan_blocks(session, vcf, lengths, checked.regions, config.blocks, expected)
+    blocks = plan_blocks(session, vcf, lengths, checked.regions, config.blocks, expected, join_contigs)
     if not blocks:
         raise InputError("the callset holds no records in the chosen regions; check --region")
     counted = sum(block.records for block in blocks)

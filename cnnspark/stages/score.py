@@ -89,9 +89,9 @@ def score_callset(session: Session, request: ScoreRequest, checked: CheckedInput
         own = [] if selected.is_bundled else [selected.path]
         seen = [*inputs.paths, *own, *([] if is_remote(folder.out) else [str(folder.out.parent)])]
         check_executors(session, seen)
-        blocks = planned_blocks(session, found, config, scoring_costs(card.model, selected.needs_reads))
+        blocks = planned_blocks(session, found, config, scoring_costs(card.model, selected.needs_reads), True)
         if request.output_type == "b":
-            bcf.require_contigs(header, (block.region.contig for block in blocks))
+            bcf.require_contigs(header, (region.contig for block in blocks for region in block.regions))
         identity = found.identity | {"stage": "score"} | plan.identity()
         stack.enter_context(folder.opened(identity, blocks, request.if_exists))
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 from cnnspark.common.stopwatch import add_count, part
 from cnnspark.execution.blocks import Block
 from cnnspark.formats.reads import ReadSource
 from cnnspark.formats.reference import ReferenceSource
+from cnnspark.formats.regions import Region
 from cnnspark.formats.vcf import Record, VcfSource
 from cnnspark.tensors.builder import build_tensors
+from cnnspark.tensors.schema import TensorBatch
 from cnnspark.tensors.settings import TensorSettings
 from cnnspark.tensors.site_features import FURTHEST
 from cnnspark.variants.annotations import AnnotationReader
@@ -82,7 +85,7 @@ class BlockTensors:
     @part("read")
     def records(self, block: Block) -> list[Record]:
         """The block's records, numbered through the callset."""
-        return list(self.vcf.records(block.region, block.first_record))
+        return list(block.read(self.vcf))
 
     def carried(self, record: Record) -> Collection[int]:
         """The numbers of the record's ALTs, from 1, that count for the sample.
@@ -96,10 +99,21 @@ class BlockTensors:
     @part("encode")
     def build(self, records: Sequence[Record], block: Block) -> tuple[TensorBatch, Counter]:
         """Tensors of the block's scorable alleles, and how many alleles were left out, by reason."""
-        # Density features count the callset's records on both sides of the block's ends.
+        if not block.more:
+            batch, skipped = self._build(records, block.region)
+        else:
+            of_contig = {contig: list(each) for contig, each in groupby(records, lambda record: record.contig)}
+            parts = [self._build(of_contig.get(region.contig, []), region) for region in block.regions]
+            batch = TensorBatch.concatenate([of_region for of_region, _ in parts])
+            skipped = sum((counts for _, counts in parts), Counter())
+        add_count("alleles", len(batch))
+        return batch, skipped
+
+    def _build(self, records: Sequence[Record], region: Region) -> tuple[TensorBatch, Counter]:
+        # Density features count the callset's records on both sides of the region's ends.
         with part("read"):
-            neighbours = starts_of(self.vcf.lines(block.region.padded(FURTHEST)), self._column)
-        batch, skipped = build_tensors(
+            neighbours = starts_of(self.vcf.lines(region.padded(FURTHEST)), self._column)
+        return build_tensors(
             records,
             self.reads,
             self.reference,
@@ -108,8 +122,6 @@ class BlockTensors:
             self.inputs.sample,
             neighbours,
         )
-        add_count("alleles", len(batch))
-        return batch, skipped
 
     def named(self, records: Sequence[Record], block: Block) -> tuple[list[AlleleNumber], TensorBatch]:
         """As :meth:`TensorSource.named`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -42,8 +43,8 @@ class BlockCarriers:
     # By member: the records as it has them, and the alleles that it was chosen for.
     views: list[list[MemberRecord]] = field(default_factory=list)
     chosen: list[set[AlleleNumber]] = field(default_factory=list)
-    # By member: the sorted starts of the records that it carries, including those around the block.
-    starts: list[list[int]] = field(default_factory=list)
+    # By member and contig: the sorted starts of the records that it carries, including those around the block.
+    starts: list[dict[str, list[int]]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # alleles passed through, by reason
     left_out: int = 0  # carriers beyond the limit
 
@@ -70,20 +71,23 @@ class CarrierTensors:
     def carriers(self, block: Block) -> BlockCarriers:
         """The block's records, and the members that are scored in each of their ALTs."""
         found = BlockCarriers(
-            views=[[] for _ in self.members], chosen=[set() for _ in self.members], starts=[[] for _ in self.members]
+            views=[[] for _ in self.members],
+            chosen=[set() for _ in self.members],
+            starts=[defaultdict(list) for _ in self.members],
         )
         index = block.first_record
-        for line in self.vcf.lines(block.region.padded(FURTHEST)):
-            record = Record(line)
-            carried = carried_alts(record, self.columns)
-            for starts, numbers in zip(found.starts, carried, strict=True):
-                if numbers:
-                    starts.append(record.start)
-            if block.region.owns(record.start):
-                record.index = index
-                index += 1
-                found.records.append(record)
-                self._choose(record, carried, found)
+        for region in block.regions:
+            for line in self.vcf.lines(region.padded(FURTHEST)):
+                record = Record(line)
+                carried = carried_alts(record, self.columns)
+                for starts, numbers in zip(found.starts, carried, strict=True):
+                    if numbers:
+                        starts[record.contig].append(record.start)
+                if region.owns(record.start):
+                    record.index = index
+                    index += 1
+                    found.records.append(record)
+                    self._choose(record, carried, found)
         return found
 
     def _choose(self, record: Record, carried: Sequence[tuple[int, ...]], found: BlockCarriers) -> None:
@@ -134,15 +138,19 @@ class CarrierTensors:
             if not views:
                 continue
             with part("encode"):
-                batch, _ = build_tensors(
-                    views,
-                    self._reads(member),
-                    self.reference,
-                    self.settings,
-                    self.annotations,
-                    member.sample,
-                    np.array(found.starts[number], np.int64),
-                )
+                parts = [
+                    build_tensors(
+                        list(of_contig),
+                        self._reads(member),
+                        self.reference,
+                        self.settings,
+                        self.annotations,
+                        member.sample,
+                        np.array(found.starts[number][contig], np.int64),
+                    )[0]
+                    for contig, of_contig in groupby(views, lambda view: view.contig)
+                ]
+                batch = parts[0] if len(parts) == 1 else TensorBatch.concatenate(parts)
             numbers = {view.index: view.numbers for view in views}
             alleles = [(key.record_index, numbers[key.record_index][key.alt_index - 1]) for key in batch.keys]
             # Tensors are built of all ALTs that the member carries: they take part in each other's.

@@ -19,17 +19,20 @@ from cnnspark.execution.blocks import (
     candidate_windows,
     cut_window,
     deal,
+    join_small_contigs,
     number_blocks,
     share_out,
     windows_of,
 )
+from cnnspark.execution.records_digest import add_digests
 from cnnspark.execution.tasks import run_tasks
 from cnnspark.formats.binning_index import WINDOW_BASES
 from cnnspark.formats.read_depth import ReadDepths
 from cnnspark.formats.regions import END_OF_CONTIG, Region
+from cnnspark.formats.vcf import VcfSource
 from cnnspark.stages.costs import Weigher, scoring_costs
 from cnnspark.stages.requests import ScoreRequest
-from tests.conftest import Sample
+from tests.conftest import Sample, write_vcf
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -175,3 +178,42 @@ def test_a_dense_hundredth_of_the_genome_is_cut_into_even_blocks() -> None:
     groups = share_out(blocks_of(costs), 8)
     tasks = [sum(block.cost for block in group) for group in groups]
     assert max(tasks) / (sum(tasks) / len(tasks)) < 1.2
+
+
+def test_small_contigs_make_one_block_as_far_as_it_holds_them() -> None:
+    settings = BlockSettings(records=4, bases=1000)
+    starts = {
+        "a": [5],
+        "b": [7, 9],
+        "c": [],
+        "d": [1],
+        "e": [2],
+        "f": [1, 500],
+        "g": [3],
+        "h": [1, 2, 3, 4, 5],
+        "i": [1],
+    }
+    counted = [
+        (Region(contig), cut_window([line.replace("c1", contig) for line in lines_at(at)], Region(contig), settings))
+        for contig, at in starts.items()
+    ]
+    blocks = number_blocks(join_small_contigs(counted, settings))
+    assert [[region.contig for region in block.regions] for block in blocks] == [
+        ["a", "b", "d"], ["e", "f", "g"], ["h"], ["h"], ["i"],
+    ]  # fmt: skip
+    assert [block.records for block in blocks] == [4, 4, 4, 1, 1]
+    assert [block.first_record for block in blocks] == [0, 4, 8, 12, 13]
+    apart = number_blocks(counted)
+    assert add_digests(block.digest for block in blocks) == add_digests(block.digest for block in apart)
+    assert [block.more for block in apart] == [()] * len(apart)
+    narrow = BlockSettings(records=4, bases=400)
+    assert [block.region.contig for block in number_blocks(join_small_contigs(counted, narrow))] == list("aefghhi")
+
+
+def test_a_block_reads_the_records_of_all_its_contigs(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "in.vcf.gz", ["c1 5 . A C . . .", "c1 9 . A C . . .", "c2 3 . A G . . ."])
+    with VcfSource(path) as source:
+        block = Block(0, Region("c1"), first_record=7, more=(Region("c2"),))
+        assert [(record.index, record.contig, record.start) for record in block.read(source)] == [
+            (7, "c1", 4), (8, "c1", 8), (9, "c2", 2),
+        ]  # fmt: skip
