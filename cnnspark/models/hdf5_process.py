@@ -134,7 +134,7 @@ def _limit_memory() -> None:
 
 
 def members(group: h5py.Group | h5py.Dataset) -> list[str]:
-    """The names of a group's members. Raises ValueError if it is none, or has too many."""
+    """The names of a group's members. Raises ValueError if it is not a group, or has too many."""
     import h5py
 
     if not isinstance(group, h5py.Group) or len(group) > MAX_MEMBERS:
