@@ -1,4 +1,4 @@
-"""A callset of many small contigs, like that of an assembly: few blocks, and the records of one block for each contig."""
+"""A callset of many small contigs, like an assembly's: few blocks, and the records of one block for each contig."""
 
 from __future__ import annotations
 
