@@ -10,12 +10,13 @@ AT_ONCE ?= 3
 # Where the demo writes.
 OUT    ?= demo-out
 
-.PHONY: help demo test test-slow lint format hooks bench clean install
+.PHONY: help demo test fuzz test-slow lint format hooks bench clean install
 
 help:
 	@echo "make demo        simulate a sample, train on it, filter it: ends with a VCF, metrics and a report"
 	@echo "make test        lint, types and tests"
 	@echo "make test-slow   the tests that take minutes, too"
+	@echo "make fuzz        5,000 damaged inputs through the commands, a quarter of an hour"
 	@echo "make lint        lint, types, import layers, plain English"
 	@echo "make hooks       the same before each commit"
 	@echo "make bench       the benchmarks"
@@ -39,6 +40,9 @@ demo: install
 
 test: lint
 	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder -m "not slow and not real"
+
+fuzz: install
+	CNNSPARK_FUZZ=5000 $(BIN)/pytest tests/integration/test_fuzz.py
 
 test-slow: lint
 	$(BIN)/pytest

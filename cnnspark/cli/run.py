@@ -25,8 +25,11 @@ class Run:
     """What every command needs: the configuration, the paths, a Spark session and a way to print the result."""
 
     def __init__(self, options: dict[str, Any]):
+        import pysam
+
         from cnnspark.config import differences, load_config
 
+        pysam.set_verbosity(0)  # htslib writes lines to stderr for what is then said in one sentence
         # A program that reads the result may still want progress as JSON.
         set_quiet(options["quiet"] or (options["as_json"] and options["log_format"] == "text"))
         set_format(options["log_format"])

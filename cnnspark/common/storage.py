@@ -260,12 +260,15 @@ def write_text(target: Location, text: str) -> None:
 
 
 def read_texts(paths: Sequence[Location]) -> list[str]:
-    """The content of small files, in the order of ``paths``; a store is asked for many at a time."""
+    """The content of small files, in the order of ``paths``; a store is asked for many at a time.
+
+    Bytes that are not UTF-8 are replaced: the file is damaged, which its reader will see.
+    """
     if paths and is_remote(paths[0]):
         names = [_store(path).path for path in paths]
         found = _store(paths[0]).fs.cat(names) if len(names) > 1 else {names[0]: paths[0].read_bytes()}
-        return [found[name].decode() for name in names]
-    return [path.read_text(encoding="utf-8") for path in paths]
+        return [found[name].decode("utf-8", "replace") for name in names]
+    return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
 
 def read_ahead(paths: Sequence[Location], sizes_bytes: Sequence[int]) -> Generator[BinaryIO, None, None]:

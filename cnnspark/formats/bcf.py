@@ -1,4 +1,4 @@
-"""Writes a merged VCF as BCF: htslib converts it, and whatever it would invent or lose is an error."""
+"""BCF from a merged VCF, and a VCF from BCF: htslib converts them, and what it would invent or lose is an error."""
 
 from __future__ import annotations
 
@@ -32,6 +32,23 @@ def require_contigs(header: VcfHeader, contigs: Iterable[str]) -> None:
             f"the callset's header does not declare contig '{missing[0]}', which BCF needs; "
             "add it with 'bcftools reheader --fai', or write .vcf.gz (--output-type z)"
         )
+
+
+def vcf_of_bcf(bcf: str, target: Path) -> None:
+    """Writes a BCF's records as bgzipped VCF, as bcftools does: pysam's own records invent an END.
+
+    Raises:
+        OSError: if the BCF cannot be read or the VCF cannot be written.
+    """
+    with _ONE_AT_A_TIME:
+        verbosity = pysam.set_verbosity(0)
+        try:
+            pysam.bcftools.view("--no-version", "--output-type", "z", "--output", str(target), bcf, catch_stdout=False)
+        except SamtoolsError as error:
+            said = [line for line in str(error).splitlines() if line and not line.startswith("[")]
+            raise OSError(said[-1].strip(" \"'") if said else "bcftools cannot read it") from None
+        finally:
+            pysam.set_verbosity(verbosity)
 
 
 def write_bcf(vcf: Path, target: Path, records: int) -> None:

@@ -98,8 +98,29 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
         reader = _Reader(_content(path))
         head = _read_head(reader)
         found = [_read_contig(reader, head) for _ in range(head.contigs)]
-    ratio = _compression(data, [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()])
-    return head.names, [_contig(contig, ratio) for contig in found]
+        firsts = [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()]
+    ratio = _compression(data, firsts)
+    with _explained(path):
+        return head.names, [_contig(contig, ratio) for contig in found]
+
+
+def require_readable(path: str) -> None:
+    """Reads an index to its end, before htslib does: a damaged one may crash it.
+
+    Args:
+        path: a ``.bai``, ``.tbi``, ``.csi`` or ``.crai``, a local file.
+
+    Raises:
+        InputError: if the index cannot be read.
+    """
+    if path.endswith(".crai"):
+        last_container(path)
+        return
+    with _explained(path):
+        reader = _Reader(_content(path))
+        head = _read_head(reader)
+        for _ in range(head.contigs):
+            _read_contig(reader, head)
 
 
 def indexed_records(path: str) -> int:
@@ -157,7 +178,7 @@ def _explained(path: str) -> Iterator[None]:
     """Turns what a damaged index leads to into an InputError."""
     try:
         yield
-    except (OSError, EOFError, ValueError, IndexError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, ValueError, IndexError, OverflowError, MemoryError, zlib.error, struct.error) as error:
         data = os.path.splitext(path)[0]
         tool = "tabix -f -p vcf" if path.endswith((".tbi", ".vcf.gz.csi")) else "samtools index"
         command = f"{tool} {data}" if os.path.exists(data) else tool

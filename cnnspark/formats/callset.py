@@ -12,6 +12,7 @@ import pysam
 
 from cnnspark.common.storage import commit, is_remote, is_url, private_file, scheme_of
 from cnnspark.errors import InputError
+from cnnspark.formats.bcf import vcf_of_bcf
 from cnnspark.formats.bgzf import create_bgzf, open_bgzf
 from cnnspark.formats.htslib import VCF_INDEXES, fetched_index, local_copy, open_input, require_remote
 from cnnspark.formats.index_check import require_vcf_index
@@ -205,13 +206,10 @@ def _beyond_index(copy: Path) -> str:
 
 
 def _bcf_to_vcf(path: str, target: Path) -> None:
+    create_bgzf(target).close()  # says what pysam would crash of
     try:
-        create_bgzf(target).close()  # says what pysam would crash of
-        # htslib writes the text itself: it need not be UTF-8, as Python's would have to be.
-        with pysam.VariantFile(path) as source, pysam.VariantFile(str(target), "wz", header=source.header) as copy:
-            for record in source:
-                copy.write(record)
-    except (OSError, ValueError) as error:
+        vcf_of_bcf(path, target)
+    except OSError as error:
         raise InputError(f"{path} cannot be read as BCF ({error}); make it again with 'bcftools view -Ob'") from None
 
 

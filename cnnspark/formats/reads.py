@@ -25,7 +25,7 @@ from cnnspark.common.storage import is_url
 from cnnspark.errors import InputError
 from cnnspark.formats.bam_decoding import KEPT, REASONS, survey, unpack
 from cnnspark.formats.bgzf import BgzfReader
-from cnnspark.formats.binning_index import find_index
+from cnnspark.formats.binning_index import find_index, require_readable
 from cnnspark.formats.htslib import fetched_index, for_htslib, open_input, read_indexes
 from cnnspark.formats.index_check import require_read_index
 from cnnspark.formats.regions import END_OF_CONTIG, Region
@@ -299,7 +299,11 @@ def open_reads(path: str, reference_path: str | None = None) -> ReadSource:
     Raises:
         InputError: as :class:`ReadSource` does, and if the index is that of another file.
     """
-    source = ReadSource(path, reference_path)
+    with fetched_index(path, read_indexes(path)) as fetched:
+        index = fetched or find_index(path, read_indexes(path))
+        if index is not None:
+            require_readable(index)
+        source = ReadSource(path, reference_path, fetched)
     source.require_own_index()
     return source
 
