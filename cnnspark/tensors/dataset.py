@@ -327,13 +327,12 @@ class Dataset:
         with explained(path):
             if not self.path.is_dir():
                 raise InputError(f"{path} is not a folder; give the --out of 'cnnspark tensors'")
-        keys = {"annotations": list, "site_features": list, "blocks": list}
-        self.card = read_json(self.path / CARD, "a finished tensor dataset", keys)
+        self.card = read_json(self.path / CARD, "a finished tensor dataset")
         if self.card.get("format") != FORMAT_VERSION:
             raise InputError(f"{path} has format {self.card.get('format')}, not {FORMAT_VERSION}; build it again")
-        self.annotation_names: tuple[str, ...] = tuple(self.card["annotations"])
-        self.feature_names: tuple[str, ...] = tuple(self.card["site_features"])
         try:
+            self.annotation_names: tuple[str, ...] = tuple(self.card["annotations"])
+            self.feature_names: tuple[str, ...] = tuple(self.card["site_features"])
             self.blocks: list[dict[str, Any]] = [block for block in self.card["blocks"] if block["tensors"]]
         except (KeyError, TypeError):
             raise InputError(f"{self.path / CARD} is damaged; build the dataset again") from None

@@ -15,7 +15,7 @@ from petastorm import make_batch_reader
 
 from cnnspark.errors import InputError, RunError, UsageError
 from cnnspark.formats.regions import parse_region
-from cnnspark.tensors.dataset import CARD, DATA, Dataset, decode
+from cnnspark.tensors.dataset import CARD, DATA, FORMAT_VERSION, Dataset, decode
 from cnnspark.tensors.schema import FIELDS, TensorBatch
 from cnnspark.training.data import TrainingData, hold_out, open_training_data, stream_count
 from cnnspark.training.row_order import dealt_by_depth, window_order
@@ -249,6 +249,9 @@ def test_a_folder_that_is_no_dataset_is_one_sentence(sample: Sample, tmp_path: P
         Dataset(str(tmp_path / "none"))
     (tmp_path / CARD).write_text('{"format": 99}')
     with pytest.raises(InputError, match="format 99"):
+        Dataset(str(tmp_path))
+    (tmp_path / CARD).write_text(f'{{"format": {FORMAT_VERSION}, "annotations": []}}')
+    with pytest.raises(InputError, match="dataset.json is damaged; build the dataset again"):
         Dataset(str(tmp_path))
 
 
