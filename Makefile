@@ -10,7 +10,7 @@ AT_ONCE ?= 3
 # Where the demo writes.
 OUT    ?= demo-out
 
-.PHONY: help demo test fuzz test-slow lint format hooks bench clean install
+.PHONY: help demo kernels test fuzz test-slow lint format hooks bench clean install
 
 help:
 	@echo "make demo        simulate a sample, train on it, filter it: ends with a VCF, metrics and a report"
@@ -32,13 +32,16 @@ $(VENV)/.installed: setup.py pyproject.toml Makefile
 	  { echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(SPARK)' -e '.[test]'
-	$(BIN)/cnnspark compile-kernels
 	@touch $@
 
 demo: install
 	$(BIN)/cnnspark demo --out $(OUT) --if-exists overwrite
 
-test: lint
+# The demo compiles while it works; tests would wait for it.
+kernels: install
+	$(BIN)/cnnspark compile-kernels
+
+test: lint kernels
 	$(BIN)/pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
 fuzz: install
