@@ -37,7 +37,7 @@ $(VENV)/.installed: setup.py pyproject.toml Makefile
 demo: install
 	$(BIN)/cnnspark demo --out $(OUT) --if-exists overwrite
 
-# The demo compiles while it works; tests would wait for it.
+# The demo does it as well.
 kernels: install
 	$(BIN)/cnnspark compile-kernels
 

@@ -61,7 +61,7 @@ class Block:
     first_record: int = 0  # its number in the callset
     digest: str = ""  # RecordsDigest of the callset's own lines; empty if they are not called yet
     first_start: int = -1  # 0-based, of the first record
-    last_start: int = -1  # 0-based, of the last record
+    last_start: int = -1  # 0-based, of the last record; of several contigs the largest
     cost: float = 0.0  # predicted seconds of one core of the machine that cnnspark.stages.costs was fitted on
     more: tuple[Region, ...] = ()  # further contigs, whole ones
 
@@ -285,38 +285,39 @@ def join_small_contigs(
     Yields:
         The same, less the windows that were joined to one before them and those without records.
     """
-    held: tuple[Region, _Cut] | None = None
-    bases = 0
+    group: list[tuple[Region, _Cut]] = []  # whole contigs that make one block
+    weight, bases = 0.0, 0
     for window, cuts in counted:
+        if not cuts:
+            continue
         whole = window.start == 0 and window.end >= END_OF_CONTIG and len(cuts) == 1
-        if held and whole:
-            (first, cut), (one,) = held, cuts
-            span = one.last_start - one.first_start + 1
-            if cut.weight + one.weight <= settings.records and bases + span <= settings.bases:
-                bases += span
-                held = (
-                    first,
-                    replace(
-                        cut,
-                        records=cut.records + one.records,
-                        alleles=cut.alleles + one.alleles,
-                        last_start=max(cut.last_start, one.last_start),
-                        digest=add_digests((cut.digest, one.digest)),
-                        cost=round(cut.cost + one.cost, COST_DIGITS),
-                        weight=cut.weight + one.weight,
-                        more=(*cut.more, window),
-                    ),
-                )
-                continue
-        if held and cuts:
-            yield held[0], [held[1]]
-            held = None
+        span = cuts[-1].last_start - cuts[0].first_start + 1
+        full = weight + cuts[0].weight > settings.records or bases + span > settings.bases
+        if group and (full or not whole):
+            yield _joined(group)
+            group, weight, bases = [], 0.0, 0
         if whole:
-            held, bases = (window, cuts[0]), cuts[0].last_start - cuts[0].first_start + 1
-        elif cuts:
+            group.append((window, cuts[0]))
+            weight, bases = weight + cuts[0].weight, bases + span
+        else:
             yield window, cuts
-    if held:
-        yield held[0], [held[1]]
+    if group:
+        yield _joined(group)
+
+
+def _joined(group: Sequence[tuple[Region, _Cut]]) -> tuple[Region, list[_Cut]]:
+    """The first window of some whole contigs, with one cut for all of them."""
+    cuts = [cut for _, cut in group]
+    together = replace(
+        cuts[0],
+        records=sum(cut.records for cut in cuts),
+        alleles=sum(cut.alleles for cut in cuts),
+        last_start=max(cut.last_start for cut in cuts),
+        digest=add_digests(cut.digest for cut in cuts),
+        cost=round(sum(cut.cost for cut in cuts), COST_DIGITS),
+        more=tuple(window for window, _ in group[1:]),
+    )
+    return group[0][0], [together]
 
 
 def number_blocks(counted: Iterable[tuple[Region, list[_Cut]]]) -> list[Block]:

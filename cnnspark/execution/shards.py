@@ -232,13 +232,11 @@ def finished_rows(folder: RunFolder, block: Block | None = None) -> list[ShardRo
 
 
 def _shard_row(values: Mapping[str, Any]) -> ShardRow | None:
-    """The row of these values; None if it is damaged, or of an earlier version, which had no checksum."""
+    """The row of these values; None if another version wrote it, with other values."""
     try:
-        row = ShardRow(**values)
+        return ShardRow(**values)
     except TypeError:
         return None
-    numbers = (row.block, row.records_in, row.records_out, row.bytes, row.index_bytes, row.crc32, row.index_crc32)
-    return row if all(isinstance(number, int) for number in numbers) and isinstance(row.file, str) else None
 
 
 def _is_written(folder: RunFolder, block: Block) -> bool:

@@ -56,6 +56,9 @@ def run_tasks(
         return list(task(chain.from_iterable(groups)))
 
     def of_partition(part: Iterable[Sequence[T]]) -> Iterator[R]:
+        import pysam
+
+        pysam.set_verbosity(0)  # as in the driver (cnnspark.cli.run): one sentence says what failed
         left = iter(part)
         yield from task(chain.from_iterable(left))
         # PySpark ends a worker that has not read its input to the end, and the model it has loaded is lost with it.

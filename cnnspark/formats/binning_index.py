@@ -94,14 +94,10 @@ def read_binning_index(path: str, data: str) -> tuple[list[str], list[IndexedCon
     Raises:
         InputError: if the index cannot be read.
     """
+    names, found = _contigs(path)
+    ratio = _compression(data, [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()])
     with _explained(path):
-        reader = _Reader(_content(path))
-        head = _read_head(reader)
-        found = [_read_contig(reader, head) for _ in range(head.contigs)]
-        firsts = [offset >> 16 for contig in found for offset in contig.offsets[:1].tolist()]
-    ratio = _compression(data, firsts)
-    with _explained(path):
-        return head.names, [_contig(contig, ratio) for contig in found]
+        return names, [_contig(contig, ratio) for contig in found]
 
 
 def require_readable(path: str) -> None:
@@ -115,12 +111,8 @@ def require_readable(path: str) -> None:
     """
     if path.endswith(".crai"):
         last_container(path)
-        return
-    with _explained(path):
-        reader = _Reader(_content(path))
-        head = _read_head(reader)
-        for _ in range(head.contigs):
-            _read_contig(reader, head)
+    else:
+        _contigs(path)
 
 
 def indexed_records(path: str) -> int:
@@ -241,6 +233,14 @@ class _Reader:
 
     def uint64(self, count: int) -> np.ndarray:
         return np.frombuffer(self.take(8 * count), "<u8")
+
+
+def _contigs(path: str) -> tuple[list[str], list[_ReadContig]]:
+    """The names of an index's contigs, and what it has of each."""
+    with _explained(path):
+        reader = _Reader(_content(path))
+        head = _read_head(reader)
+        return head.names, [_read_contig(reader, head) for _ in range(head.contigs)]
 
 
 def _names(text: bytes) -> list[str]:

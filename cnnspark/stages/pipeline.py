@@ -39,6 +39,7 @@ from cnnspark.reports.callset.run_facts import read_run
 from cnnspark.scoring.cascade import refuse_untrained
 from cnnspark.scoring.plan import ScoringPlan
 from cnnspark.stages.inputs import CheckedInputs, checked_inputs, require_reads
+from cnnspark.stages.kernels import compile_kernels
 from cnnspark.stages.requests import EvaluationRequest, RunRequest, ScoreRequest
 from cnnspark.training import train
 from cnnspark.training.job import check_data
@@ -372,6 +373,8 @@ def demo(
     """
     folder = local_folder(out)
     require_free(out, if_exists != "fail", choices="resume or overwrite", empty_ok=True)
+    progress("compile kernels, once on a machine: up to a minute")
+    compile_kernels()
     files = _simulated(folder / "simulated", seed, length, if_exists)
     paths = InputPaths(
         reads=str(files.reads), reference=str(files.reference), truth=str(files.truth), bed=str(files.confident)

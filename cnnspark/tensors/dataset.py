@@ -57,7 +57,6 @@ ROW_GROUP_ROWS = 64
 # Files that a shuffled pass holds open.
 _OPEN_FILES = 64
 _MATERIALIZING = threading.Lock()
-
 _BYTES_FIELDS = tuple(field for field in FIELDS if field.name not in ("annotations", "site_features"))
 _KEY_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("sample", pa.string()),

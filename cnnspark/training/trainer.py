@@ -7,7 +7,6 @@ are added does not matter (:mod:`cnnspark.training.lane_gradients`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -101,10 +100,6 @@ class Trainer:
             self._copy_weights(self.network, self.trained)
         self._copied = True
         self.optimizer = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.adam_epsilon)
-        # One long variable for the optimizer: the same numbers as one by one, and compiled in a tenth of the time.
-        parameters = sum(math.prod(variable.shape) for variable in self.trained.trainable_variables)
-        self._flat = keras.Variable(np.zeros(parameters, np.float32), name="parameters")
-        self.optimizer.build([self._flat])
         self.loss_scale = LossScale(self.compute_type)
         self.dtypes = model_inputs(self.network)
         self._target_dtypes = {name: dtype for name, (_, dtype) in self.objective.targets.items()}
@@ -114,8 +109,12 @@ class Trainer:
         self.lane_gradients = LaneGradients(
             self.trained, self.objective, self.loss_scale, settings.batch_size, job.lanes, inputs, targets
         )
+        parameters = sum(self.lane_gradients.sizes)
+        # One long variable for the optimizer: the same numbers as one by one, and compiled in a fifth of the time.
+        self._flat = keras.Variable(np.zeros(parameters, np.float32), name="parameters")
+        self.optimizer.build([self._flat])
         # Without AutoGraph, for the same reason as LaneGradients.
-        summed = tf.TensorSpec([sum(self.lane_gradients.sizes) + 3], tf.int64)
+        summed = tf.TensorSpec([parameters + 3], tf.int64)
         rate = tf.TensorSpec([], tf.float32)
         self._update = tf.function(self._apply_gradient, autograph=False, input_signature=[summed, rate])
         self._measured = tf.function(

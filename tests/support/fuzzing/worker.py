@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnspark.cli import main
+from cnnspark.stages import evaluate
 from tests.support.fuzzing.inputs import make_inputs
 from tests.support.fuzzing.judge import Ending, Result, judge, result_of
 from tests.support.fuzzing.kinds import BY_NAME, Kind, command, mutants
@@ -113,8 +114,14 @@ class Worker:
         return {"kind": name, "seed": seed, "how": how, "outcome": outcome, "why": why, "seconds": seconds}
 
 
+def without_reports() -> None:
+    """Leaves out the page that ``evaluate`` draws for two seconds: nobody looks at a mutant's."""
+    evaluate.write_report = lambda *_: None
+
+
 def work(folder: Path, number: int, first: int) -> None:
     """Tries the mutants from ``first`` on, of the first ``number``."""
+    without_reports()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the commands' results
     worker = Worker(folder)
     with open(folder / OUTCOMES, "a", encoding="utf-8", buffering=1) as outcomes:
